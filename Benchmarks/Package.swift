@@ -1,0 +1,27 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The benchmark suite: a package of its own, so that Stave's package neither builds nor depends on it.
+// `workload` holds the C and C++ scenarios, `launch` starts and measures one run, `stave-bench` does the rest.
+
+import PackageDescription
+
+let package = Package(
+  name: "stave-benchmarks",
+  products: [
+    .executable(name: "stave-bench", targets: ["StaveBench"]),
+    .executable(name: "workload", targets: ["Workload"]),
+    .executable(name: "launch", targets: ["Launch"]),
+  ],
+  targets: [
+    .executableTarget(
+      name: "Workload",
+      cSettings: [.define("_GNU_SOURCE")],
+      linkerSettings: [.linkedLibrary("pthread"), .linkedLibrary("dl")]),
+    .executableTarget(name: "Launch", cSettings: [.define("_GNU_SOURCE")]),
+    .executableTarget(name: "StaveBench"),
+  ],
+  swiftLanguageModes: [.v6],
+  cLanguageStandard: .c17,
+  cxxLanguageStandard: .cxx17
+)

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What a session of measurements consists of; written as JSON, and read back to make tables and pictures.
+
+/// One run of one workload under one allocator.
+struct Sample: Codable {
+  var round: Int
+  var wall: Double  // seconds
+  var cpu: Double  // seconds, user and system, with all descendants
+  var peakKiB: Int  // of the largest process
+  var calm: Bool  // the machine was idle before the run and did little else during it
+  var figures: [String: UInt64]  // what the workload printed
+}
+
+/// Everything measured of one workload. Allocators are known by name.
+struct Measurement: Codable {
+  var name: String
+  var half: String  // "tune" or "judge"
+  var samples: [String: [Sample]] = [:]
+  var failures: [String: String] = [:]
+
+  var group: Group { Group(rawValue: String(name.prefix { $0 != "/" })) ?? .single }
+  var title: String { String(name.drop { $0 != "/" }.dropFirst()) }
+}
+
+enum Group: String, Codable, CaseIterable {
+  case single, threaded, program, memory, scale
+
+  var heading: String {
+    switch self {
+    case .single: "Single-threaded"
+    case .threaded: "Threaded"
+    case .program: "Real programs"
+    case .memory: "Memory at rest"
+    case .scale: "Cost of scale"
+    }
+  }
+  /// Compared by time and peak memory; the other groups report figures of their own.
+  var isTimed: Bool { self == .single || self == .threaded || self == .program }
+}
+
+struct AllocatorRecord: Codable {
+  var name: String
+  var version: String
+  var file: String
+
+  var isPeer: Bool { !name.hasPrefix("stave") }
+}
+
+struct MachineRecord: Codable {
+  var kernel: String
+  var processor: String
+  var cpus: Int
+  var memoryMiB: Int
+}
+
+struct Session: Codable {
+  var date: String
+  var rounds: Int
+  var scale: Double
+  var machine: MachineRecord
+  var allocators: [AllocatorRecord]
+  var measurements: [Measurement] = []
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The command line.
+
+import Foundation
+
+struct Options {
+  var rounds = 5
+  var only: String?
+  var quick = false
+  var library: String?
+  var allocators: [String] = []
+  var half: String?
+  var output: String?
+  var details = false
+  var measure = Measure.wall
+  var operands: [String] = []
+
+  static let usage = """
+    usage: stave-bench [run] [options]       measure, print tables, write JSON and a picture
+           stave-bench list [options]        what would be measured, and under what
+           stave-bench table [options] FILE  Markdown from a JSON file (--text: as printed)
+           stave-bench picture FILE          the SVG of a JSON file, on standard output
+
+      --rounds N            rounds (5; 1 if quick); memory and scale are measured once
+      --only REGEX          scenarios whose name, such as threaded/handoff, matches
+      --quick               a tenth of the work: to see that all is well, not for figures to quote
+      --library PATH        Stave's library (../build/libstave.so)
+      --allocators A,B      only these; name=path adds a library, and is no peer if the name begins with stave
+      --split tune|judge    only that half of split.txt
+      --measure wall|cpu    what counts as time (wall)
+      --details             least, median, spread and calm of every cell
+      --output FOLDER       where results go (results)
+    """
+
+  init(_ words: [String]) throws {
+    var rest = words[...]
+    func value(_ option: String) throws -> String {
+      guard let value = rest.popFirst() else { throw Complaint("\(option) needs a value") }
+      return value
+    }
+    var rounds: Int?
+    while let word = rest.popFirst() {
+      switch word {
+      case "--rounds":
+        guard let number = Int(try value(word)), number > 0 else { throw Complaint("--rounds needs a number") }
+        rounds = number
+      case "--only": only = try value(word)
+      case "--quick": quick = true
+      case "--library": library = try value(word)
+      case "--allocators": allocators = try value(word).split(separator: ",").map(String.init)
+      case "--split":
+        half = try value(word)
+        guard half == "tune" || half == "judge" else { throw Complaint("--split is tune or judge") }
+      case "--measure":
+        guard let chosen = Measure(rawValue: try value(word)), chosen != .peak else { throw Complaint("--measure is wall or cpu") }
+        measure = chosen
+      case "--details": details = true
+      case "--output": output = try value(word)
+      case "--text": operands.append(word)
+      case _ where word.hasPrefix("-"): throw Complaint("unknown option \(word)\n\(Options.usage)")
+      default: operands.append(word)
+      }
+    }
+    self.rounds = rounds ?? (quick ? 1 : 5)
+  }
+
+  var scale: Double { quick ? 0.1 : 1 }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// stave-bench: measures Stave and every peer that is installed, in one interleaved run.
+//
+// A scenario is a program with fixed work. A run is a scenario under one allocator, preloaded into that program alone and
+// checked to be there. A session is rounds × scenarios × allocators. Tables give each allocator's median as a ratio to the
+// best peer's, a peer being whatever is not Stave. Threaded runs wait for idle CPUs and count only if the machine stayed
+// calm. The session is kept as JSON, from which every table and picture can be made again.
+
+import Foundation
+
+/// Measured, saved and shown, but not all of it went well.
+private struct Failed: Error, CustomStringConvertible {
+  var report: String
+  var description: String { report }
+}
+
+@main
+struct StaveBench {
+  static func main() {
+    do {
+      var words = Array(CommandLine.arguments.dropFirst())
+      let command = ["run", "list", "table", "picture"].first { $0 == words.first }
+      if command != nil { words.removeFirst() }
+      if words.contains("--help") || words.contains("-h") { return print(Options.usage) }
+      let options = try Options(words)
+      switch command ?? "run" {
+      case "table": try table(options)
+      case "picture": print(Picture(session: try load(options.operands.last)).svg, terminator: "")
+      case "list": try withSuite(options, list)
+      default:
+        guard options.operands.isEmpty else { throw Complaint("what is \(options.operands[0])?\n\(Options.usage)") }
+        try withSuite(options, run)
+      }
+    } catch {
+      say("\(error)")
+      exit(error is Complaint ? 2 : 1)
+    }
+  }
+
+  private static func withSuite(_ options: Options, _ body: (Suite) throws -> Void) throws {
+    let tools = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+    var folder = tools
+    while !FileManager.default.fileExists(atPath: folder.appendingPathComponent("split.txt").path) {
+      guard folder.path != "/" else { throw Complaint("no split.txt in any folder above \(tools.path)") }
+      folder.deleteLastPathComponent()
+    }
+    let scratch = FileManager.default.temporaryDirectory.appendingPathComponent("stave-bench-\(getpid())")
+    try FileManager.default.createDirectory(at: scratch, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: scratch) }
+    try body(Suite(options: options, folder: folder, tools: tools, scratch: scratch))
+  }
+
+  private static func list(_ suite: Suite) throws {
+    for allocator in try suite.allocators() { print("allocator \(allocator.name) \(allocator.version) \(allocator.library ?? "")") }
+    let halves = try suite.halves()
+    for scenario in try suite.scenarios(prepared: false) { print("\(halves[scenario.name] ?? "-") \(scenario.name)") }
+  }
+
+  private static func run(_ suite: Suite) throws {
+    let session = try suite.measure()
+    let report = Report(session: session, time: suite.options.measure)
+    print(report.about)
+    for table in report.tables { print(table.text) }
+    if suite.options.details { print(report.details.text) }
+    try save(session, suite)
+    if !report.failures.isEmpty { throw Failed(report: "some runs failed\n" + report.failures.joined(separator: "\n")) }
+  }
+
+  private static func save(_ session: Session, _ suite: Suite) throws {
+    let folder = suite.options.output.map { URL(fileURLWithPath: $0) } ?? suite.folder.appendingPathComponent("results")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    let base = session.date + (suite.options.quick ? "-quick" : "")
+    var name = base, number = 1
+    while FileManager.default.fileExists(atPath: folder.appendingPathComponent(name + ".json").path) {
+      number += 1
+      name = "\(base)-\(number)"
+    }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    let file = folder.appendingPathComponent(name)
+    try encoder.encode(session).write(to: file.appendingPathExtension("json"))
+    try Picture(session: session).svg.write(to: file.appendingPathExtension("svg"), atomically: true, encoding: .utf8)
+    say("wrote \(name).json and \(name).svg to \(folder.lastPathComponent)/")
+  }
+
+  private static func load(_ path: String?) throws -> Session {
+    guard let path, let data = FileManager.default.contents(atPath: path) else { throw Complaint("no file \(path ?? "named")") }
+    return try JSONDecoder().decode(Session.self, from: data)
+  }
+
+  private static func table(_ options: Options) throws {
+    let report = Report(session: try load(options.operands.last), time: options.measure)
+    let asText = options.operands.contains("--text")
+    let tables = report.tables + (options.details ? [report.details] : [])
+    print(asText ? report.about : report.about.replacingOccurrences(of: "\n", with: "  \n") + "\n")
+    for table in tables { print(asText ? table.text : table.markdown) }
+  }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What Swift cannot say, in headers: system calls without errno, restartable sequences, the storage of the few globals
+// that must exist before anything has run. No policy lives here.
+
+#ifndef STAVE_CPLATFORM_H
+#define STAVE_CPLATFORM_H
+
+#include "stave_syscalls.h"
+#include "stave_storage.h"
+#include "stave_rseq.h"
+#include "stave_thread.h"
+#include "stave_clone.h"
+
+#endif

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The storage that exists before anything has run: what the fast paths read, the boot memory, and the root that readers in
+// other processes look for. All of it starts as zeros, and zeros mean "not ready: take the slow path".
+
+#ifndef STAVE_STORAGE_H
+#define STAVE_STORAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+  STAVE_MAX_CPUS = 8192,          // the kernel's own bound
+  STAVE_CPU_GUARDS = 2,           // entries for the CPU numbers -1 and -2 of a thread that has no rseq area
+  STAVE_MAX_CELLS = 4096,         // zones that can have caches
+  STAVE_SMALL_LIMIT = 32768,      // the largest size that a zone serves
+  STAVE_UNIT_SHIFT = 16,          // the address map's unit: 64 KiB
+  STAVE_MAX_KEGS = 8192,
+  STAVE_BOOT_BYTES = 32768,       // metadata before the first system call
+};
+
+// A zone's cache on one CPU. `word`: how many pointers lie in the slots (low 16 bits) and how many items were popped
+// (48 bits above), committed by one store. `moved`: items flushed out less items filled in, so that
+// frees = fill + pops + moved. `slots` points behind a word that is always zero.
+struct stave_cell {
+  uint64_t word;
+  int64_t moved;
+  uint32_t capacity;
+  uint32_t reciprocal;            // floor(2^32 / item size) + 1, for the membership test; 0 when frees must not come here
+  uintptr_t *_Nullable slots;
+};
+
+// What the fast paths read. Entries of `cpu` are addresses of cell arrays; until a CPU has its own, and while its caches
+// are being emptied from elsewhere, they are the array of empty cells, which sends every operation to the slow path.
+struct stave_hot {
+  uint64_t small_limit;           // sizes up to here have an entry in size_cell; 0 until the heap is ready
+  int64_t rseq_offset;            // from the thread pointer to the rseq area
+  uint64_t first_unit;            // the first unit of the arena's window
+  uint64_t unit_count;            // units that unit_cell describes
+  uint16_t *_Nullable unit_cell;  // unit → cell offset / 32; 0 for what free() must look at closely
+  uint64_t reserved[3];
+  struct stave_cell *_Nullable cpu[STAVE_CPU_GUARDS + STAVE_MAX_CPUS];
+  uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];
+};
+
+#define STAVE_HIDDEN __attribute__((visibility("hidden")))
+extern struct stave_hot stave_hot_storage STAVE_HIDDEN;
+extern struct stave_cell stave_empty_cells[STAVE_MAX_CELLS] STAVE_HIDDEN;
+extern unsigned char stave_boot_memory[STAVE_BOOT_BYTES] STAVE_HIDDEN;
+
+// Which cells zones have: where their slots begin in each region, how many there are (0: the cell is free).
+struct stave_cell_place { uint32_t slots; uint32_t reciprocal; uint16_t capacity; uint16_t taken; };
+extern struct stave_cell_place stave_cell_places_storage[STAVE_MAX_CELLS] STAVE_HIDDEN;
+// Regions by CPU number, kegs by index.
+extern void *_Nullable stave_regions_storage[STAVE_MAX_CPUS] STAVE_HIDDEN;
+extern void *_Nullable stave_kegs_storage[STAVE_MAX_KEGS] STAVE_HIDDEN;
+
+static inline void stave_add(int64_t *_Nonnull where, int64_t count) { __atomic_fetch_add(where, count, __ATOMIC_RELAXED); }
+// From 0 to 1, for whoever comes first.
+static inline _Bool stave_claim(uint32_t *_Nonnull where) { return __atomic_exchange_n(where, 1, __ATOMIC_ACQ_REL) == 0; }
+static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
+static inline struct stave_cell_place *_Nonnull stave_cell_places(void) { return stave_cell_places_storage; }
+static inline void *_Nullable *_Nonnull stave_regions(void) { return stave_regions_storage; }
+static inline void *_Nullable *_Nonnull stave_kegs(void) { return stave_kegs_storage; }
+static inline struct stave_hot *_Nonnull stave_hot(void) { return &stave_hot_storage; }
+static inline struct stave_cell *_Nonnull stave_no_cells(void) { return stave_empty_cells; }
+static inline void *_Nonnull stave_boot(void) { return stave_boot_memory; }
+static inline struct stave_cell *_Nullable *_Nonnull stave_cpu_table(void) { return &stave_hot_storage.cpu[STAVE_CPU_GUARDS]; }
+static inline uint16_t *_Nonnull stave_size_table(void) { return stave_hot_storage.size_cell; }
+
+// The root: 4 KiB whose layout Pages/Root.swift defines. Exported under this name; readers find it by the symbol.
+extern unsigned char stave_root[4096];
+static inline void *_Nonnull stave_root_storage(void) { return stave_root; }
+
+#endif

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// System calls that neither touch errno nor enter libc: they are made from inside malloc, where libc may not be ready.
+// Each returns the kernel's answer: a value, or -errno. Debug builds can make the n-th call fail (see stave_inject).
+
+#ifndef STAVE_SYSCALLS_H
+#define STAVE_SYSCALLS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#if defined(__x86_64__)
+static inline long stave_syscall6(long number, long a, long b, long c, long d, long e, long f) {
+  long result;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return result;
+}
+#else
+#include <errno.h>
+#include <unistd.h>
+static inline long stave_syscall6(long number, long a, long b, long c, long d, long e, long f) {
+  int saved = errno;
+  long result = syscall(number, a, b, c, d, e, f);
+  if (result == -1) result = -errno;
+  errno = saved;
+  return result;
+}
+#endif
+
+#ifdef STAVE_INJECT
+// Tests set `after` to n: the n-th injectable call from then on answers -`error`. Zero is off. `calls` counts all of them.
+struct stave_injection { long after; long error; long calls; };
+extern struct stave_injection stave_injection;
+static inline struct stave_injection *_Nonnull stave_inject(void) { return &stave_injection; }
+static inline long stave_injected(void) {
+  stave_injection.calls++;
+  if (stave_injection.after > 0 && --stave_injection.after == 0) return -stave_injection.error;
+  return 0;
+}
+#define STAVE_MAY_FAIL do { long failed = stave_injected(); if (failed) return failed; } while (0)
+#else
+#define STAVE_MAY_FAIL do { } while (0)
+#endif
+
+static inline long stave_mmap(uintptr_t address, size_t length, int protection, int flags) {
+  STAVE_MAY_FAIL;
+  return stave_syscall6(SYS_mmap, (long)address, (long)length, protection, flags, -1, 0);
+}
+static inline long stave_munmap(uintptr_t address, size_t length) {
+  return stave_syscall6(SYS_munmap, (long)address, (long)length, 0, 0, 0, 0);
+}
+static inline long stave_mremap(uintptr_t from, size_t length, size_t wanted, int flags, uintptr_t to) {
+  STAVE_MAY_FAIL;
+  return stave_syscall6(SYS_mremap, (long)from, (long)length, (long)wanted, flags, (long)to, 0);
+}
+static inline long stave_madvise(uintptr_t address, size_t length, int advice) {
+  STAVE_MAY_FAIL;
+  return stave_syscall6(SYS_madvise, (long)address, (long)length, advice, 0, 0, 0);
+}
+static inline long stave_mprotect(uintptr_t address, size_t length, int protection) {
+  STAVE_MAY_FAIL;
+  return stave_syscall6(SYS_mprotect, (long)address, (long)length, protection, 0, 0, 0);
+}
+// The futex of one process: `word` is waited for while it holds `value`; a timeout in nanoseconds, negative for none.
+static inline long stave_futex_wait(const void *_Nonnull word, uint32_t value, int64_t timeout) {
+  struct { int64_t seconds, nanoseconds; } limit = { timeout / 1000000000, timeout % 1000000000 };
+  return stave_syscall6(SYS_futex, (long)word, 128 /* WAIT | PRIVATE */, value, timeout < 0 ? 0 : (long)&limit, 0, 0);
+}
+static inline long stave_futex_wake(const void *_Nonnull word, int count) {
+  return stave_syscall6(SYS_futex, (long)word, 129 /* WAKE | PRIVATE */, count, 0, 0, 0);
+}
+static inline long stave_membarrier(int command, unsigned flags, int cpu) {
+  return stave_syscall6(SYS_membarrier, command, flags, cpu, 0, 0, 0);
+}
+static inline long stave_prctl(int option, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d) {
+  return stave_syscall6(SYS_prctl, option, (long)a, (long)b, (long)c, (long)d, 0);
+}
+static inline long stave_write(int file, const void *_Nonnull bytes, size_t count) {
+  return stave_syscall6(SYS_write, file, (long)bytes, (long)count, 0, 0, 0);
+}
+static inline long stave_read(int file, void *_Nonnull bytes, size_t count) {
+  return stave_syscall6(SYS_read, file, (long)bytes, (long)count, 0, 0, 0);
+}
+static inline long stave_open(const char *_Nonnull path, int flags) {
+  return stave_syscall6(SYS_openat, -100, (long)path, flags, 0, 0, 0);
+}
+static inline long stave_close(int file) { return stave_syscall6(SYS_close, file, 0, 0, 0, 0, 0); }
+static inline long stave_getpid(void) { return stave_syscall6(SYS_getpid, 0, 0, 0, 0, 0, 0); }
+static inline long stave_gettid(void) { return stave_syscall6(SYS_gettid, 0, 0, 0, 0, 0, 0); }
+static inline long stave_getrandom(void *_Nonnull bytes, size_t count) {
+  return stave_syscall6(SYS_getrandom, (long)bytes, (long)count, 1 /* never block */, 0, 0, 0);
+}
+static inline long stave_yield(void) { return stave_syscall6(SYS_sched_yield, 0, 0, 0, 0, 0, 0); }
+// The limit on address space in bytes, the largest number for none.
+static inline uint64_t stave_address_space_limit(void) {
+  uint64_t limit[2] = { ~0ull, ~0ull };
+  stave_syscall6(SYS_prlimit64, 0, 9 /* RLIMIT_AS */, 0, (long)limit, 0, 0);
+  return limit[0];
+}
+static inline int64_t stave_nanoseconds(void) {
+  struct { int64_t seconds, nanoseconds; } now = { 0, 0 };
+  stave_syscall6(SYS_clock_gettime, 1 /* monotonic */, (long)&now, 0, 0, 0, 0);
+  return now.seconds * 1000000000 + now.nanoseconds;
+}
+static inline unsigned stave_current_cpu(void) {
+  unsigned cpu = 0;
+  stave_syscall6(SYS_getcpu, (long)&cpu, 0, 0, 0, 0, 0);
+  return cpu;
+}
+// errno = ENOMEM; null.
+void *_Nullable stave_no_memory(void);
+// Bytes of a page, from the auxiliary vector.
+long stave_page_bytes(void);
+// One more than the largest CPU number this system can have.
+long stave_possible_cpus(void);
+// For the inside of a spinning loop.
+static inline void stave_pause(void) {
+#if defined(__x86_64__)
+  __asm__ volatile("pause");
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+__attribute__((noreturn)) static inline void stave_abort_now(void) {
+  // SIGABRT to this thread, with the default action if the program's handler returns: never back into the caller.
+  long process = stave_getpid(), thread = stave_gettid();
+  stave_syscall6(SYS_tgkill, process, thread, 6, 0, 0, 0);
+  uint64_t action[4] = { 0, 0, 0, 0 };
+  uint64_t unblocked = 0;
+  stave_syscall6(SYS_rt_sigaction, 6, (long)action, 0, 8, 0, 0);
+  stave_syscall6(SYS_rt_sigprocmask, 2, (long)&unblocked, 0, 8, 0, 0);
+  stave_syscall6(SYS_tgkill, process, thread, 6, 0, 0, 0);
+  for (;;) stave_syscall6(SYS_exit_group, 134, 0, 0, 0, 0, 0);
+}
+
+#endif

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The definitions behind stave_storage.h.
+
+#include "CPlatform.h"
+
+struct stave_hot stave_hot_storage __attribute__((aligned(64)));
+struct stave_cell stave_empty_cells[STAVE_MAX_CELLS] __attribute__((aligned(64)));
+struct stave_cell_place stave_cell_places_storage[STAVE_MAX_CELLS];
+void *stave_regions_storage[STAVE_MAX_CPUS];
+void *stave_kegs_storage[STAVE_MAX_KEGS];
+unsigned char stave_boot_memory[STAVE_BOOT_BYTES] __attribute__((aligned(4096)));
+__attribute__((visibility("default"))) unsigned char stave_root[4096] __attribute__((aligned(4096)));
+#ifdef STAVE_INJECT
+struct stave_injection stave_injection;
+#endif
+#ifdef STAVE_CHECK_LOCKS
+__thread void *stave_thread_slot_storage __attribute__((tls_model("initial-exec")));
+#endif

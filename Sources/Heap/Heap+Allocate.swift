@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Allocation: the fast path, and what lies behind it.
+
+import CPlatform
+import Pages
+import Primitives
+import Synchronization
+import Zones
+
+public enum Heap {
+  /// malloc: memory for `size` bytes, aligned to 16, or nil. A size of 0 gives a distinct block. The fast path is one
+  /// table look-up and one restartable section; it has no branch but the two to `allocateSlow`.
+  @inline(__always)
+  public static func allocate(_ size: UInt) -> UnsafeMutableRawPointer? {
+    let hot = stave_hot()
+    guard _fastPath(UInt64(size) <= hot.pointee.small_limit) else { return allocateSlow(size) }
+    let cell = UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])
+    guard let item = stave_pop(cell &* 32) else { return allocateSlow(size) }
+    return item
+  }
+
+  @inline(never)
+  static func allocateSlow(_ size: UInt) -> UnsafeMutableRawPointer? {
+    guard heap.isReady || heap.start() else { return nil }
+    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return nil }
+    if let memory = allocateOnce(size) { return memory }
+    guard size <= 1 << 46 else { return nil }
+    // What caches hold may be enough; after that there is nothing left to try.
+    reclaimAll(.drainCPU)
+    return allocateOnce(size)
+  }
+
+  private static func allocateOnce(_ size: UInt) -> UnsafeMutableRawPointer? {
+    if size > UInt(SizeClass.largest) {
+      guard let block = arena.takeLarge(size: size) else { return nil }
+      return UnsafeMutableRawPointer(bitPattern: block.start)
+    }
+    guard let zone = heap.zone(SizeClass.index(for: Int(size))) else { return nil }
+    noteSlowCall()
+    return zone.allocateSlow(.noWait, argument: nil)
+  }
+
+  private static func injectsFailure() -> Bool {
+    let rate = heap.pointee.options[.failureRate]
+    let calls = Int64(heap.pointee.slowCalls.wrappingAdd(1, ordering: .relaxed).newValue)
+    guard calls % rate == 0 else { return false }
+    stave_add(&heap.pointee.injectedFailures, 1)
+    return true
+  }
+
+  /// calloc: zeroed. Blocks fresh from the system are not cleared again.
+  public static func allocateZeroed(_ size: UInt) -> UnsafeMutableRawPointer? {
+    if size <= UInt(SizeClass.largest) {
+      guard let memory = allocate(size) else { return nil }
+      memory.initializeMemory(as: UInt8.self, repeating: 0, count: Int(size))
+      return memory
+    }
+    guard heap.isReady || heap.start() else { return nil }
+    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return nil }
+    guard let block = arena.takeLarge(size: size), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else { return nil }
+    if !block.isZero { clear(memory, bytes: size) }
+    return memory
+  }
+
+  private static func clear(_ memory: UnsafeMutableRawPointer, bytes: UInt) {
+    memory.initializeMemory(as: UInt8.self, repeating: 0, count: Int(bytes))
+  }
+
+  /// Memory at a multiple of `alignment`, a power of two.
+  public static func allocate(_ size: UInt, alignment: UInt) -> UnsafeMutableRawPointer? {
+    if alignment <= 16 { return allocate(size) }
+    guard heap.isReady || heap.start() else { return nil }
+    if size <= UInt(SizeClass.largest), alignment <= UInt(SizeClass.largest),
+      let index = SizeClass.index(for: Int(size), alignment: Int(alignment))
+    {
+      return allocate(UInt(SizeClass.size(index)))
+    }
+    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return nil }
+    guard let block = arena.takeLarge(size: max(size, 1), alignment: alignment) else { return nil }
+    return UnsafeMutableRawPointer(bitPattern: block.start)
+  }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// fork: all locks in rank order before it; released in the parent, reset in the child.
+
+import CPlatform
+import Pages
+import Primitives
+import Zones
+
+extension Heap {
+  public static func prepareFork() {
+    guard heap.isReady else { return }
+    heap.pointee.classLock.lock()
+    lockZonesForFork()
+    arena.pointee.lock.lock()
+    metadataPages.pointee.lock.lock()
+  }
+
+  public static func parentAfterFork() {
+    guard heap.isReady else { return }
+    metadataPages.pointee.lock.unlock()
+    arena.pointee.lock.unlock()
+    unlockZonesAfterFork(inChild: false)
+    heap.pointee.classLock.unlock()
+  }
+
+  public static func childAfterFork() {
+    guard heap.isReady else { return }
+    metadataPages.pointee.lock.resetInChild()
+    arena.pointee.lock.resetInChild()
+    unlockZonesAfterFork(inChild: true)
+    heap.pointee.classLock.resetInChild()
+    root.pointee.process = UInt32(stave_getpid())
+    root.pointee.mailbox = Mailbox()
+    heap.pointee.background = BackgroundState()
+    CPUCache.reregister()
+  }
+}

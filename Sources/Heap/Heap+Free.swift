@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Freeing, and questions about addresses. Whatever value is given, the answer is right or the process stops with a report.
+
+import CPlatform
+import Pages
+import Primitives
+import Zones
+
+extension Heap {
+  /// free. Null does nothing. An address that is not the start of a block ends the process with a report.
+  @inline(__always)
+  public static func free(_ memory: UnsafeMutableRawPointer?) {
+    let hot = stave_hot()
+    let address = UInt(bitPattern: memory)
+    let unit = UInt64(address >> unitShift) &- hot.pointee.first_unit
+    guard _fastPath(unit < hot.pointee.unit_count) else { return freeSlow(memory) }
+    let cell = UInt64(hot.pointee.unit_cell![Int(truncatingIfNeeded: unit)])
+    let result = stave_push(cell &* 32, memory)
+    guard _fastPath(result == 0) else { return freeSlow(memory) }
+  }
+
+  @inline(never)
+  static func freeSlow(_ memory: UnsafeMutableRawPointer?) {
+    guard let memory else { return }
+    switch ownerMap.pointee.owner(of: memory.address) {
+    case .slab(let header):
+      let slab = header.assumingMemoryBound(to: Slab.self)
+      let keg = keg(of: slab)
+      guard keg.pointee.flags.contains(.malloc), let zone = keg.pointee.zone else {
+        reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
+      }
+      guard keg.index(of: memory.address, in: slab) != nil else {
+        reportBadFree("free() of an address inside a block", memory.address, keg: keg)
+      }
+      zone.freeSlow(memory)
+      noteSlowCall()
+    case .large:
+      guard arena.pointee.isLargeStart(memory.address), arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
+      noteSlowCall()
+    case .insideLarge:
+      reportBadLarge("free()", memory.address)
+    case .none:
+      reportBadFree("free() of an address that stave does not own", memory.address, keg: nil)
+    }
+  }
+
+  static func keg(of slab: SlabPointer) -> KegPointer {
+    stave_kegs()[Int(slab.pointee.kegIndex)]!.assumingMemoryBound(to: Keg.self)
+  }
+
+  /// An address in a large block that is not its start, or a block freed already.
+  @inline(never)
+  static func reportBadLarge(_ call: StaticString, _ address: UInt) -> Never {
+    var report = Report("bad free")
+    report.text(call)
+    report.text(" of ")
+    report.address(address)
+    arena.describe(address, in: &report)
+    report.text("\n")
+    report.stop()
+  }
+
+  /// malloc_usable_size: bytes that may be used; 0 for null. Nil for an address that is no block of ours.
+  public static func usableSize(_ memory: UnsafeMutableRawPointer?) -> UInt? {
+    guard let memory else { return 0 }
+    switch ownerMap.pointee.owner(of: memory.address) {
+    case .slab(let header):
+      let slab = header.assumingMemoryBound(to: Slab.self)
+      let keg = keg(of: slab)
+      return keg.index(of: memory.address, in: slab) == nil ? nil : UInt(keg.pointee.layout.size)
+    case .large: return arena.largeBytes(at: memory.address)
+    case .insideLarge, .none: return nil
+    }
+  }
+
+  /// realloc. Nil: no memory, and the old block is as it was. An address that is no block ends the process with a report.
+  public static func reallocate(_ memory: UnsafeMutableRawPointer?, _ size: UInt) -> UnsafeMutableRawPointer? {
+    guard let memory else { return allocate(size) }
+    guard let old = usableSize(memory) else {
+      switch ownerMap.pointee.owner(of: memory.address) {
+      case .large, .insideLarge: reportBadLarge("realloc()", memory.address)
+      case .slab(let header):
+        reportBadFree("realloc() of an address inside a block", memory.address, keg: keg(of: header.assumingMemoryBound(to: Slab.self)))
+      case .none: reportBadFree("realloc() of an address that stave does not own", memory.address, keg: nil)
+      }
+    }
+    // The class would not change, or shrinks by less than half (spec 4.9, T9).
+    if size <= old && (size > old / 2 || old == 16) && (old <= UInt(SizeClass.largest) || size > UInt(SizeClass.largest)) {
+      return memory
+    }
+    if old > UInt(SizeClass.largest) && size > UInt(SizeClass.largest) {
+      if arena.resizeLarge(memory.address, to: size) { return memory }
+      if old >= moveThreshold, size > old, let moved = arena.moveLarge(memory.address, to: size) {
+        return UnsafeMutableRawPointer(bitPattern: moved)
+      }
+    }
+    guard let new = allocate(size) else { return nil }
+    new.copyMemory(from: memory, byteCount: Int(min(old, size)))
+    free(memory)
+    return new
+  }
+
+  /// Blocks from here on are moved by the kernel rather than copied.
+  static var moveThreshold: UInt { 512 << 10 }
+}

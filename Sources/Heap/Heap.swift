@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// # Heap
+//
+// The policy of malloc on zones: which zone serves a size, when the heap comes into being, what happens at fork, when
+// memory is given back.
+//
+//   size ≤ 32 KiB     the zone of its class ("malloc-16" … "malloc-32768"), made when first needed
+//   larger            a large block of the arena, in units of 64 KiB, pages touched as used
+//
+// Start-up. The first call, whoever makes it and however early, sets up metadata, window, zones (in this order) on one
+// thread while others wait. It needs no libc. Options are read when libstave's constructor runs, since only then the
+// environment is known; until then the defaults hold.
+//
+// Fork. All locks are taken in rank order before, released after in the parent, reset in the child. What other threads of
+// the parent held in hand at that moment, at most a bucket each, is lost to the child. The background thread does not exist
+// in the child until it is needed there.
+//
+// Giving back. A background thread (Heap+Background) looks once a period while there is something to do, and ends itself
+// when there is not.
+
+import CPlatform
+import Pages
+import Primitives
+import Synchronization
+import Zones
+
+public struct HeapState: ~Copyable {
+  // What readers outside copy.
+  public var classZones: InlineArray<72, ZonePointer?>
+  public var options: OptionValues
+  /// Calls that returned NULL for want of memory or by injection.
+  public var failures: Int64
+  public var injectedFailures: Int64
+  public var background: BackgroundState
+
+  var mailboxBusy: UInt32
+  let phase: Atomic<UInt32>
+  var classLock: FutexLock
+  let slowCalls: Atomic<UInt32>
+}
+
+@inline(__always)
+public var heap: UnsafeMutablePointer<HeapState> { rootState(HeapState.self, at: RootLayout.heapOffset) }
+
+enum Phase {
+  static let cold: UInt32 = 0
+  static let starting: UInt32 = 1
+  static let ready: UInt32 = 2
+}
+
+extension UnsafeMutablePointer where Pointee == HeapState {
+  @inline(__always)
+  public var isReady: Bool { pointee.phase.load(ordering: .acquiring) == Phase.ready }
+
+  /// Sets everything up, once. False if the system has no memory for it; the next call tries again.
+  @inline(never)
+  public func start() -> Bool {
+    while true {
+      if isReady { return true }
+      if pointee.phase.compareExchange(expected: Phase.cold, desired: Phase.starting, ordering: .acquiringAndReleasing).exchanged {
+        let isDone = setUp()
+        pointee.phase.store(isDone ? Phase.ready : Phase.cold, ordering: .releasing)
+        return isDone
+      }
+      _ = stave_yield()
+    }
+  }
+
+  private func setUp() -> Bool {
+    let header = root
+    if header.pointee.magic != RootLayout.magic {
+      header.pointee.version = RootLayout.version
+      header.pointee.pageBytes = UInt32(stave_page_bytes())
+      header.pointee.process = UInt32(stave_getpid())
+      header.pointee.cpuCount = UInt32(Swift.min(stave_possible_cpus(), Int(STAVE_MAX_CPUS)))
+      header.pointee.started = stave_nanoseconds()
+      pointee.options = OptionValues()
+      pointee.classLock.rank = LockRank.region - 1
+      metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
+      guard zones.start() else { return false }
+      header.pointee.layoutDigest = layoutDigest()
+      CPUCache.start(forceLocked: false)
+    }
+    guard arena.start() else { return false }
+    header.pointee.magic = RootLayout.magic
+    stave_hot().pointee.small_limit = UInt64(SizeClass.largest)
+    return true
+  }
+
+  /// Called by libstave's constructor: `environment` is nil where it must not be trusted.
+  public func configure(environment: UnsafePointer<UnsafePointer<CChar>?>?) {
+    guard start() else { return }
+    if let environment { pointee.options.read(environment: environment) }
+    if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
+    if pointee.options[.failureRate] > 0 { stave_hot().pointee.small_limit = 0 }
+    if pointee.options[.inspect] == 1 { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, ~0, 0, 0, 0) }
+    if pointee.options[.hugepages] != 0 { arena.setHugePages(always: pointee.options[.hugepages] == 2) }
+    if pointee.options[.verbose] == 1 { printConfiguration() }
+  }
+
+  /// The zone of a class, made when first asked for. Nil if memory is not to be had.
+  @inline(__always)
+  func zone(_ index: Int) -> ZonePointer? { pointee.classZones[index] ?? makeZone(index) }
+
+  @inline(never)
+  private func makeZone(_ index: Int) -> ZonePointer? {
+    pointee.classLock.lock()
+    defer { pointee.classLock.unlock() }
+    if let zone = pointee.classZones[index] { return zone }
+    let size = SizeClass.size(index)
+    guard
+      let zone = Zones.makeZone(
+        name: FixedName("malloc-").appending(number: size), layout: .heap(size: size), alignMask: 15, flags: .malloc,
+        hooks: ZoneHooks(), source: .arena, cellCapacity: SizeClass.cellCapacity(size: size),
+        bucketSize: SizeClass.bucketSize(size: size), reciprocal: SizeClass.reciprocal(size: size))
+    else { return nil }
+    zone.pointee.depotLimit = SizeClass.depotLimit(size: size)
+    zone.pointee.keg.pointee.cellOffset = UInt16(zone.pointee.cell)
+    pointee.classZones[index] = zone
+    // From here on the fast path finds the cell.
+    var step = index == 0 ? 0 : SizeClass.size(index - 1) / 16 + 1
+    while step <= size / 16 {
+      stave_size_table()[step] = UInt16(zone.pointee.cell)
+      step += 1
+    }
+    return zone
+  }
+
+  private func printConfiguration() {
+    var report = Report("version 0.1.0")
+    report.text(root.pointee.mode == CacheMode.restartable ? "caches restartable" : "caches locked")
+    for index in 0..<Option.count {
+      let option = Option(rawValue: index)!
+      report.text(", ")
+      report.text(option.key)
+      report.text(":")
+      let value = pointee.options.values[index]
+      if option.takesWords { report.text(option.words[Int(value)]) } else { report.number(UInt(value)) }
+    }
+    report.text("\n")
+    report.write()
+  }
+}
+
+/// Over the sizes of all that readers outside copy, so that a reader of another build notices.
+public func layoutDigest() -> UInt32 {
+  var digest: UInt32 = 2_166_136_261
+  func mix(_ value: Int) { digest = (digest ^ UInt32(truncatingIfNeeded: value)) &* 16_777_619 }
+  mix(MemoryLayout<RootHeader>.size)
+  mix(MemoryLayout<MetadataPages>.size)
+  mix(MemoryLayout<Arena>.size)
+  mix(MemoryLayout<ZonesState>.size)
+  mix(MemoryLayout<HeapState>.size)
+  mix(MemoryLayout<Zone>.size)
+  mix(MemoryLayout<Keg>.size)
+  mix(MemoryLayout<Slab>.size)
+  mix(MemoryLayout<Bucket>.size)
+  mix(MemoryLayout<stave_cell>.size)
+  return digest
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What this process can say of itself: sums over its zones, and the zone table as text. Exact when no other thread is
+// inside the allocator; never negative otherwise. Takes no lock and allocates nothing.
+
+import CPlatform
+import Pages
+import Primitives
+import Zones
+
+/// Counts of one zone, summed over the CPUs.
+public struct ZoneCounts {
+  public var allocations: Int64 = 0
+  public var frees: Int64 = 0
+  /// Items in cells.
+  public var cached: Int64 = 0
+
+  public init(_ zone: ZonePointer) {
+    // Frees first, so that a racing pair shows as one more in use, not one less (T21).
+    var pops: Int64 = 0
+    frees = zone.pointee.directFrees
+    if zone.pointee.cell != 0 {
+      for cpu in 0..<Int(root.pointee.cpuCount) {
+        guard let cells = CPUCache.cells(of: cpu) else { continue }
+        let moved = cells[zone.pointee.cell].moved
+        let word = cells[zone.pointee.cell].word
+        let fill = Int64(word & 0xffff)
+        cached += fill
+        pops += Int64(word >> 16)
+        frees += fill + Int64(word >> 16) + moved
+      }
+    }
+    allocations = max(frees, zone.pointee.directAllocations + pops)
+  }
+
+  public var used: Int64 { allocations - frees }
+}
+
+public struct HeapTotals {
+  /// In items that callers hold, and in items that they do not.
+  public var usedBytes: UInt = 0
+  public var freeBytes: UInt = 0
+
+  public init() {
+    var next = zones.pointee.first
+    while let zone = next {
+      let counts = ZoneCounts(zone)
+      let keg = zone.pointee.keg
+      let capacity = keg.pointee.slabCount * keg.pointee.layout.items
+      usedBytes += UInt(counts.used) * UInt(zone.pointee.size)
+      freeBytes += UInt(max(0, capacity - Int(counts.used))) * UInt(zone.pointee.size)
+      next = zone.pointee.next
+    }
+    usedBytes += arena.pointee.largeBytes
+  }
+}
+
+/// vmstat -z's columns.
+public func printZones(to file: Int32) {
+  var line = Report()
+  line.text("ITEM                     SIZE  LIMIT      USED      FREE         REQ  FAIL SLEEP XDOMAIN\n")
+  line.write(to: file)
+  var next = zones.pointee.first
+  while let zone = next {
+    let counts = ZoneCounts(zone)
+    let capacity = zone.pointee.keg.pointee.slabCount * zone.pointee.keg.pointee.layout.items
+    line.name(zone.pointee.name)
+    line.text(":")
+    line.pad(20 - zone.pointee.name.count)
+    line.number(UInt(zone.pointee.size), width: 8)
+    line.text(",     0,")
+    line.number(UInt(counts.used), width: 9)
+    line.text(",")
+    line.number(UInt(max(0, Int64(capacity) - counts.used)), width: 9)
+    line.text(",")
+    line.number(UInt(counts.allocations), width: 11)
+    line.text(",")
+    line.number(UInt(max(0, zone.pointee.failures)), width: 5)
+    line.text(",")
+    line.number(UInt(max(0, zone.pointee.sleeps)), width: 5)
+    line.text(",      0\n")
+    line.write(to: file)
+    next = zone.pointee.next
+  }
+  line.text("large blocks: ")
+  line.number(arena.pointee.largeCount)
+  line.text(" in use, ")
+  line.number(arena.pointee.largeBytes)
+  line.text(" bytes; purgeable ")
+  line.number(arena.pointee.cachedBytes + arena.pointee.recentBytes)
+  line.text(" bytes\n")
+  line.write(to: file)
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The one list of options. `STAVE_OPTIONS=key:value,key:value` and `STAVE_<KEY>=value` set them; the environment of a
+// program that runs with more rights than its caller is ignored. An unknown key is named once, with the nearest known one.
+
+import CPlatform
+import Primitives
+
+public enum Option: Int {
+  case percpu, verbose, stats, background, period, inspect, hugepages, failureRate
+
+  public static let count = 8
+
+  /// The key, as users write it.
+  public var key: StaticString {
+    switch self {
+    case .percpu: "percpu"
+    case .verbose: "verbose"
+    case .stats: "stats"
+    case .background: "background"
+    case .period: "period"
+    case .inspect: "inspect"
+    case .hugepages: "hugepages"
+    case .failureRate: "failure_rate"
+    }
+  }
+
+  /// One line for the manual.
+  public var summary: StaticString {
+    switch self {
+    case .percpu: "How per-CPU caches are protected: auto (restartable sequences where the system has them) or locked."
+    case .verbose: "1 prints version, mode and the options in force at start."
+    case .stats: "exit prints the zone table to standard error when the program ends."
+    case .background: "0 never starts the thread that returns unused memory while the program idles."
+    case .period: "Milliseconds between two looks of that thread. Memory unused for one period is returned."
+    case .inspect: "any lets every process of the same user read this one where Yama would not (PR_SET_PTRACER)."
+    case .hugepages: "What the arena asks of transparent huge pages: default, never or always."
+    case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
+    }
+  }
+
+  /// The words an option takes, in the order of their values; empty for a number.
+  public var words: InlineArray<3, StaticString> {
+    switch self {
+    case .percpu: ["auto", "locked", ""]
+    case .stats: ["none", "exit", ""]
+    case .inspect: ["descendants", "any", ""]
+    case .hugepages: ["default", "never", "always"]
+    default: ["", "", ""]
+    }
+  }
+
+  public var defaultValue: Int64 {
+    switch self {
+    case .background: 1
+    case .period: 1000
+    default: 0
+    }
+  }
+
+  /// Largest value of a number.
+  var limit: Int64 {
+    switch self {
+    case .verbose, .background: 1
+    case .period: 3_600_000
+    default: .max
+    }
+  }
+
+  public var takesWords: Bool { words[0].utf8CodeUnitCount > 0 }
+}
+
+/// A piece of text in memory that somebody else owns.
+struct TextSlice {
+  var start: UnsafePointer<UInt8>
+  var count: Int
+
+  func equals(_ text: StaticString, ignoringCase: Bool = false) -> Bool {
+    guard count == text.utf8CodeUnitCount else { return false }
+    for index in 0..<count {
+      var byte = start[index]
+      if ignoringCase && byte >= 65 && byte <= 90 { byte += 32 }
+      if byte != text.utf8Start[index] { return false }
+    }
+    return true
+  }
+
+  /// A decimal number, nil for anything else.
+  var number: Int64? {
+    guard count > 0, count < 18 else { return nil }
+    var value: Int64 = 0
+    for index in 0..<count {
+      guard start[index] >= 48, start[index] <= 57 else { return nil }
+      value = value * 10 + Int64(start[index] - 48)
+    }
+    return value
+  }
+
+  /// Insertions, deletions and substitutions to `text`; keys longer than 31 bytes count as far away.
+  func distance(to text: StaticString) -> Int {
+    let columns = text.utf8CodeUnitCount
+    guard count < 32, columns < 32 else { return 64 }
+    var row = InlineArray<32, Int>(repeating: 0)
+    for column in 0...columns { row[column] = column }
+    for line in 0..<count {
+      var diagonal = row[0]
+      row[0] = line + 1
+      for column in 0..<columns {
+        let change = diagonal + (start[line] | 32 == text.utf8Start[column] | 32 ? 0 : 1)
+        diagonal = row[column + 1]
+        row[column + 1] = min(change, min(row[column] + 1, diagonal + 1))
+      }
+    }
+    return row[columns]
+  }
+}
+
+public struct OptionValues {
+  public var values: InlineArray<8, Int64>
+
+  public init() {
+    values = InlineArray(repeating: 0)
+    for option in 0..<Option.count { values[option] = Option(rawValue: option)!.defaultValue }
+  }
+
+  public subscript(option: Option) -> Int64 { values[option.rawValue] }
+
+  /// Reads the environment. Later entries win.
+  mutating func read(environment: UnsafePointer<UnsafePointer<CChar>?>) {
+    var index = 0
+    while let raw = environment[index] {
+      index += 1
+      let text = UnsafeRawPointer(raw).assumingMemoryBound(to: UInt8.self)
+      let prefix: StaticString = "STAVE_"
+      guard TextSlice(start: text, count: OptionValues.commonLength(text, prefix)).count == 6 else { continue }
+      var nameEnd = 6
+      while text[nameEnd] != 0 && text[nameEnd] != 61 { nameEnd += 1 }
+      guard text[nameEnd] == 61 else { continue }
+      var valueEnd = nameEnd + 1
+      while text[valueEnd] != 0 { valueEnd += 1 }
+      let name = TextSlice(start: text + 6, count: nameEnd - 6)
+      let value = TextSlice(start: text + nameEnd + 1, count: valueEnd - nameEnd - 1)
+      if name.equals("options", ignoringCase: true) {
+        readList(value)
+      } else if let option = OptionValues.option(named: name) {
+        set(option, value)
+      }
+    }
+  }
+
+  private static func commonLength(_ text: UnsafePointer<UInt8>, _ prefix: StaticString) -> Int {
+    var count = 0
+    while count < prefix.utf8CodeUnitCount && text[count] == prefix.utf8Start[count] { count += 1 }
+    return count
+  }
+
+  private static func option(named name: TextSlice) -> Option? {
+    for index in 0..<Option.count {
+      let option = Option(rawValue: index)!
+      if name.equals(option.key, ignoringCase: true) { return option }
+    }
+    return nil
+  }
+
+  private mutating func readList(_ text: TextSlice) {
+    var position = 0
+    while position < text.count {
+      let start = position
+      while position < text.count && text.start[position] != 44 { position += 1 }
+      var colon = start
+      while colon < position && text.start[colon] != 58 { colon += 1 }
+      let key = TextSlice(start: text.start + start, count: colon - start)
+      let value = TextSlice(start: text.start + min(colon + 1, position), count: max(0, position - colon - 1))
+      if key.count > 0 {
+        if let option = OptionValues.option(named: key) { set(option, value) } else { OptionValues.warnUnknown(key) }
+      }
+      position += 1
+    }
+  }
+
+  private mutating func set(_ option: Option, _ value: TextSlice) {
+    if option.takesWords {
+      for index in 0..<3 where option.words[index].utf8CodeUnitCount > 0 && value.equals(option.words[index]) {
+        values[option.rawValue] = Int64(index)
+        return
+      }
+    } else if let number = value.number, number <= option.limit {
+      values[option.rawValue] = number
+      return
+    }
+    var report = Report("options")
+    report.bytes(value.start, count: min(value.count, 40))
+    report.text(" is no value for ")
+    report.text(option.key)
+    report.text("; ignored\n")
+    report.write()
+  }
+
+  private static func warnUnknown(_ key: TextSlice) {
+    var nearest = Option.percpu
+    for index in 1..<Option.count {
+      let option = Option(rawValue: index)!
+      if key.distance(to: option.key) < key.distance(to: nearest.key) { nearest = option }
+    }
+    var report = Report("options")
+    report.text("unknown option ")
+    report.bytes(key.start, count: min(key.count, 40))
+    report.text("; did you mean ")
+    report.text(nearest.key)
+    report.text("?\n")
+    report.write()
+  }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Large blocks: ranges of their own, whose entry is their record. wordA holds the block's bytes, rounded to pages; wordB is
+// 1 for a block that mremap has moved, whose mapping the kernel will not join with its neighbours again.
+
+import AddressMap
+import CPlatform
+import Primitives
+
+public struct LargeBlock {
+  public var start: UInt
+  public var isZero: Bool
+}
+
+extension UnsafeMutablePointer where Pointee == Arena {
+  /// Memory for `size` bytes, aligned to `alignment`, at least a unit. Nil: no space, or the system refuses.
+  public func takeLarge(size: UInt, alignment: UInt = unitBytes) -> LargeBlock? {
+    guard size <= 1 << 46, alignment <= 1 << 46, let used = size.roundedUp(to: UInt(pageBytes)),
+      let bytes = used.roundedUp(to: unitBytes)
+    else { return nil }
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    if alignment <= unitBytes, let entry = takeRecent(bytes: bytes, used: used) {
+      return LargeBlock(start: entry.pointee.start, isZero: false)
+    }
+    guard let range = takeRange(bytes: bytes, alignment: Swift.max(alignment, unitBytes), kind: RangeKind.large) else {
+      return nil
+    }
+    range.entry.pointee.wordA = used
+    range.entry.pointee.wordB = 0
+    count(used, 1)
+    pointee.largeAllocations += 1
+    ownerMap.pointee.set(unitsOf: range.start, bytes: bytes, large: UnsafeMutableRawPointer(range.entry))
+    return LargeBlock(start: range.start, isZero: range.isZero)
+  }
+
+  /// The block begins at `start`: the caller has asked the owner map. False if it was freed meanwhile.
+  public func releaseLarge(_ start: UInt) -> Bool {
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return false }
+    let entry = record.assumingMemoryBound(to: MapEntry.self)
+    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start else { return false }
+    count(entry.pointee.wordA, -1)
+    pointee.largeFrees += 1
+    if entry.pointee.length <= Self.recentLimit / 4 && entry.pointee.wordB == 0 {
+      keepRecent(entry)
+    } else {
+      dropLarge(entry)
+    }
+    return true
+  }
+
+  private func count(_ bytes: UInt, _ sign: Int) {
+    pointee.largeBytes = sign > 0 ? pointee.largeBytes + bytes : pointee.largeBytes - bytes
+    pointee.largeCount = sign > 0 ? pointee.largeCount + 1 : pointee.largeCount - 1
+  }
+
+  /// From a block's record to a cached run.
+  private func dropLarge(_ entry: EntryPointer) {
+    let start = entry.pointee.start
+    let bytes = entry.pointee.length
+    ownerMap.pointee.clear(unitsOf: start, bytes: bytes)
+    if entry.pointee.wordB != 0 {
+      // A mapping that mremap brought here stays apart for ever; a fresh one joins its neighbours.
+      let flags = mapPrivateAnonymous | mapNoReserve | mapFixed
+      if stave_mmap(start, Int(bytes), protectionReadWrite, flags) > 0 {
+        nameMapping(start, bytes: Int(bytes), "stave:arena")
+        _ = pointee.map.remove(start: start, length: bytes)
+        return
+      }
+    }
+    cacheRange(start: start, bytes: bytes)
+  }
+
+  // MARK: - Recent blocks
+
+  /// A recent block stays in the owner map, but its kind says that it is free: a second free of it is found out.
+  private func keepRecent(_ entry: EntryPointer) {
+    entry.pointee.kind = RangeKind.recent
+    pointee.recentBytes += entry.pointee.length
+    while pointee.recentCount == 8 || pointee.recentBytes > Self.recentLimit {
+      forgetRecent(at: 0)
+    }
+    pointee.recent[pointee.recentCount] = entry
+    pointee.recentCount += 1
+  }
+
+  private func forgetRecent(at position: Int) {
+    let entry = removeRecent(at: position)
+    entry.pointee.kind = RangeKind.large
+    dropLarge(entry)
+  }
+
+  private func removeRecent(at position: Int) -> EntryPointer {
+    let entry = pointee.recent[position]!
+    var index = position
+    while index + 1 < pointee.recentCount {
+      pointee.recent[index] = pointee.recent[index + 1]
+      index += 1
+    }
+    pointee.recentCount -= 1
+    pointee.recentBytes -= entry.pointee.length
+    return entry
+  }
+
+  private func takeRecent(bytes: UInt, used: UInt) -> EntryPointer? {
+    var position = pointee.recentCount - 1
+    while position >= 0 {
+      if pointee.recent[position]!.pointee.length == bytes {
+        let entry = removeRecent(at: position)
+        entry.pointee.kind = RangeKind.large
+        entry.pointee.wordA = used
+        count(used, 1)
+        pointee.largeAllocations += 1
+        return entry
+      }
+      position -= 1
+    }
+    return nil
+  }
+
+  func forgetAllRecent() {
+    while pointee.recentCount > 0 { forgetRecent(at: 0) }
+  }
+
+  // MARK: - Sizes
+
+  /// Usable bytes of the block that begins at `start`; nil if none does.
+  public func largeBytes(at start: UInt) -> UInt? {
+    guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return nil }
+    let entry = record.assumingMemoryBound(to: MapEntry.self)
+    return entry.pointee.kind == RangeKind.large && entry.pointee.start == start ? entry.pointee.wordA : nil
+  }
+
+  /// Gives the block another size without moving it, if there is room behind it. New bytes may be dirty.
+  public func resizeLarge(_ start: UInt, to size: UInt) -> Bool {
+    guard size <= 1 << 46, let used = size.roundedUp(to: UInt(pageBytes)), let bytes = used.roundedUp(to: unitBytes) else {
+      return false
+    }
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return false }
+    let entry = record.assumingMemoryBound(to: MapEntry.self)
+    guard entry.pointee.kind == RangeKind.large, pointee.map.reserveEntries(3) else { return false }
+    let old = entry.pointee.length
+    if bytes > old {
+      guard growInPlace(entry, by: bytes - old) else { return false }
+      ownerMap.pointee.set(unitsOf: start, bytes: bytes, large: record)
+    } else if bytes < old {
+      guard let tail = pointee.map.clip(entry, at: start + bytes) else { return false }
+      tail.pointee.wordB = 0
+      ownerMap.pointee.clear(unitsOf: start + bytes, bytes: old - bytes)
+      cacheRange(start: start + bytes, bytes: old - bytes)
+    }
+    pointee.largeBytes = pointee.largeBytes + used - entry.pointee.wordA
+    entry.pointee.wordA = used
+    return true
+  }
+
+  /// Into a cached run or a gap behind the block, as far as the frontier.
+  private func growInPlace(_ entry: EntryPointer, by more: UInt) -> Bool {
+    let end = entry.pointee.end
+    if let next = entry.pointee.next, next.pointee.kind == RangeKind.cached, next.pointee.start == end,
+      next.pointee.length >= more
+    {
+      unlinkCached(next)
+      if next.pointee.length > more {
+        guard let rest = pointee.map.clip(next, at: end + more) else {
+          linkCached(next)
+          return false
+        }
+        linkCached(rest)
+      }
+      _ = pointee.map.remove(start: end, length: more)
+      return pointee.map.grow(entry, by: more)
+    }
+    guard entry.pointee.gap >= more else { return false }
+    if end + more > pointee.frontier {
+      guard case .done = moveFrontier(to: end + more) else { return false }
+    }
+    return pointee.map.grow(entry, by: more)
+  }
+
+  /// Moves the block's pages to a larger place without copying. Nil if the kernel will not; the block is unchanged.
+  public func moveLarge(_ start: UInt, to size: UInt) -> UInt? {
+    guard let used = size.roundedUp(to: UInt(pageBytes)), let bytes = used.roundedUp(to: unitBytes) else { return nil }
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return nil }
+    let entry = record.assumingMemoryBound(to: MapEntry.self)
+    guard entry.pointee.kind == RangeKind.large else { return nil }
+    let old = entry.pointee.length
+    guard pointee.map.reserveEntries(3), let range = takeGap(bytes: bytes, alignment: unitBytes, kind: RangeKind.large) else { return nil }
+    // The target's own pages behind the moved ones are fresh; the source stays mapped, empty.
+    let moved = stave_mremap(start, Int(old), Int(old), 7 /* MAYMOVE | FIXED | DONTUNMAP, Linux 5.7 */, range.start)
+    guard moved > 0 else {
+      _ = pointee.map.remove(start: range.start, length: bytes)
+      return nil
+    }
+    ownerMap.pointee.clear(unitsOf: start, bytes: old)
+    pointee.largeBytes = pointee.largeBytes + used - entry.pointee.wordA
+    _ = pointee.map.remove(start: start, length: old)
+    range.entry.pointee.wordA = used
+    range.entry.pointee.wordB = 1
+    ownerMap.pointee.set(unitsOf: range.start, bytes: bytes, large: UnsafeMutableRawPointer(range.entry))
+    return range.start
+  }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Returning cached runs to the system.
+
+import AddressMap
+import CPlatform
+import Primitives
+
+extension UnsafeMutablePointer where Pointee == Arena {
+  /// Returns what was not needed since the last call: the least that was cached in between. Bytes returned.
+  @discardableResult
+  public func purgeIdle() -> UInt {
+    pointee.lock.lock()
+    let idle = Swift.min(pointee.lowestCached, pointee.cachedBytes)
+    pointee.lock.unlock()
+    let purged = purge(atMost: idle)
+    pointee.lock.lock()
+    pointee.lowestCached = pointee.cachedBytes
+    pointee.lock.unlock()
+    return purged
+  }
+
+  /// Returns cached runs, large ones first, until `limit` bytes are gone; a run is returned whole. Bytes returned.
+  @discardableResult
+  public func purge(atMost limit: UInt = .max, recentToo: Bool = false) -> UInt {
+    if recentToo {
+      pointee.lock.lock()
+      forgetAllRecent()
+      pointee.lock.unlock()
+    }
+    var purged: UInt = 0
+    while purged < limit {
+      pointee.lock.lock()
+      var bin = 27
+      while bin >= 0 && pointee.bins[bin] == nil { bin -= 1 }
+      guard bin >= 0, let run = pointee.bins[bin] else {
+        pointee.lock.unlock()
+        break
+      }
+      unlinkCached(run)
+      run.pointee.kind = RangeKind.purging
+      let start = run.pointee.start
+      let bytes = run.pointee.length
+      pointee.lock.unlock()
+      let isReturned = stave_madvise(start, Int(bytes), 4 /* MADV_DONTNEED */) == 0
+      pointee.lock.lock()
+      if isReturned {
+        _ = pointee.map.remove(start: start, length: bytes)
+        pointee.purgedBytes += bytes
+      } else {
+        run.pointee.kind = RangeKind.cached
+        linkCached(run)
+      }
+      pointee.lock.unlock()
+      guard isReturned else { break }
+      purged += bytes
+    }
+    return purged
+  }
+
+  /// Sums, bins and the map agree; the owner map knows each large block.
+  public func checkInvariants() {
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    pointee.map.checkInvariants()
+    var cached: UInt = 0
+    var slabs: UInt = 0
+    var large: UInt = 0
+    var recent: UInt = 0
+    var entry = pointee.map.entry(after: nil)
+    while let range = entry {
+      precondition(range.pointee.end <= pointee.frontier, "a range beyond the frontier")
+      switch range.pointee.kind {
+      case RangeKind.cached: cached += range.pointee.length
+      case RangeKind.slab: slabs += range.pointee.length
+      case RangeKind.recent: recent += range.pointee.length
+      case RangeKind.large:
+        large += range.pointee.wordA
+        guard case .large(let record) = ownerMap.pointee.owner(of: range.pointee.start), record == UnsafeMutableRawPointer(range)
+        else { preconditionFailure("a large block unknown to the owner map") }
+      default: break
+      }
+      entry = range.pointee.next
+    }
+    precondition(cached == pointee.cachedBytes, "cached bytes")
+    precondition(slabs == pointee.slabBytes, "slab bytes")
+    precondition(large == pointee.largeBytes, "large bytes")
+    precondition(recent == pointee.recentBytes, "recent bytes")
+  }
+}
+
+extension Arena {
+  /// Whether a live large block begins at `address`. One load of the owner map and one of the record.
+  public func isLargeStart(_ address: UInt) -> Bool {
+    guard case .large(let record) = ownerMap.pointee.owner(of: address) else { return false }
+    let entry = record.assumingMemoryBound(to: MapEntry.self)
+    return entry.pointee.kind == RangeKind.large && entry.pointee.start == address
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == Arena {
+  /// Recent blocks become cached runs.
+  public func forgetRecentBlocks() {
+    pointee.lock.lock()
+    forgetAllRecent()
+    pointee.lock.unlock()
+  }
+
+  /// Asks for or against transparent huge pages in all of the arena, now and later.
+  public func setHugePages(always: Bool) {
+    pointee.lock.lock()
+    pointee.hugePageAdvice = always ? 14 : 15
+    let start = pointee.windowStart
+    let bytes = pointee.frontier - start
+    if bytes > 0 { _ = stave_madvise(start, Int(bytes), pointee.hugePageAdvice) }
+    pointee.lock.unlock()
+  }
+
+  /// For a report: what lies at an address of a large block.
+  public func describe(_ address: UInt, in report: inout Report) {
+    pointee.lock.lock()
+    if let entry = pointee.map.entry(containing: address) {
+      report.text(entry.pointee.kind == RangeKind.large ? ", " : ", freed already; ")
+      report.number(address - entry.pointee.start)
+      report.text(" bytes into the large block at ")
+      report.address(entry.pointee.start)
+      report.text(" of ")
+      report.number(entry.pointee.wordA)
+      report.text(" bytes")
+    }
+    pointee.lock.unlock()
+  }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Ranges of the arena: taking them from cached runs, gaps or beyond the frontier, and giving them back as cached runs.
+// Everything here runs with the arena's lock held.
+
+import AddressMap
+import CPlatform
+import Primitives
+
+/// A range handed out, and whether its memory is known to be zero.
+public struct ArenaRange {
+  public var start: UInt
+  public var isZero: Bool
+  var entry: EntryPointer
+}
+
+extension UnsafeMutablePointer where Pointee == Arena {
+  /// `bytes` is a multiple of the unit, `alignment` a power of two of at least a unit. Nil when the window is full or the
+  /// system refuses.
+  func takeRange(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
+    // Splitting a cached run now and releasing a part later want an entry each: neither may fail half-way.
+    guard pointee.map.reserveEntries(3) else { return nil }
+    if alignment == unitBytes, let range = takeCached(bytes: bytes, kind: kind) { return range }
+    return takeGap(bytes: bytes, alignment: alignment, kind: kind)
+  }
+
+  private func attributes(_ kind: UInt8) -> EntryAttributes { EntryAttributes(kind: kind, noMerge: kind != RangeKind.slab) }
+
+  func takeGap(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
+    var request = SpaceRequest(length: bytes)
+    request.alignment = alignment
+    while true {
+      guard let place = pointee.map.findSpace(request)?.address else { return nil }
+      if place + bytes > pointee.frontier {
+        switch moveFrontier(to: place + bytes) {
+        case .done: break
+        case .refused: return nil
+        case .occupied: continue
+        }
+      }
+      guard let entry = pointee.map.insert(start: place, length: bytes, attributes(kind)).value else { return nil }
+      return ArenaRange(start: place, isZero: true, entry: entry)
+    }
+  }
+
+  enum Growth {
+    case done, refused, occupied
+  }
+
+  /// Maps from the frontier up to at least `end`, a growing amount at a time.
+  func moveFrontier(to end: UInt) -> Growth {
+    let grain = Self.frontierGrain
+    let mapped = pointee.frontier - pointee.windowStart
+    let ahead = Swift.min(Swift.max(mapped / 8, grain), 64 << 20)
+    guard let wanted = Swift.max(end, pointee.frontier + ahead).roundedUp(to: grain) else { return .refused }
+    var top = Swift.min(wanted, pointee.windowEnd)
+    while true {
+      let bytes = Int(top - pointee.frontier)
+      let flags = mapPrivateAnonymous | mapNoReserve | mapFixedNoReplace
+      let result = stave_mmap(pointee.frontier, bytes, protectionReadWrite, flags)
+      if result == Int(bitPattern: pointee.frontier) {
+        nameMapping(pointee.frontier, bytes: bytes, "stave:arena")
+        if pointee.hugePageAdvice != 0 { _ = stave_madvise(pointee.frontier, bytes, pointee.hugePageAdvice) }
+        pointee.frontier = top
+        return .done
+      }
+      if result > 0 { _ = stave_munmap(UInt(bitPattern: result), bytes) }  // a kernel that takes the address for a hint
+      if result == -17 /* EEXIST */ || result > 0 {
+        // Somebody sits there: step over one grain of it and look again.
+        let step = Swift.min(grain, pointee.windowEnd - pointee.frontier)
+        guard step > 0, pointee.map.insert(start: pointee.frontier, length: step, attributes(RangeKind.foreign)).value != nil
+        else { return .refused }
+        pointee.foreignBytes += step
+        pointee.frontier += step
+        return .occupied
+      }
+      // Less than ahead of need, before giving up.
+      guard top > end, let least = end.roundedUp(to: unitBytes), least < top else { return .refused }
+      top = least
+    }
+  }
+
+  /// The smallest cached run that fits, found among runs of about the size, else the next larger.
+  private func takeCached(bytes: UInt, kind: UInt8) -> ArenaRange? {
+    var bin = Self.bin(for: bytes)
+    while bin < 28 {
+      var candidate = pointee.bins[bin]
+      var best: EntryPointer? = nil
+      var looked = 0
+      while let run = candidate, looked < 16 {
+        if run.pointee.length >= bytes && run.pointee.length < best?.pointee.length ?? .max { best = run }
+        if run.pointee.length == bytes { break }
+        candidate = Self.following(run)
+        looked += 1
+      }
+      if let best { return cut(best, bytes: bytes, kind: kind) }
+      bin += 1
+    }
+    return nil
+  }
+
+  private func cut(_ run: EntryPointer, bytes: UInt, kind: UInt8) -> ArenaRange? {
+    unlinkCached(run)
+    var entry = run
+    if run.pointee.length > bytes {
+      guard let rest = pointee.map.clip(run, at: run.pointee.start + bytes) else {
+        linkCached(run)
+        return nil
+      }
+      linkCached(rest)
+    }
+    let start = entry.pointee.start
+    entry = pointee.map.change(entry, to: attributes(kind))
+    return ArenaRange(start: start, isZero: false, entry: entry)
+  }
+
+  /// Makes a range a cached run, joined with cached neighbours.
+  func cacheRange(start: UInt, bytes: UInt) {
+    guard case .done = pointee.map.remove(start: start, length: bytes) else { return }
+    var low = start
+    var high = start + bytes
+    let place = pointee.map.lookup(start)
+    if let before = place.entry, before.pointee.kind == RangeKind.cached, before.pointee.end == start {
+      low = before.pointee.start
+      unlinkCached(before)
+      _ = pointee.map.remove(start: low, length: start - low)
+    }
+    let after = pointee.map.lookup(high)
+    if after.found, let next = after.entry, next.pointee.kind == RangeKind.cached, next.pointee.start == high {
+      high = next.pointee.end
+      unlinkCached(next)
+      _ = pointee.map.remove(start: next.pointee.start, length: high - next.pointee.start)
+    }
+    guard let entry = pointee.map.insert(start: low, length: high - low, attributes(RangeKind.cached)).value else { return }
+    linkCached(entry)
+  }
+
+  // MARK: - The bins
+
+  @inline(__always)
+  static func bin(for bytes: UInt) -> Int { Swift.min(27, 63 - (bytes >> unitShift).leadingZeroBitCount) }
+
+  @inline(__always)
+  static func following(_ run: EntryPointer) -> EntryPointer? { EntryPointer(bitPattern: run.pointee.wordA) }
+
+  func linkCached(_ run: EntryPointer) {
+    let bin = Self.bin(for: run.pointee.length)
+    let first = pointee.bins[bin]
+    run.pointee.wordA = UInt(bitPattern: first)
+    run.pointee.wordB = 0
+    first?.pointee.wordB = UInt(bitPattern: run)
+    pointee.bins[bin] = run
+    pointee.cachedBytes += run.pointee.length
+  }
+
+  func unlinkCached(_ run: EntryPointer) {
+    let next = Self.following(run)
+    if let previous = EntryPointer(bitPattern: run.pointee.wordB) {
+      previous.pointee.wordA = UInt(bitPattern: next)
+    } else {
+      pointee.bins[Self.bin(for: run.pointee.length)] = next
+    }
+    next?.pointee.wordB = run.pointee.wordB
+    pointee.cachedBytes -= run.pointee.length
+    if pointee.cachedBytes < pointee.lowestCached { pointee.lowestCached = pointee.cachedBytes }
+  }
+}
+
+// MARK: - Slabs
+
+extension PageSource {
+  /// Slabs of whole units from the arena; each slab begins at a unit.
+  public static var arena: PageSource {
+    PageSource(
+      allocate: { _, bytes, _ in Pages.arena.takeSlab(bytes: UInt(bytes)) },
+      free: { _, start, bytes in Pages.arena.releaseSlab(start.address, bytes: UInt(bytes)) },
+      context: nil, isZeroed: false)
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == Arena {
+  func takeSlab(bytes: UInt) -> UnsafeMutableRawPointer? {
+    guard let bytes = bytes.roundedUp(to: unitBytes) else { return nil }
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    guard let range = takeRange(bytes: bytes, alignment: unitBytes, kind: RangeKind.slab) else { return nil }
+    pointee.slabBytes += bytes
+    return UnsafeMutableRawPointer(bitPattern: range.start)
+  }
+
+  func releaseSlab(_ start: UInt, bytes: UInt) {
+    let bytes = (bytes + unitBytes - 1).roundedDown(to: unitBytes)
+    pointee.lock.lock()
+    pointee.slabBytes -= bytes
+    cacheRange(start: start, bytes: bytes)
+    pointee.lock.unlock()
+  }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// # Pages
+//
+// Where memory comes from and goes: the arena of addresses, the owner map, the supply of metadata, page sources.
+//
+// The arena is a window of address space in units of 64 KiB, mapped from its start up to a *frontier* that moves up as the
+// need grows. An AddressMap says what each range below the frontier is:
+//
+//   window start                                   frontier                        window end
+//   | slabs | large | cached | slabs | gap | large |  not mapped yet                        |
+//
+//   slab     units of slabs, neighbours merged
+//   large    one block; its entry is the block's record
+//   cached   freed, its pages still there: *purgeable*
+//   gap      nothing: pages never touched or *returned* to the system, so they read as zero
+//
+// Order of satisfaction: a recent block of just this size; a cached run, smallest that fits; a gap, lowest address; the
+// frontier moves. So dirty memory is used before fresh memory, and memory from a gap needs no clearing.
+// Cached runs are purged (MADV_DONTNEED) when a whole period has passed in which they were not needed: by `purgeIdle`, or
+// all at once by `purge`.
+//
+// Lock: `lock` (rank arena), held over the map's work and, when the frontier moves, over one mmap; never over madvise.
+// Costs: O(log n) in ranges; a recent block a few dozen instructions. 96 bytes per range, 10 bytes per unit.
+
+import AddressMap
+import CPlatform
+import Primitives
+
+public enum RangeKind {
+  public static let slab: UInt8 = 1
+  public static let large: UInt8 = 2
+  public static let cached: UInt8 = 3
+  /// Its pages are just being returned.
+  public static let purging: UInt8 = 4
+  /// Somebody else's mapping inside the window.
+  public static let foreign: UInt8 = 5
+  /// A large block kept for the next request of its size.
+  public static let recent: UInt8 = 6
+}
+
+public struct Arena: ~Copyable {
+  // What readers outside copy.
+  public var windowStart: UInt
+  public var windowEnd: UInt
+  /// Everything below is mapped, everything above is not.
+  public var frontier: UInt
+  public var slabBytes: UInt
+  public var largeBytes: UInt
+  public var largeCount: UInt
+  public var cachedBytes: UInt
+  public var recentBytes: UInt
+  public var foreignBytes: UInt
+  /// Totals since the start, in bytes.
+  public var purgedBytes: UInt
+  public var largeAllocations: UInt
+  public var largeFrees: UInt
+
+  public var lock: FutexLock
+  /// Fewest cached bytes since the last call of `purgeIdle`: what was not needed meanwhile.
+  var lowestCached: UInt
+  var recentCount: Int
+  /// What madvise(2) is told about new parts of the arena; 0 for nothing.
+  var hugePageAdvice: Int32
+  public var map: AddressMap
+  /// Cached runs by the logarithm of their units, linked through the entries' words.
+  var bins: InlineArray<28, EntryPointer?>
+  var recent: InlineArray<8, EntryPointer?>
+}
+
+@inline(__always)
+public var arena: UnsafeMutablePointer<Arena> { rootState(Arena.self, at: RootLayout.arenaOffset) }
+
+extension UnsafeMutablePointer where Pointee == Arena {
+  /// Recent blocks: at most this many bytes in all.
+  static var recentLimit: UInt { 4 << 20 }
+  /// The frontier moves in multiples of the huge page size (L67).
+  static var frontierGrain: UInt { 2 << 20 }
+
+  /// Chooses a window of at most `bytes` and reserves its tables; the smaller the process may be, the smaller the window.
+  public func start() -> Bool {
+    var random: UInt = 0
+    if stave_getrandom(&random, 8) != 8 { random = UInt(truncatingIfNeeded: stave_nanoseconds()) &* 0x9e37_79b9_7f4a_7c15 }
+    let start = 0x2000_0000_0000 + (random >> 20 & 0xf_ffff) &* (2 << 20)
+    var units: UInt = 1 << 28
+    let limit = stave_address_space_limit()
+    while units > 1 << 16 && UInt64(units) << 16 > limit / 2 { units >>= 1 }
+    while !ownerMap.pointee.start(firstUnit: start >> unitShift, units: units) {
+      if units <= 1 << 12 { return false }
+      units >>= 2
+    }
+    let boot = metadataPages.allocate(bytes: pageBytes)
+    let supply = rootState(EntrySupply.self, at: RootLayout.supplyOffset)
+    supply.initialize(
+      to: EntrySupply(
+        bootstrap: boot, bytes: boot == nil ? 0 : pageBytes, provider: { _, bytes in metadataPages.allocate(bytes: bytes) },
+        context: nil))
+    initialize(
+      to: Arena(
+        windowStart: start, windowEnd: start + units << unitShift, frontier: start, slabBytes: 0, largeBytes: 0, largeCount: 0,
+        cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0,
+        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, hugePageAdvice: 0,
+        map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply),
+        bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
+    return true
+  }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The page-backend hook: where a keg gets the pages of its slabs, and where they go back. A source is two functions and a
+// context, so a keg can be given another one while it is cold (spec §2.16).
+
+import Primitives
+
+public struct PageSource {
+  public typealias Allocate = @convention(c) (
+    _ context: UnsafeMutableRawPointer?, _ bytes: Int, _ wait: Int32
+  ) -> UnsafeMutableRawPointer?
+  public typealias Free = @convention(c) (
+    _ context: UnsafeMutableRawPointer?, _ start: UnsafeMutableRawPointer, _ bytes: Int
+  ) -> Void
+
+  public var allocate: Allocate
+  public var free: Free
+  public var context: UnsafeMutableRawPointer?
+  /// Pages that come from here are always zero.
+  public var isZeroed: Bool
+
+  public init(allocate: Allocate, free: Free, context: UnsafeMutableRawPointer?, isZeroed: Bool) {
+    self.allocate = allocate
+    self.free = free
+    self.context = context
+    self.isZeroed = isZeroed
+  }
+
+  /// Metadata pages: what internal zones are made of.
+  public static var metadata: PageSource {
+    PageSource(
+      allocate: { _, bytes, _ in metadataPages.allocate(bytes: bytes) },
+      free: { _, start, bytes in metadataPages.free(start, bytes: bytes) },
+      context: nil, isZeroed: true)
+  }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The root: the one structure from which everything else is found, by this process and by readers outside. It lies in
+// `stave_root` (4 KiB). The first 128 bytes are the header below; behind it each target keeps its own state at a fixed
+// place, so that a lower target needs to know nothing of a higher one.
+
+import CPlatform
+import Primitives
+
+public enum RootLayout {
+  public static let magic: UInt64 = 0x5354_4156_4552_4f4f  // "STAVEROO"
+  public static let version: UInt32 = 1
+  public static let metadataOffset = 256
+  public static let ownersOffset = 384
+  public static let supplyOffset = 448
+  public static let arenaOffset = 704
+  public static let zonesOffset = 1536
+  public static let heapOffset = 2048
+  public static let bytes = 4096
+}
+
+/// How the per-CPU caches are protected.
+public enum CacheMode {
+  public static let none: UInt32 = 0
+  public static let restartable: UInt32 = 1
+  public static let locked: UInt32 = 2
+}
+
+public struct RootHeader {
+  public var magic: UInt64
+  public var version: UInt32
+  /// Of this structure and what follows: a digest over the sizes and offsets of all that readers copy.
+  public var layoutDigest: UInt32
+  public var process: UInt32
+  public var mode: UInt32
+  public var pageBytes: UInt32
+  /// CPU numbers below this may have a region.
+  public var cpuCount: UInt32
+  /// Address of the table of regions, one pointer per CPU number.
+  public var regions: UInt
+  /// Monotonic nanoseconds when the root was set up.
+  public var started: Int64
+  public var mailbox: Mailbox
+}
+
+/// What another process may ask for, by writing here: `request` becomes the wish plus a sequence number; whoever answers
+/// copies it to `answer`, with the bytes returned to the system in `result`.
+public struct Mailbox {
+  public var request: UInt64
+  public var answer: UInt64
+  public var result: UInt64
+
+  public init() {
+    request = 0
+    answer = 0
+    result = 0
+  }
+}
+
+/// Page size, read from the system at the first use of the root.
+public var pageBytes: Int { Int(root.pointee.pageBytes) }
+
+@inline(__always)
+public var root: UnsafeMutablePointer<RootHeader> {
+  stave_root_storage().assumingMemoryBound(to: RootHeader.self)
+}
+
+@inline(__always)
+public func rootState<State: ~Copyable>(_ type: State.Type, at offset: Int) -> UnsafeMutablePointer<State> {
+  (stave_root_storage() + offset).assumingMemoryBound(to: type)
+}

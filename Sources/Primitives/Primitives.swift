@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// # Primitives
+//
+// What every target above needs and none of them owns: addresses, bitmaps, names, the red-black tree, the futex lock, the
+// option table, the report writer, the type of a statistic. Nothing here allocates, and nothing has state beyond what its
+// caller gives it, except the option table and the report sink, which live in the root.
+//
+// Words
+//   page     the system's unit of memory, read at run time (4 KiB on x86-64)
+//   unit     64 KiB of address space, the grain of the arena and of the address → owner map
+//   item     what a zone hands out
+//
+// Lock order: see `LockRank`. A lock may be taken only while every lock held by the thread has a lower rank; debug builds
+// check each acquisition.
+
+import CPlatform
+
+/// The grain of the arena: 64 KiB, whatever the page size.
+public let unitShift: UInt = 16
+public let unitBytes: UInt = 1 << 16
+
+extension UInt {
+  /// Rounded up to a multiple of `alignment`, a power of two; nil if that does not fit in a word.
+  @inline(__always)
+  public func roundedUp(to alignment: UInt) -> UInt? {
+    let (sum, overflow) = addingReportingOverflow(alignment &- 1)
+    return overflow ? nil : sum & ~(alignment &- 1)
+  }
+
+  @inline(__always)
+  public func roundedDown(to alignment: UInt) -> UInt { self & ~(alignment &- 1) }
+
+  @inline(__always)
+  public var isPowerOfTwo: Bool { self != 0 && self & (self &- 1) == 0 }
+}
+
+extension Int {
+  /// Rounded up to a multiple of `alignment`, a power of two. For sizes known to be small.
+  @inline(__always)
+  public func roundedUp(to alignment: Int) -> Int { (self &+ alignment &- 1) & ~(alignment &- 1) }
+}
+
+extension UnsafeMutableRawPointer {
+  @inline(__always)
+  public var address: UInt { UInt(bitPattern: self) }
+}
+
+extension UnsafeRawPointer {
+  @inline(__always)
+  public var address: UInt { UInt(bitPattern: self) }
+}
+
+/// A name of at most 31 bytes, kept in place so that a reader in another process finds it with the structure.
+public struct FixedName {
+  public var bytes: InlineArray<32, UInt8>
+
+  public init() { bytes = InlineArray(repeating: 0) }
+
+  /// Truncates to 31 bytes.
+  public init(_ text: StaticString) {
+    self.init()
+    var index = 0
+    while index < text.utf8CodeUnitCount && index < 31 {
+      bytes[index] = text.utf8Start[index]
+      index += 1
+    }
+  }
+
+  /// Truncates to 31 bytes; `text` ends with a zero byte.
+  public init(cString text: UnsafePointer<CChar>) {
+    self.init()
+    var index = 0
+    while text[index] != 0 && index < 31 {
+      bytes[index] = UInt8(bitPattern: text[index])
+      index += 1
+    }
+  }
+
+  public var count: Int {
+    var index = 0
+    while index < 31 && bytes[index] != 0 { index += 1 }
+    return index
+  }
+
+  /// Appends a decimal number, as in "malloc-" and 128.
+  public func appending(number: Int) -> FixedName {
+    var name = self
+    var index = count
+    var divisor = 1
+    while number / divisor >= 10 { divisor *= 10 }
+    while divisor > 0 && index < 31 {
+      name.bytes[index] = UInt8(48 + number / divisor % 10)
+      index += 1
+      divisor /= 10
+    }
+    return name
+  }
+
+  public func equals(_ other: borrowing FixedName) -> Bool {
+    for index in 0..<32 where bytes[index] != other.bytes[index] { return false }
+    return true
+  }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The header of a slab: 24 bytes, then the bitmap of free items. An off-page header has 24 bytes more in front of it, for
+// what an in-page header tells by its own address.
+//
+//   in-page    | item 0 | item 1 | …  | item n-1 |  | header | free bitmap |      end of the slab's last page
+//   off-page   | base, … | header | free bitmap |  →  slab: | rest | item 0 | … | item n-1 |
+
+import Primitives
+
+public struct Slab {
+  public var next: UnsafeMutablePointer<Slab>?
+  public var previous: UnsafeMutablePointer<Slab>?
+  public var freeCount: UInt16
+  public var flags: UInt8
+  public var domain: UInt8
+  public var kegIndex: UInt32
+
+  public static let offPageFlag: UInt8 = 1
+}
+
+/// What precedes an off-page header.
+public struct OffPagePrefix {
+  public var base: UInt
+  public var reserved: InlineArray<2, UInt>
+}
+
+public typealias SlabPointer = UnsafeMutablePointer<Slab>
+
+extension UnsafeMutablePointer where Pointee == Slab {
+  @inline(__always)
+  var words: UnsafeMutablePointer<UInt64> {
+    UnsafeMutableRawPointer(self + 1).assumingMemoryBound(to: UInt64.self)
+  }
+
+  @inline(__always)
+  var isOffPage: Bool { pointee.flags & Slab.offPageFlag != 0 }
+
+  @inline(__always)
+  var prefix: UnsafeMutablePointer<OffPagePrefix> {
+    (UnsafeMutableRawPointer(self) - MemoryLayout<OffPagePrefix>.stride).assumingMemoryBound(to: OffPagePrefix.self)
+  }
+}
+
+/// A doubly linked list of slabs, held by its first.
+public struct SlabList {
+  public var first: SlabPointer?
+
+  @inline(__always)
+  mutating func insert(_ slab: SlabPointer) {
+    slab.pointee.previous = nil
+    slab.pointee.next = first
+    first?.pointee.previous = slab
+    first = slab
+  }
+
+  @inline(__always)
+  mutating func remove(_ slab: SlabPointer) {
+    if let previous = slab.pointee.previous { previous.pointee.next = slab.pointee.next } else { first = slab.pointee.next }
+    slab.pointee.next?.pointee.previous = slab.pointee.previous
+  }
+}

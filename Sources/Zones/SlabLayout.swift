@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// How items are laid out in a slab: a pure function of size, alignment and flags (spec §2.14). In-page, the header lies at
+// the end of the slab's last page; off-page, it comes from a header zone and the whole slab is items. The worked values of
+// spec §2.28 are its tests. Heap zones do not use it: see `SlabLayout.heap`.
+
+import CPlatform
+import Primitives
+
+public struct SlabLayout {
+  public enum Lookup: UInt8 {
+    /// Round the address down to its page and add the header's offset.
+    case mask
+    /// Ask the owner map.
+    case metadata
+  }
+
+  /// The size asked for and the distance between items.
+  public var size: Int
+  public var itemBytes: Int
+  public var slabBytes: Int
+  public var items: Int
+  public var isOffPage: Bool
+  /// From the slab's start to its header; meaningless off-page.
+  public var headerOffset: Int
+  /// From the slab's start to item 0.
+  public var firstItem: Int
+  public var lookup: Lookup
+
+  /// The smallest item: a pointer.
+  public static let smallestItem = 8
+  /// The most items of a slab laid out by this function.
+  public static let mostItems = 512
+  /// Percent of a slab that items must fill before the search for a better layout stops.
+  static let enough = 90
+
+  /// Bytes of an in-page header for `items` items.
+  public static func headerBytes(items: Int) -> Int { 24 + 8 * Bitmap.wordCount(for: items) }
+
+  /// Bytes of the off-page header that holds `items` items: two sizes up to 512, and the larger ones that heap slabs use.
+  public static func offPageHeaderBytes(items: Int) -> Int {
+    24 + headerBytes(items: offPageHeaderItems(items))
+  }
+
+  /// The items that the header zone for `items` items has room for: 256, 512, 1024, 2048 or 4096.
+  public static func offPageHeaderItems(_ items: Int) -> Int {
+    var room = 256
+    while room < items { room *= 2 }
+    return room
+  }
+
+  /// 100 × what items occupy / what the slab and its off-page header occupy, rounded down.
+  public var efficiency: Int {
+    100 * items * itemBytes / (slabBytes + (isOffPage ? SlabLayout.offPageHeaderBytes(items: items) : 0))
+  }
+
+  /// The layout for items of `size` bytes at multiples of `alignMask + 1`. Nil when no slab of at most `mostItems` items
+  /// can be made, which happens for absurd sizes only.
+  public static func choose(
+    size: Int, alignMask: Int, flags: ZoneFlags, pageBytes: Int, multiPage: Bool = true
+  ) -> SlabLayout? {
+    guard size > 0, size <= 1 << 40, alignMask >= 0, UInt(alignMask + 1).isPowerOfTwo else { return nil }
+    let itemBytes = max(size, smallestItem).roundedUp(to: alignMask + 1)
+    let mayBeOffPage = !flags.contains(.internal) && !flags.contains(.vm)
+    let mayBeInline = !flags.contains(.offPage)
+    var best: SlabLayout? = nil
+    var slabBytes = itemBytes.roundedUp(to: pageBytes)
+    if !mayBeOffPage {
+      // No header elsewhere: if an item and the header do not fit, one more page.
+      let layout = inline(size: size, itemBytes: itemBytes, slabBytes: slabBytes, pageBytes: pageBytes)
+      return layout ?? inline(size: size, itemBytes: itemBytes, slabBytes: slabBytes + pageBytes, pageBytes: pageBytes)
+    }
+    while true {
+      if mayBeInline,
+        let layout = inline(size: size, itemBytes: itemBytes, slabBytes: slabBytes, pageBytes: pageBytes),
+        layout.efficiency > best?.efficiency ?? -1
+      {
+        best = layout
+      }
+      if best?.efficiency ?? 0 < enough {
+        let layout = offPage(size: size, itemBytes: itemBytes, slabBytes: slabBytes)
+        if layout.efficiency > best?.efficiency ?? -1 { best = layout }
+      }
+      if best!.efficiency >= enough || !multiPage { break }
+      // One page more for small items, one item more for large ones.
+      slabBytes =
+        itemBytes <= pageBytes
+        ? slabBytes + pageBytes : (slabBytes / itemBytes * itemBytes + itemBytes).roundedUp(to: pageBytes)
+      if slabBytes / itemBytes > mostItems { break }
+    }
+    if flags.contains(.malloc) { best!.lookup = .metadata }
+    return best
+  }
+
+  private static func inline(size: Int, itemBytes: Int, slabBytes: Int, pageBytes: Int) -> SlabLayout? {
+    // The padding behind the last item is not needed.
+    let slack = itemBytes - size
+    var items = min(mostItems, (slabBytes + slack) / itemBytes)
+    while items > 0 && items * itemBytes - slack + headerBytes(items: items) > slabBytes { items -= 1 }
+    guard items > 0 else { return nil }
+    let headerOffset = (slabBytes - headerBytes(items: items)).roundedDownTo8
+    return SlabLayout(
+      size: size, itemBytes: itemBytes, slabBytes: slabBytes, items: items, isOffPage: false,
+      headerOffset: headerOffset, firstItem: 0,
+      lookup: (items - 1) * itemBytes < pageBytes && slabBytes == pageBytes ? .mask : .metadata)
+  }
+
+  private static func offPage(size: Int, itemBytes: Int, slabBytes: Int) -> SlabLayout {
+    SlabLayout(
+      size: size, itemBytes: itemBytes, slabBytes: slabBytes,
+      items: min(mostItems, (slabBytes + itemBytes - size) / itemBytes), isOffPage: true, headerOffset: 0, firstItem: 0,
+      lookup: .metadata)
+  }
+
+  /// Heap zones: one unit per slab, whatever the size, header off-page where no overrun reaches it. Items fill the unit
+  /// from its end, so that the distance to the end is a multiple of their size: free() checks an address by one multiply.
+  /// The rest at the start of the unit is address space mostly, since pages are touched only where items lie.
+  public static func heap(size: Int) -> SlabLayout {
+    let items = Int(unitBytes) / size
+    return SlabLayout(
+      size: size, itemBytes: size, slabBytes: Int(unitBytes), items: items, isOffPage: true, headerOffset: 0,
+      firstItem: Int(unitBytes) - items * size, lookup: .metadata)
+  }
+}
+
+extension Int {
+  fileprivate var roundedDownTo8: Int { self & ~7 }
+}

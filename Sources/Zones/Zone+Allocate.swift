@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Allocation: the cell, the depot, the keg, in this order.
+
+import CPlatform
+import Pages
+import Primitives
+
+extension UnsafeMutablePointer where Pointee == Zone {
+  /// An item, or nil: with `noWait` when memory is not to be had, with either when a hook refuses. `argument` goes to the
+  /// constructor. A hit costs one section; a miss takes the depot's or the keg's lock. Not to be called from a signal
+  /// handler that may have interrupted an allocator call of the same thread.
+  @inline(__always)
+  public func allocate(_ flags: WaitFlags = .noWait, argument: UnsafeMutableRawPointer? = nil) -> UnsafeMutableRawPointer? {
+    if pointee.cell != 0, let item = CPUCache.pop(pointee.cell) { return hand(item, flags, argument) }
+    return allocateSlow(flags, argument: argument)
+  }
+
+  @inline(never)
+  public func allocateSlow(_ flags: WaitFlags, argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    let flags = flags.checked
+    guard let item = refill(flags) ?? waitForMemory(flags) else {
+      stave_add(&pointee.failures, 1)
+      return nil
+    }
+    return hand(item, flags, argument)
+  }
+
+  /// Constructs and zeroes as the zone and the request want it.
+  @inline(__always)
+  private func hand(
+    _ item: UnsafeMutableRawPointer, _ flags: WaitFlags, _ argument: UnsafeMutableRawPointer?
+  ) -> UnsafeMutableRawPointer? {
+    if pointee.flags.contains(.ctorDtor), let constructor = pointee.constructor,
+      constructor(item, pointee.size, argument, flags.rawValue) != 0
+    {
+      // No destructor; the item goes all the way back, and was neither allocated nor freed (T1).
+      pointee.zoneFini?(item, pointee.size)
+      pointee.keg.giveOne(item)
+      stave_add(&pointee.directAllocations, -1)
+      stave_add(&pointee.failures, 1)
+      return nil
+    }
+    if flags.contains(.zero) { item.initializeMemory(as: UInt8.self, repeating: 0, count: pointee.size) }
+    return item
+  }
+
+  /// One item for the caller, counted as allocated, and as many more for this CPU's cell as are at hand.
+  private func refill(_ flags: WaitFlags) -> UnsafeMutableRawPointer? {
+    if pointee.cell != 0 {
+      CPUCache.prepare()
+      if let item = CPUCache.pop(pointee.cell) { return item }
+    }
+    if let bucket = takeBucket() { return refill(from: bucket) }
+    return refillFromKeg(flags)
+  }
+
+  private func refill(from bucket: UnsafeMutablePointer<Bucket>) -> UnsafeMutableRawPointer {
+    let items = bucket.items
+    let count = Int(bucket.pointee.count) - 1
+    let item = items[count]
+    stave_add(&pointee.directAllocations, 1)
+    let filled = pointee.cell == 0 ? 0 : CPUCache.fill(pointee.cell, from: items, count: count)
+    if filled < count {
+      // Somebody else has filled the cell, or it has shrunk: the rest stays a bucket.
+      for index in filled..<count { items[index - filled] = items[index] }
+      bucket.pointee.count = UInt16(count - filled)
+      putBucket(bucket)
+    } else {
+      bucket.pointee.count = 0
+      putEmptyBucket(bucket)
+    }
+    return UnsafeMutableRawPointer(bitPattern: item)!
+  }
+
+  private func refillFromKeg(_ flags: WaitFlags) -> UnsafeMutableRawPointer? {
+    // On the stack, not in a bucket: a refill that needs no bucket cannot fail for want of one.
+    var buffer = InlineArray<64, UInt>(repeating: 0)
+    return withUnsafeMutablePointer(to: &buffer) { raw -> UnsafeMutableRawPointer? in
+      let items = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: UInt.self)
+      let wanted = pointee.cell == 0 ? 1 : Swift.min(pointee.bucketSize, 64)
+      var count = pointee.keg.take(into: items, count: wanted, flags: flags)
+      if count > 0, let zoneInit = pointee.zoneInit { count = initialize(items, count: count, zoneInit, flags) }
+      guard count > 0 else { return nil }
+      stave_add(&pointee.directAllocations, 1)
+      let rest = count - 1
+      let filled = rest == 0 ? 0 : CPUCache.fill(pointee.cell, from: items, count: rest)
+      if filled < rest { store(items + filled, count: rest - filled) }
+      return UnsafeMutableRawPointer(bitPattern: items[rest])
+    }
+  }
+
+  /// Runs the zone's init; items from the first refusal on go back without fini. How many are left.
+  private func initialize(_ items: UnsafeMutablePointer<UInt>, count: Int, _ hook: ItemHook, _ flags: WaitFlags) -> Int {
+    for index in 0..<count {
+      if hook(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size, flags.rawValue) != 0 {
+        pointee.keg.give(items + index, count: count - index)
+        return index
+      }
+    }
+    return count
+  }
+
+  /// Items that found no room in the cell: a bucket of the depot, or back to the keg.
+  private func store(_ items: UnsafeMutablePointer<UInt>, count: Int) {
+    if let bucket = takeEmptyBucket(), Int(bucket.pointee.capacity) >= count {
+      for index in 0..<count { bucket.items[index] = items[index] }
+      bucket.pointee.count = UInt16(count)
+      putBucket(bucket)
+    } else {
+      release(items, count: count)
+    }
+  }
+
+  /// `wait`: gives back what caches hold everywhere, then tries again, each time a little later.
+  private func waitForMemory(_ flags: WaitFlags) -> UnsafeMutableRawPointer? {
+    guard flags.contains(.wait), !flags.contains(.noVM) else { return nil }
+    var pause: Int64 = 1_000_000
+    stave_add(&pointee.sleeps, 1)
+    while true {
+      reclaim(.drainCPU)
+      if let item = refill(flags) { return item }
+      var never: UInt32 = 0
+      _ = stave_futex_wait(&never, 0, pause)
+      pause = Swift.min(pause * 2, 100_000_000)
+    }
+  }
+}
+
+extension WaitFlags {
+  /// Exactly one of `wait` and `noWait`; anything else is reported (the first ten times) and means `wait` (L27, T17).
+  var checked: WaitFlags {
+    if contains(.wait) != contains(.noWait) { return self }
+    return repaired()
+  }
+
+  @inline(never)
+  private func repaired() -> WaitFlags {
+    if zones.pointee.badFlagReports < 10 {
+      zones.pointee.badFlagReports += 1
+      var report = Report("bad wait flags")
+      report.address(UInt(UInt32(bitPattern: rawValue)))
+      report.text("; exactly one of wait and noWait must be given: waiting\n")
+      report.write()
+    }
+    return contains(.wait) || !contains(.noWait) ? union(.wait).subtracting(.noWait) : self
+  }
+}

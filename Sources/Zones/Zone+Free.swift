@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Freeing: the cell, a bucket for the depot, the keg; and the depot itself.
+
+import CPlatform
+import Pages
+import Primitives
+
+extension UnsafeMutablePointer where Pointee == Zone {
+  /// Frees an item of this zone. Null does nothing. Never sleeps.
+  @inline(__always)
+  public func free(_ item: UnsafeMutableRawPointer?, argument: UnsafeMutableRawPointer? = nil) {
+    guard let item else { return }
+    if pointee.flags.contains(.ctorDtor) { pointee.destructor?(item, pointee.size, argument) }
+    if pointee.cell != 0 {
+      switch CPUCache.push(pointee.cell, item) {
+      case .pushed: return
+      case .again: reportBadFree("double free", item.address, keg: pointee.keg)
+      case .full: break
+      }
+    }
+    freeSlow(item)
+  }
+
+  /// The item is destructed and known to be this zone's. Makes room in the cell, or goes round it.
+  @inline(never)
+  public func freeSlow(_ item: UnsafeMutableRawPointer) {
+    if pointee.cell != 0 {
+      CPUCache.prepare()
+      var tries = 0
+      while tries < 4 {
+        switch CPUCache.push(pointee.cell, item) {
+        case .pushed: return
+        case .again: reportBadFree("double free", item.address, keg: pointee.keg)
+        case .full: break
+        }
+        if !CPUCache.grow(pointee.cell) && !flushOneBucket() { break }
+        tries += 1
+      }
+    }
+    stave_add(&pointee.directFrees, 1)
+    var address = item.address
+    release(&address, count: 1)
+  }
+
+  /// Moves a bucketful from this CPU's cell to the depot. False if there is no bucket or nothing to move.
+  private func flushOneBucket() -> Bool {
+    guard let bucket = takeEmptyBucket() else { return false }
+    let count = CPUCache.flush(pointee.cell, to: bucket.items, count: Swift.min(pointee.bucketSize, Int(bucket.pointee.capacity)))
+    bucket.pointee.count = UInt16(count)
+    if count == 0 {
+      putEmptyBucket(bucket)
+      return false
+    }
+    putBucket(bucket)
+    return true
+  }
+
+  /// Back to the keg, with the zone's fini.
+  func release(_ items: UnsafeMutablePointer<UInt>, count: Int) {
+    if let zoneFini = pointee.zoneFini {
+      for index in 0..<count { zoneFini(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size) }
+    }
+    pointee.keg.give(items, count: count)
+  }
+
+  // MARK: - The depot
+
+  /// A full bucket, nil if the depot is empty.
+  func takeBucket() -> UnsafeMutablePointer<Bucket>? {
+    guard pointee.full != nil else { return nil }
+    pointee.depotLock.lock()
+    defer { pointee.depotLock.unlock() }
+    guard let bucket = pointee.full else { return nil }
+    pointee.full = bucket.pointee.next
+    pointee.depotItems -= Int(bucket.pointee.count)
+    pointee.workingSet.removed(nowHolding: pointee.depotItems)
+    return bucket
+  }
+
+  /// Puts a bucket with items on the depot, or its items back to the keg if the depot holds enough.
+  func putBucket(_ bucket: UnsafeMutablePointer<Bucket>) {
+    pointee.depotLock.lock()
+    if pointee.depotItems + Int(bucket.pointee.count) <= pointee.depotLimit && !pointee.flags.contains(.dying) {
+      bucket.pointee.next = pointee.full
+      pointee.full = bucket
+      pointee.depotItems += Int(bucket.pointee.count)
+      pointee.workingSet.added(nowHolding: pointee.depotItems)
+      pointee.depotLock.unlock()
+      return
+    }
+    pointee.depotLock.unlock()
+    empty(bucket)
+  }
+
+  /// Gives a bucket's items to the keg and keeps the bucket.
+  func empty(_ bucket: UnsafeMutablePointer<Bucket>) {
+    release(bucket.items, count: Int(bucket.pointee.count))
+    bucket.pointee.count = 0
+    putEmptyBucket(bucket)
+  }
+
+  /// An empty bucket of the present size: one kept from before, else a new one (L38).
+  func takeEmptyBucket() -> UnsafeMutablePointer<Bucket>? {
+    pointee.depotLock.lock()
+    if let bucket = pointee.emptyBuckets {
+      pointee.emptyBuckets = bucket.pointee.next
+      pointee.emptyBucketCount -= 1
+      pointee.depotLock.unlock()
+      return bucket
+    }
+    pointee.depotLock.unlock()
+    return Bucket.allocate(capacity: pointee.bucketSize)
+  }
+
+  func putEmptyBucket(_ bucket: UnsafeMutablePointer<Bucket>) {
+    pointee.depotLock.lock()
+    if pointee.emptyBucketCount < 2 && !pointee.flags.contains(.dying) {
+      bucket.pointee.next = pointee.emptyBuckets
+      pointee.emptyBuckets = bucket
+      pointee.emptyBucketCount += 1
+      pointee.depotLock.unlock()
+      return
+    }
+    pointee.depotLock.unlock()
+    Bucket.free(bucket)
+  }
+
+  func freeEmptyBuckets() {
+    pointee.depotLock.lock()
+    var rest = pointee.emptyBuckets
+    pointee.emptyBuckets = nil
+    pointee.emptyBucketCount = 0
+    pointee.depotLock.unlock()
+    while let bucket = rest {
+      rest = bucket.pointee.next
+      Bucket.free(bucket)
+    }
+  }
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// A zone: its hooks, its depot, its counters; creation and destruction. What it does is in Zone+Allocate, Zone+Free and
+// Zone+Reclaim.
+
+import CPlatform
+import Pages
+import Primitives
+import Synchronization
+
+public struct Zone: ~Copyable {
+  // What readers outside copy.
+  public var next: UnsafeMutablePointer<Zone>?
+  public var name: FixedName
+  /// Distinguishes zones of one name: one more than the largest among them when this one was made.
+  public var instance: UInt32
+  public var flags: ZoneFlags
+  public var keg: KegPointer
+  public var size: Int
+  /// Index of this zone's cells, 0 for none.
+  public var cell: Int
+  /// Slots of a cell at most.
+  public var cellCapacity: Int
+  /// Items that a bucket of this zone holds: the present wish, its least and greatest value.
+  public var bucketSize: Int
+  public var bucketSizeMin: Int
+  public var bucketSizeMax: Int
+  public var full: UnsafeMutablePointer<Bucket>?
+  public var depotItems: Int
+  public var depotLimit: Int
+  public var workingSet: WorkingSet
+  /// Operations that went round the cells, and failures; written with atomic additions.
+  public var directAllocations: Int64
+  public var directFrees: Int64
+  public var failures: Int64
+  public var sleeps: Int64
+
+  var depotLock: FutexLock
+  var emptyBuckets: UnsafeMutablePointer<Bucket>?
+  var emptyBucketCount: Int
+  var constructor: Constructor?
+  var destructor: Destructor?
+  var zoneInit: ItemHook?
+  var zoneFini: ItemFinish?
+}
+
+public typealias ZonePointer = UnsafeMutablePointer<Zone>
+/// `ctor`: runs at each allocation; other than 0 makes it fail.
+public typealias Constructor = @convention(c) (
+  _ item: UnsafeMutableRawPointer, _ size: Int, _ argument: UnsafeMutableRawPointer?, _ wait: Int32
+) -> Int32
+/// `dtor`: runs at each free.
+public typealias Destructor = @convention(c) (
+  _ item: UnsafeMutableRawPointer, _ size: Int, _ argument: UnsafeMutableRawPointer?
+) -> Void
+
+/// The hooks of a zone, each optional.
+public struct ZoneHooks {
+  public var constructor: Constructor?
+  public var destructor: Destructor?
+  public var initialize: ItemHook?
+  public var finish: ItemFinish?
+
+  public init(
+    constructor: Constructor? = nil, destructor: Destructor? = nil, initialize: ItemHook? = nil, finish: ItemFinish? = nil
+  ) {
+    self.constructor = constructor
+    self.destructor = destructor
+    self.initialize = initialize
+    self.finish = finish
+  }
+}
+
+/// Makes a zone of items of `size` bytes at multiples of `alignMask + 1`. Nil when memory, cells or kegs run out, or
+/// the size is absurd. May call the page source. `source` is the keg's; nil means the arena.
+public func makeZone(
+  name: FixedName, size: Int, alignMask: Int = 7, flags: ZoneFlags = .none, hooks: ZoneHooks = ZoneHooks(),
+  source: PageSource = .arena
+) -> ZonePointer? {
+  guard let layout = SlabLayout.choose(size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes) else { return nil }
+  let desired = Bucket.desiredCapacity(itemBytes: layout.itemBytes)
+  return makeZone(
+    name: name, layout: layout, alignMask: alignMask, flags: flags, hooks: hooks, source: source,
+    cellCapacity: flags.contains(.noBucket) ? 0 : desired * 2, bucketSize: desired, reciprocal: ~0)
+}
+
+/// As above for a layout chosen by the caller. `reciprocal` is the one of the push section's membership test.
+public func makeZone(
+  name: FixedName, layout: SlabLayout, alignMask: Int, flags: ZoneFlags, hooks: ZoneHooks, source: PageSource,
+  cellCapacity: Int, bucketSize: Int, reciprocal: UInt32
+) -> ZonePointer? {
+  let state = zones
+  var headers: KegPointer? = nil
+  if layout.isOffPage {
+    headers = state.headerKeg(items: layout.items)
+    guard headers != nil else { return nil }
+  }
+  guard state.prepareBuckets(capacity: bucketSize) else { return nil }
+  guard let rawKeg = state.pointee.kegZone!.takeOne() else { return nil }
+  guard let rawZone = state.pointee.zoneZone!.takeOne() else {
+    state.pointee.kegZone!.giveOne(rawKeg)
+    return nil
+  }
+  let keg = rawKeg.assumingMemoryBound(to: Keg.self)
+  let zone = rawZone.assumingMemoryBound(to: Zone.self)
+  keg.setUp(
+    name: name, layout: layout, alignMask: alignMask, flags: flags, source: source, rank: LockRank.keg,
+    initialize: hooks.initialize, finish: hooks.finish)
+  keg.pointee.headerKeg = headers
+  keg.pointee.zone = zone
+  var cell = 0
+  if cellCapacity > 0 && !flags.contains(.noBucket) {
+    cell = CPUCache.addCell(capacity: cellCapacity, reciprocal: reciprocal) ?? 0
+  }
+  let hooked: ZoneFlags = hooks.constructor != nil || hooks.destructor != nil ? .ctorDtor : .none
+  zone.initialize(
+    to: Zone(
+      next: nil, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: layout.size, cell: cell,
+      cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? max(bucketSize, 254) : bucketSize,
+      bucketSizeMin: bucketSize, bucketSizeMax: 254, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
+      directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, depotLock: FutexLock(rank: LockRank.depot),
+      emptyBuckets: nil, emptyBucketCount: 0, constructor: hooks.constructor, destructor: hooks.destructor, zoneInit: nil,
+      zoneFini: nil))
+  state.pointee.listLock.lock()
+  guard state.register(keg) else {
+    state.pointee.listLock.unlock()
+    if cell != 0 { CPUCache.removeCell(cell) }
+    state.pointee.zoneZone!.giveOne(rawZone)
+    state.pointee.kegZone!.giveOne(rawKeg)
+    return nil
+  }
+  var other = state.pointee.first
+  while let known = other {
+    if known.pointee.name.equals(name) { zone.pointee.instance = max(zone.pointee.instance, known.pointee.instance + 1) }
+    other = known.pointee.next
+  }
+  zone.pointee.next = state.pointee.first
+  state.pointee.first = zone
+  state.pointee.zoneCount += 1
+  state.pointee.listLock.unlock()
+  return zone
+}
+
+extension UnsafeMutablePointer where Pointee == Zone {
+  /// Destroys the zone; all items should be free. What is still out is reported by name, items and pages, and its memory is
+  /// lost, not freed (L16). Nothing may use the zone any more, or while this runs.
+  /// Returns the number of items lost.
+  @discardableResult
+  public func destroy() -> Int {
+    zones.pointee.reclaimLock.lock()
+    defer { zones.pointee.reclaimLock.unlock() }
+    pointee.flags.insert(.dying)
+    pointee.keg.pointee.flags.insert(.dying)
+    zones.pointee.listLock.lock()
+    if zones.pointee.first == self {
+      zones.pointee.first = pointee.next
+    } else {
+      var before = zones.pointee.first
+      while let candidate = before, candidate.pointee.next != self { before = candidate.pointee.next }
+      before?.pointee.next = pointee.next
+    }
+    zones.pointee.zoneCount -= 1
+    zones.pointee.listLock.unlock()
+    drainCaches()
+    drainDepot(keeping: 0)
+    freeEmptyBuckets()
+    if pointee.cell != 0 { CPUCache.removeCell(pointee.cell) }
+    let keg = pointee.keg
+    keg.pointee.reserve = 0
+    keg.drain()
+    let lost = keg.outstanding
+    if lost > 0 {
+      var report = Report("zone destroyed with items out")
+      report.name(pointee.name)
+      report.text(": ")
+      report.number(UInt(lost))
+      report.text(" items, ")
+      report.number(UInt(keg.pointee.slabCount * keg.pointee.layout.slabBytes / pageBytes))
+      report.text(" pages lost\n")
+      report.write()
+    } else {
+      zones.pointee.listLock.lock()
+      zones.unregister(keg)
+      zones.pointee.listLock.unlock()
+      zones.pointee.kegZone!.giveOne(UnsafeMutableRawPointer(keg))
+    }
+    zones.pointee.zoneZone!.giveOne(UnsafeMutableRawPointer(self))
+    return lost
+  }
+
+  /// Hooks between keg and zone; legal only before the first allocation.
+  public func setZoneHooks(initialize: ItemHook?, finish: ItemFinish?) {
+    precondition(pointee.keg.pointee.slabCount == 0, "hooks of a zone in use cannot change")
+    pointee.zoneInit = initialize
+    pointee.zoneFini = finish
+  }
+}
