@@ -23,11 +23,8 @@ static size_t page_bytes(void) { return getauxval(AT_PAGESZ); }
 
 // ---- C ----------------------------------------------------------------------------------------------------------------
 
-EXPORT void *malloc(size_t size) { return stave_malloc(size); }
-EXPORT void free(void *memory) { stave_free(memory); }
-EXPORT void cfree(void *memory) { stave_free(memory); }
-EXPORT void free_sized(void *memory, size_t size) { (void)size; stave_free(memory); }
-EXPORT void free_aligned_sized(void *memory, size_t alignment, size_t size) { (void)alignment; (void)size; stave_free(memory); }
+// malloc, free, operator new and delete in their plain forms are Swift functions; the linker gives them these names, see
+// aliases.ld.
 EXPORT void *calloc(size_t count, size_t size) { return stave_calloc(count, size); }
 EXPORT void *realloc(void *memory, size_t size) { return stave_realloc(memory, size); }
 EXPORT size_t malloc_usable_size(void *memory) { return stave_usable_size(memory); }
@@ -121,24 +118,18 @@ EXPORT int malloc_info(int options, FILE *file) {
 // When memory runs out, the next operator new in load order runs the new_handler and throws: that is the C++ library's.
 typedef void *(*new_function)(size_t);
 
-static void *new_failed(size_t size) {
+void *stave_new_failed(size_t size) {
   new_function next = (new_function)dlsym(RTLD_NEXT, "_Znwm");
   if (next == NULL) __builtin_trap();
   return next(size);
 }
-
-EXPORT void *_Znwm(size_t size) {
-  void *memory = stave_malloc(size);
-  return __builtin_expect(memory != NULL, 1) ? memory : new_failed(size);
-}
-SAME_AS(_Znwm) void *_Znam(size_t size);
 
 EXPORT void *_ZnwmSt11align_val_t(size_t size, size_t alignment) {
   void *memory = stave_aligned(alignment, size);
   if (__builtin_expect(memory != NULL, 1)) return memory;
   typedef void *(*aligned_new_function)(size_t, size_t);
   aligned_new_function next = (aligned_new_function)dlsym(RTLD_NEXT, "_ZnwmSt11align_val_t");
-  return next != NULL ? next(size, alignment) : new_failed(size);
+  return next != NULL ? next(size, alignment) : stave_new_failed(size);
 }
 SAME_AS(_ZnwmSt11align_val_t) void *_ZnamSt11align_val_t(size_t size, size_t alignment);
 
@@ -156,19 +147,6 @@ EXPORT void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, c
   return stave_aligned(alignment, size);
 }
 SAME_AS(_ZnwmSt11align_val_tRKSt9nothrow_t) void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t, size_t, const void *);
-
-EXPORT void _ZdlPv(void *memory) { stave_free(memory); }
-SAME_AS(_ZdlPv) void _ZdaPv(void *);
-SAME_AS(_ZdlPv) void _ZdlPvm(void *, size_t);
-SAME_AS(_ZdlPv) void _ZdaPvm(void *, size_t);
-SAME_AS(_ZdlPv) void _ZdlPvSt11align_val_t(void *, size_t);
-SAME_AS(_ZdlPv) void _ZdaPvSt11align_val_t(void *, size_t);
-SAME_AS(_ZdlPv) void _ZdlPvmSt11align_val_t(void *, size_t, size_t);
-SAME_AS(_ZdlPv) void _ZdaPvmSt11align_val_t(void *, size_t, size_t);
-SAME_AS(_ZdlPv) void _ZdlPvRKSt9nothrow_t(void *, const void *);
-SAME_AS(_ZdlPv) void _ZdaPvRKSt9nothrow_t(void *, const void *);
-SAME_AS(_ZdlPv) void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *, size_t, const void *);
-SAME_AS(_ZdlPv) void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *, size_t, const void *);
 
 // ---- Start and end ----------------------------------------------------------------------------------------------------
 

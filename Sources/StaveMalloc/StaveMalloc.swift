@@ -12,11 +12,21 @@ import Pages
 import Primitives
 import Zones
 
-@_cdecl("stave_malloc")
+// The hot names are Swift functions themselves, under a C name: for these arguments and results Swift's calling convention
+// is C's, and a thunk (`@c`, `@_cdecl`) would be compiled with nothing inlined into it.
+
+@_silgen_name("stave_malloc")
 public func staveMalloc(_ size: UInt) -> UnsafeMutableRawPointer? { Heap.allocate(size) }
 
-@_cdecl("stave_free")
+@_silgen_name("stave_free")
 public func staveFree(_ memory: UnsafeMutableRawPointer?) { Heap.free(memory) }
+
+/// operator new. When memory runs out, the C++ library's own runs the new_handler and throws.
+@_silgen_name("stave_new")
+public func staveNew(_ size: UInt) -> UnsafeMutableRawPointer? {
+  guard let memory = Heap.allocate(size) else { return stave_new_failed(Int(bitPattern: size)) }
+  return memory
+}
 
 @_cdecl("stave_calloc")
 public func staveCalloc(_ count: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {

@@ -44,13 +44,13 @@ private func alternating(_ index: UInt) -> EntryAttributes { EntryAttributes(kin
   @Test func reservationsHold() {
     let rig = Rig(0, 1000 * page)
     rig.insert(0, 100)
-    #expect(rig.map.pointee.reserveEntries(200))
+    #expect(rig.reserveEntries(200))
     rig.provider.failing = true
     for index in 0..<200 as Range<UInt> {
-      #expect(rig.map.pointee.insert(start: (200 + index) * page, length: page, alternating(index)).value != nil)
+      #expect(rig.insert(start: (200 + index) * page, length: page, alternating(index)).value != nil)
     }
     #expect(rig.violation == nil)
-    #expect(!rig.map.pointee.reserveEntries(1000))
+    #expect(!rig.reserveEntries(1000))
     #expect(rig.supply.pointee.failures == 1 && rig.violation == nil)
   }
 
@@ -62,27 +62,27 @@ private func alternating(_ index: UInt) -> EntryAttributes { EntryAttributes(kin
     rig.provider.failing = true
     let state = rig.state
     let calls = rig.provider.calls
-    guard case .noEntry = rig.map.pointee.insert(start: 50 * page, length: page, EntryAttributes()) else {
+    guard case .noEntry = rig.insert(start: 50 * page, length: page, EntryAttributes()) else {
       Issue.record("insert")
       return
     }
-    guard case .noEntry = rig.map.pointee.allocate(SpaceRequest(length: page), EntryAttributes(kind: 5)) else {
+    guard case .noEntry = rig.allocate(SpaceRequest(length: page), EntryAttributes(kind: 5)) else {
       Issue.record("allocate")
       return
     }
-    guard case .noEntry = rig.map.pointee.remove(start: 12 * page, length: page) else {
+    guard case .noEntry = rig.remove(start: 12 * page, length: page) else {
       Issue.record("remove")
       return
     }
-    #expect(rig.map.pointee.clip(rig.map.pointee.first!, at: 12 * page) == nil)
+    #expect(rig.clip(rig.map.pointee.first!, at: 12 * page) == nil)
     #expect(rig.state == state && rig.violation == nil)
     #expect(rig.provider.calls == calls + 4)
     // These work without memory: merging, cutting an end, removing across entries, growing, shrinking, changing.
     #expect(rig.insert(30, 35, alternating(1)))
     #expect(rig.remove(18, 22) == 4 * page)
-    #expect(rig.map.pointee.grow(rig.map.pointee.first!, by: page))
-    #expect(rig.map.pointee.shrink(rig.map.pointee.first!, by: page))
-    rig.map.pointee.change(rig.map.pointee.first!, to: alternating(1))
+    #expect(rig.grow(rig.map.pointee.first!, by: page))
+    #expect(rig.shrink(rig.map.pointee.first!, by: page))
+    rig.change(rig.map.pointee.first!, to: alternating(1))
     #expect(rig.provider.calls == calls + 4 && rig.violation == nil)
   }
 
@@ -105,25 +105,25 @@ private func alternating(_ index: UInt) -> EntryAttributes { EntryAttributes(kin
         let kind = random.below(3)
         switch random.below(4) {
         case 0:
-          if case .noEntry = rig.map.pointee.allocate(SpaceRequest(length: length * page), alternating(UInt(kind))) {
+          if case .noEntry = rig.allocate(SpaceRequest(length: length * page), alternating(UInt(kind))) {
             noEntry = true
           } else {
             noEntry = false
           }
         case 1:
-          if case .noEntry = rig.map.pointee.insert(start: from * page, length: length * page, alternating(UInt(kind))) {
+          if case .noEntry = rig.insert(start: from * page, length: length * page, alternating(UInt(kind))) {
             noEntry = true
           } else {
             noEntry = false
           }
         case 2:
-          if let entry = rig.map.pointee.lookup(from * page).entry, entry.pointee.length > page {
-            noEntry = rig.map.pointee.clip(entry, at: entry.pointee.start + page) == nil
+          if let entry = rig.lookup(from * page).entry, entry.pointee.length > page {
+            noEntry = rig.clip(entry, at: entry.pointee.start + page) == nil
           } else {
             noEntry = false
           }
         default:
-          if case .noEntry = rig.map.pointee.remove(start: from * page, length: min(length, 64 - from) * page) {
+          if case .noEntry = rig.remove(start: from * page, length: min(length, 64 - from) * page) {
             noEntry = true
           } else {
             noEntry = false

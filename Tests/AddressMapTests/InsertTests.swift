@@ -16,11 +16,11 @@ private let plain = EntryAttributes(kind: 1, wordA: 7, wordB: 9)
       (page, UInt.max - page + 1),
     ]
     for (start, length) in absurd {
-      guard case .badRange = rig.map.pointee.insert(start: start, length: length, plain) else {
+      guard case .badRange = rig.insert(start: start, length: length, plain) else {
         Issue.record("insert \(start) \(length)")
         continue
       }
-      guard case .badRange = rig.map.pointee.remove(start: start, length: length) else {
+      guard case .badRange = rig.remove(start: start, length: length) else {
         Issue.record("remove \(start) \(length)")
         continue
       }
@@ -28,13 +28,13 @@ private let plain = EntryAttributes(kind: 1, wordA: 7, wordB: 9)
     #expect(rig.map.pointee.version == 0 && rig.violation == nil)
     rig.insert(1, 5)
     let entry = rig.map.pointee.first!
-    #expect(!rig.map.pointee.grow(entry, by: .max))
-    #expect(!rig.map.pointee.grow(entry, by: 96 * page))
-    #expect(!rig.map.pointee.grow(entry, by: 0))
-    #expect(!rig.map.pointee.shrink(entry, by: .max))
-    #expect(!rig.map.pointee.shrink(entry, by: 4 * page))
-    #expect(!rig.map.pointee.shrink(entry, by: 0))
-    #expect(rig.map.pointee.grow(entry, by: 95 * page))
+    #expect(!rig.grow(entry, by: .max))
+    #expect(!rig.grow(entry, by: 96 * page))
+    #expect(!rig.grow(entry, by: 0))
+    #expect(!rig.shrink(entry, by: .max))
+    #expect(!rig.shrink(entry, by: 4 * page))
+    #expect(!rig.shrink(entry, by: 0))
+    #expect(rig.grow(entry, by: 95 * page))
     #expect(rig.violation == nil && rig.map.pointee.largestGap == 0)
   }
 
@@ -43,7 +43,7 @@ private let plain = EntryAttributes(kind: 1, wordA: 7, wordB: 9)
     rig.insert(10, 20)
     let state = rig.state
     for (from, to) in [(10, 20), (5, 11), (19, 25), (12, 13), (0, 100), (19, 20)] as [(UInt, UInt)] {
-      guard case .noSpace = rig.map.pointee.insert(start: from * page, length: (to - from) * page, plain) else {
+      guard case .noSpace = rig.insert(start: from * page, length: (to - from) * page, plain) else {
         Issue.record("insert \(from) \(to)")
         continue
       }
@@ -100,10 +100,10 @@ private let plain = EntryAttributes(kind: 1, wordA: 7, wordB: 9)
 
   @Test func allocateReturnsTheAddressNotTheMergedEntry() {
     let rig = Rig(page, 100 * page)
-    #expect(rig.map.pointee.allocate(SpaceRequest(length: 4 * page), plain).value == page)
-    #expect(rig.map.pointee.allocate(SpaceRequest(length: 4 * page), plain).value == 5 * page)
+    #expect(rig.allocate(SpaceRequest(length: 4 * page), plain).value == page)
+    #expect(rig.allocate(SpaceRequest(length: 4 * page), plain).value == 5 * page)
     #expect(rig.map.pointee.count == 1)
-    guard case .noSpace = rig.map.pointee.allocate(SpaceRequest(length: .max), plain) else {
+    guard case .noSpace = rig.allocate(SpaceRequest(length: .max), plain) else {
       Issue.record("absurd length")
       return
     }
@@ -114,17 +114,17 @@ private let plain = EntryAttributes(kind: 1, wordA: 7, wordB: 9)
     rig.insert(10, 20, plain)
     rig.insert(20, 30)
     rig.insert(30, 40, plain)
-    let middle = rig.map.pointee.lookup(25 * page).entry!
-    let survivor = rig.map.pointee.change(middle, to: plain)
+    let middle = rig.lookup(25 * page).entry!
+    let survivor = rig.change(middle, to: plain)
     #expect(rig.entries == [EntryImage(start: 10 * page, end: 40 * page, attributes: plain)])
     #expect(survivor == rig.map.pointee.first && rig.violation == nil)
     #expect(rig.map.pointee.counters.mergesBoth == 1)
     // Part of an entry: clip, then change; changing it back undoes it all.
-    let upper = rig.map.pointee.clip(survivor, at: 20 * page)!
-    _ = rig.map.pointee.clip(upper, at: 25 * page)!
-    rig.map.pointee.change(upper, to: EntryAttributes())
+    let upper = rig.clip(survivor, at: 20 * page)!
+    _ = rig.clip(upper, at: 25 * page)!
+    rig.change(upper, to: EntryAttributes())
     #expect(rig.map.pointee.count == 3 && rig.violation == nil)
-    rig.map.pointee.change(upper, to: plain)
+    rig.change(upper, to: plain)
     #expect(rig.map.pointee.count == 1 && rig.violation == nil)
   }
 
@@ -134,12 +134,12 @@ private let plain = EntryAttributes(kind: 1, wordA: 7, wordB: 9)
     rig.insert(15, 20, plain)
     rig.insert(25, 30)
     let entry = rig.map.pointee.first!
-    #expect(rig.map.pointee.grow(entry, by: 5 * page))
+    #expect(rig.grow(entry, by: 5 * page))
     #expect(rig.map.pointee.count == 2 && entry.pointee.end == 20 * page && rig.violation == nil)
-    #expect(rig.map.pointee.grow(entry, by: 5 * page))
+    #expect(rig.grow(entry, by: 5 * page))
     #expect(rig.map.pointee.count == 2 && rig.violation == nil)
     #expect(rig.map.pointee.firstFree?.pointee.end == 30 * page)
-    #expect(!rig.map.pointee.grow(entry, by: page))
+    #expect(!rig.grow(entry, by: page))
   }
 
   @Test func U1_removeCutsBothEnds() {
@@ -157,7 +157,7 @@ private let plain = EntryAttributes(kind: 1, wordA: 7, wordB: 9)
     await #expect(processExitsWith: .failure) {
       let rig = Rig(0, 100 * page)
       rig.insert(10, 20)
-      _ = rig.map.pointee.clip(rig.map.pointee.first!, at: 20 * page)
+      _ = rig.clip(rig.map.pointee.first!, at: 20 * page)
     }
   }
 
@@ -175,14 +175,14 @@ private let plain = EntryAttributes(kind: 1, wordA: 7, wordB: 9)
         let length = UInt(random.below(20) + 1) * page
         var request = SpaceRequest(length: length, direction: random.below(2) == 0 ? .bottomUp : .topDown)
         if random.below(4) == 0 { request.alignment = 8 * page }
-        if let address = rig.map.pointee.allocate(request, plain).value { live.append((address, length)) }
+        if let address = rig.allocate(request, plain).value { live.append((address, length)) }
       } else if !live.isEmpty {
         let (address, length) = live.remove(at: random.below(live.count))
-        #expect(rig.map.pointee.remove(start: address, length: length).value == length)
+        #expect(rig.remove(start: address, length: length).value == length)
       }
     }
     #expect(rig.violation == nil)
-    for (address, length) in live.shuffled(using: &random) { _ = rig.map.pointee.remove(start: address, length: length) }
+    for (address, length) in live.shuffled(using: &random) { _ = rig.remove(start: address, length: length) }
     #expect(rig.map.pointee.count == resting && rig.violation == nil)
     #expect(rig.supply.pointee.inUse == resting)
   }

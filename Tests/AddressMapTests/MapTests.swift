@@ -23,9 +23,9 @@ import Testing
     let rig = Rig(page, 10 * page)
     #expect(rig.violation == nil)
     #expect(rig.map.pointee.largestGap == 9 * page)
-    let place = rig.map.pointee.lookup(3 * page)
+    let place = rig.lookup(3 * page)
     #expect(!place.found && place.entry == nil)
-    #expect(rig.map.pointee.remove(start: page, length: 9 * page).value == 0)
+    #expect(rig.remove(start: page, length: 9 * page).value == 0)
     #expect(rig.map.pointee.version == 0)
   }
 
@@ -38,11 +38,11 @@ import Testing
     #expect(low.pointee.next!.pointee.gap == 50 * page)
     #expect(rig.map.pointee.headGap == 10 * page)
     #expect(rig.map.pointee.largestGap == 50 * page)
-    #expect(rig.map.pointee.grow(low, by: 5 * page))
+    #expect(rig.grow(low, by: 5 * page))
     #expect(low.pointee.gap == 15 * page && rig.violation == nil)
-    #expect(rig.map.pointee.shrink(low, by: 10 * page))
+    #expect(rig.shrink(low, by: 10 * page))
     #expect(low.pointee.gap == 25 * page && rig.violation == nil)
-    let upper = rig.map.pointee.clip(low, at: 12 * page)!
+    let upper = rig.clip(low, at: 12 * page)!
     #expect(low.pointee.gap == 0 && upper.pointee.gap == 25 * page && rig.violation == nil)
     rig.remove(45, 47)
     #expect(rig.violation == nil && rig.map.pointee.count == 4)
@@ -57,7 +57,7 @@ import Testing
     for fresh in [true, false] {
       func look(_ address: UInt) -> (Bool, UInt?) {
         if fresh { rig.map.pointee.hint = nil }
-        let place = rig.map.pointee.lookup(address)
+        let place = rig.lookup(address)
         return (place.found, place.entry?.pointee.start)
       }
       #expect(look(0) == (false, nil))
@@ -68,22 +68,22 @@ import Testing
       #expect(look(30 * page) == (true, 30 * page))
       #expect(look(.max) == (false, 30 * page))
     }
-    #expect(rig.map.pointee.entry(containing: 35 * page)?.pointee.start == 30 * page)
-    #expect(rig.map.pointee.entry(containing: 25 * page) == nil)
-    #expect(rig.map.pointee.entry(containing: 0) == nil)
+    #expect(rig.entry(containing: 35 * page)?.pointee.start == 30 * page)
+    #expect(rig.entry(containing: 25 * page) == nil)
+    #expect(rig.entry(containing: 0) == nil)
   }
 
   @Test func M7_hintHitsAreCounted() {
     let rig = Rig(0, 10_000 * page)
     for index in 0..<100 as Range<UInt> { rig.insert(index * 10, index * 10 + 5) }
-    _ = rig.map.pointee.lookup(500 * page)
+    _ = rig.lookup(500 * page)
     let before = rig.map.pointee.counters
-    for offset in 0..<10 as Range<UInt> { _ = rig.map.pointee.lookup((500 + offset) * page) }
+    for offset in 0..<10 as Range<UInt> { _ = rig.lookup((500 + offset) * page) }
     let after = rig.map.pointee.counters
     #expect(after.lookups - before.lookups == 10)
     #expect(after.hintHits - before.hintHits == 10)
     #expect(after.treeSteps == before.treeSteps && after.listSteps == before.listSteps)
-    _ = rig.map.pointee.lookup(0)
+    _ = rig.lookup(0)
     #expect(rig.map.pointee.counters.hintHits == after.hintHits)
   }
 
@@ -92,7 +92,7 @@ import Testing
     rig.insert(0, 5)
     rig.insert(5, 9, EntryAttributes(kind: 1))
     rig.insert(20, 30)
-    _ = rig.map.pointee.lookup(6 * page)
+    _ = rig.lookup(6 * page)
     #expect(rig.map.pointee.hint?.pointee.start == 5 * page)
     #expect(rig.map.pointee.firstFree?.pointee.start == 5 * page)
     rig.remove(5, 9)
@@ -100,10 +100,10 @@ import Testing
     #expect(rig.map.pointee.firstFree?.pointee.start == 0)
     // The hint to an entry that is merged away.
     rig.insert(40, 50)
-    _ = rig.map.pointee.lookup(45 * page)
+    _ = rig.lookup(45 * page)
     rig.insert(30, 40)
     #expect(rig.violation == nil)
-    #expect(rig.map.pointee.lookup(45 * page).entry?.pointee.start == 20 * page)
+    #expect(rig.lookup(45 * page).entry?.pointee.start == 20 * page)
     rig.remove(0, 100)
     #expect(rig.map.pointee.hint == nil && rig.violation == nil)
   }
@@ -168,18 +168,18 @@ import Testing
     }
     rig.insert(10, 20)
     #expect(moved())
-    _ = rig.map.pointee.lookup(15 * page)
+    _ = rig.lookup(15 * page)
     _ = rig.find(SpaceRequest(length: page))
     #expect(!rig.insert(15, 16))
     #expect(rig.remove(50, 60) == 0)
     #expect(!moved())
-    _ = rig.map.pointee.grow(rig.map.pointee.first!, by: page)
+    _ = rig.grow(rig.map.pointee.first!, by: page)
     #expect(moved())
-    _ = rig.map.pointee.shrink(rig.map.pointee.first!, by: page)
+    _ = rig.shrink(rig.map.pointee.first!, by: page)
     #expect(moved())
-    rig.map.pointee.change(rig.map.pointee.first!, to: EntryAttributes(kind: 3))
+    rig.change(rig.map.pointee.first!, to: EntryAttributes(kind: 3))
     #expect(moved())
-    _ = rig.map.pointee.clip(rig.map.pointee.first!, at: 12 * page)
+    _ = rig.clip(rig.map.pointee.first!, at: 12 * page)
     #expect(moved())
     rig.remove(12, 13)
     #expect(moved())

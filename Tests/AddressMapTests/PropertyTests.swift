@@ -78,7 +78,7 @@ private struct Run {
       let range = range()
       let attributes = attributes()
       let free = model.isFree(range)
-      let entry = rig.map.pointee.insert(start: address(range.lowerBound), length: UInt(range.count) * page, attributes).value
+      let entry = rig.insert(start: address(range.lowerBound), length: UInt(range.count) * page, attributes).value
       if (entry != nil) != free { return "insert \(range): free is \(free)" }
       if free { model.insert(range, attributes) }
       if let entry, entry.pointee.start > address(range.lowerBound) || entry.pointee.end < address(range.upperBound) {
@@ -88,7 +88,7 @@ private struct Run {
       let request = request()
       let attributes = attributes()
       let expected = model.find(request, base: base)
-      let found = rig.map.pointee.allocate(request, attributes).value
+      let found = rig.allocate(request, attributes).value
       if found != expected { return "allocate \(request): \(String(describing: found)), not \(String(describing: expected))" }
       if let found {
         let cell = Int((found - base) / page)
@@ -97,12 +97,12 @@ private struct Run {
     case 5:
       let request = request()
       let expected = model.find(request, base: base)
-      let space = rig.map.pointee.findSpace(request)
+      let space = rig.findSpace(request)
       if space?.address != expected { return "find \(request): not \(String(describing: expected))" }
       if let space, (space.previous?.pointee.end ?? base) > space.address { return "find: previous is not before it" }
       var hasty = request
       hasty.patience = random.below(3)
-      let quick = rig.map.pointee.findSpace(hasty)
+      let quick = rig.findSpace(hasty)
       if (quick == nil) != (expected == nil) { return "find with patience \(hasty): existence differs" }
       if let quick {
         let cell = Int((quick.address - base) / page)
@@ -112,35 +112,35 @@ private struct Run {
     case 6, 7:
       let range = range()
       let expected = model.remove(range)
-      let removed = rig.map.pointee.remove(start: address(range.lowerBound), length: UInt(range.count) * page).value
+      let removed = rig.remove(start: address(range.lowerBound), length: UInt(range.count) * page).value
       if removed != UInt(expected) * page { return "remove \(range): \(String(describing: removed)) bytes" }
     case 8:
       guard let range = ranges.randomElement(using: &random), range.count > 1 else { break }
       let at = range.lowerBound + 1 + random.below(range.count - 1)
-      let entry = rig.map.pointee.lookup(address(range.lowerBound)).entry!
-      let upper = rig.map.pointee.clip(entry, at: address(at))
+      let entry = rig.lookup(address(range.lowerBound)).entry!
+      let upper = rig.clip(entry, at: address(at))
       if upper?.pointee.start != address(at) { return "clip \(range) at \(at)" }
       model.begins[at] = true
     case 9:
       guard let range = ranges.randomElement(using: &random) else { break }
       let attributes = attributes()
-      let entry = rig.map.pointee.lookup(address(range.upperBound) - 1).entry!
-      let survivor = rig.map.pointee.change(entry, to: attributes)
+      let entry = rig.lookup(address(range.upperBound) - 1).entry!
+      let survivor = rig.change(entry, to: attributes)
       model.change(range, attributes)
-      if survivor != rig.map.pointee.entry(containing: address(range.lowerBound)) { return "change \(range): wrong survivor" }
+      if survivor != rig.entry(containing: address(range.lowerBound)) { return "change \(range): wrong survivor" }
     case 10:
       guard let range = ranges.randomElement(using: &random) else { break }
       let length = random.below(5)
-      let entry = rig.map.pointee.lookup(address(range.lowerBound)).entry!
+      let entry = rig.lookup(address(range.lowerBound)).entry!
       let room = length > 0 && range.upperBound + length <= cells && model.isFree(range.upperBound..<range.upperBound + length)
-      if rig.map.pointee.grow(entry, by: UInt(length) * page) != room { return "grow \(range) by \(length): room is \(room)" }
+      if rig.grow(entry, by: UInt(length) * page) != room { return "grow \(range) by \(length): room is \(room)" }
       if room { model.grow(range, by: length) }
     default:
       guard let range = ranges.randomElement(using: &random) else { break }
       let length = random.below(5)
-      let entry = rig.map.pointee.lookup(address(range.lowerBound)).entry!
+      let entry = rig.lookup(address(range.lowerBound)).entry!
       let can = length > 0 && length < range.count
-      if rig.map.pointee.shrink(entry, by: UInt(length) * page) != can { return "shrink \(range) by \(length): can is \(can)" }
+      if rig.shrink(entry, by: UInt(length) * page) != can { return "shrink \(range) by \(length): can is \(can)" }
       if can { _ = model.remove(range.upperBound - length..<range.upperBound) }
     }
 
@@ -148,7 +148,7 @@ private struct Run {
     if rig.entries != model.images(base: base) { return "entries differ from the model; before the step: \(image)" }
     if rig.supply.pointee.inUse != rig.map.pointee.count { return "the supply lost an entry" }
     let cell = random.below(cells)
-    let place = rig.map.pointee.lookup(address(cell))
+    let place = rig.lookup(address(cell))
     if place.found != (model.cells[cell] != nil) { return "lookup of cell \(cell)" }
     return rig.violation
   }

@@ -120,6 +120,27 @@ final class Rig {
     map.pointee.remove(start: from * page, length: (to - from) * page).value
   }
 
+  // The map's own calls, one by one: a macro such as #expect cannot call a mutating method of a noncopyable value.
+
+  func insert(start: UInt, length: UInt, _ attributes: EntryAttributes) -> MapOutcome<EntryPointer> {
+    map.pointee.insert(start: start, length: length, attributes)
+  }
+  func remove(start: UInt, length: UInt) -> MapOutcome<UInt> { map.pointee.remove(start: start, length: length) }
+  func allocate(_ request: SpaceRequest, _ attributes: EntryAttributes) -> MapOutcome<UInt> {
+    map.pointee.allocate(request, attributes)
+  }
+  func lookup(_ address: UInt) -> EntryLookup { map.pointee.lookup(address) }
+  func entry(containing address: UInt) -> EntryPointer? { map.pointee.entry(containing: address) }
+  func findSpace(_ request: SpaceRequest) -> FoundSpace? { map.pointee.findSpace(request) }
+  func grow(_ entry: EntryPointer, by length: UInt) -> Bool { map.pointee.grow(entry, by: length) }
+  func shrink(_ entry: EntryPointer, by length: UInt) -> Bool { map.pointee.shrink(entry, by: length) }
+  func clip(_ entry: EntryPointer, at address: UInt) -> EntryPointer? { map.pointee.clip(entry, at: address) }
+  func reserveEntries(_ count: Int) -> Bool { map.pointee.reserveEntries(count) }
+  @discardableResult
+  func change(_ entry: EntryPointer, to attributes: EntryAttributes) -> EntryPointer {
+    map.pointee.change(entry, to: attributes)
+  }
+
   func find(_ request: SpaceRequest) -> UInt? { map.pointee.findSpace(request)?.address }
 }
 

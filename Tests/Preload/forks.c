@@ -98,7 +98,7 @@ static void childLife(uint64_t stream, int whole) {
 
 static void *forkAway(void *argument) {
   Random random = randomFrom(500 + (uintptr_t)argument);
-  unsigned long rounds = scaled(800);
+  unsigned long rounds = scaled(strcmp(role, "handlers") ? 600 : 250);
   for (unsigned long round = 0; round < rounds; round++) {
     int whole = below(&random, 4) == 0;
     if (whole) pthread_mutex_lock(&tableLock);

@@ -122,11 +122,11 @@ int main(int count, char **arguments) {
   statistics();
   pthread_t threads[workers];
   for (unsigned i = 0; i < workers; i++) threads[i] = startThread(work, (void *)(uintptr_t)(i + 1));
-  for (unsigned long i = 0; i < scaled(300); i++) {
+  for (unsigned long i = 0; i < scaled(2000); i++) {
     malloc_trim(i % 3 ? 0 : 1 << 20);
     (void)liveBytes();
     report();
-    if (i % 20 == 0) statistics();
+    if (i % 100 == 0) statistics();
   }
   atomic_store(&stop, 1);
   for (unsigned i = 0; i < workers; i++) joinThread(threads[i]);

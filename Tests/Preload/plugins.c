@@ -63,12 +63,12 @@ int main(int count, char **arguments) {
     fprintf(stderr, "usage: plugins LIBRARY\n");
     return 2;
   }
-  Task alone = {1, scaled(1500)};
+  Task alone = {1, scaled(4000)};
   load(&alone);
   Task together[4];
   pthread_t threads[4];
   for (unsigned i = 0; i < 4; i++) {
-    together[i] = (Task){2 + i, scaled(700)};
+    together[i] = (Task){2 + i, scaled(2000)};
     threads[i] = startThread(load, &together[i]);
   }
   for (unsigned i = 0; i < 4; i++) joinThread(threads[i]);

@@ -23,7 +23,7 @@ static void checkBlock(const Block *block, const char *when) {
 static size_t chooseSize(Random *random) {
   switch (below(random, 4)) {
   case 0: return below(random, 200);
-  case 1: return probeSize((unsigned)below(random, 1500));
+  case 1: return probeSize((unsigned)below(random, 1200));
   default: return randomSize(random, (size_t)4 << 20);
   }
 }

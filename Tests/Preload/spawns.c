@@ -110,7 +110,7 @@ int main(int count, char **arguments) {
   }
   pthread_t threads[3];
   for (unsigned i = 0; i < 3; i++) threads[i] = startThread(work, (void *)(uintptr_t)(i + 1));
-  for (unsigned long round = 0; round < scaled(50); round++) {
+  for (unsigned long round = 0; round < scaled(30); round++) {
     viaVfork();
     viaSpawn();
     if (round % 2 == 0) viaShell();

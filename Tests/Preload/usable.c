@@ -62,7 +62,7 @@ static void otherFrees(void) {
   if (sizedFree) sizedFree(NULL, 10);
   if (alignedFree) alignedFree(NULL, 64, 10);
   for (unsigned long round = 0; round < scaled(3); round++)
-    for (unsigned i = 0; probeSize(i) <= 5u << 20; i++) {
+    for (unsigned i = 1; probeSize(i) <= 5u << 20; i++) {
       size_t size = probeSize(i), alignment = (size_t)8 << i % 12;
       void *made[] = {malloc(size), malloc(size), calloc(size, 1), realloc(malloc(i), size), aligned_alloc(alignment, size)};
       for (unsigned j = 0; j < sizeof made / sizeof *made; j++) CHECK(made[j], "%zu bytes: %s", size, strerror(errno));

@@ -18,15 +18,19 @@ static inline int stave_rseq_cpu(void) {
 }
 
 // The descriptor (label 3), the way back in (label 4 → 5), and the arming store. 0x53053053 is the signature glibc registers.
-#define STAVE_SECTION_BEGIN(scratch)                                                                  \
+#define STAVE_SECTION_BEGIN(scratch) STAVE_SECTION_BEGIN_IN("%[" scratch "]")
+#define STAVE_SECTION_BEGIN_RAX STAVE_SECTION_BEGIN_IN("%%rax")
+#define STAVE_SECTION_BEGIN_IN(scratch)                                                                  \
   ".pushsection __rseq_cs, \"aw\"\n\t.balign 32\n3:\t.long 0, 0\n\t.quad 1f, 2f - 1f, 4f\n\t.popsection\n\t"  \
   ".pushsection __rseq_failure, \"ax\"\n\t.byte 0x0f, 0xb9, 0x3d\n\t.long 0x53053053\n4:\tjmp 5f\n\t.popsection\n"  \
-  "5:\tleaq 3b(%%rip), %[" scratch "]\n\tmovq %[" scratch "], %%fs:8(%[area])\n1:\t"
+  "5:\tleaq 3b(%%rip), " scratch "\n\tmovq " scratch ", %%fs:8(%[area])\n1:\t"
 // From the CPU's number to the address of its cell.
-#define STAVE_FIND_CELL(cell)                                                                         \
-  "movslq %%fs:4(%[area]), %[" cell "]\n\t"                                                           \
-  "movq %c[table](%[hot], %[" cell "], 8), %[" cell "]\n\t"                                           \
-  "addq %[offset], %[" cell "]\n\t"
+#define STAVE_FIND_CELL(cell) STAVE_FIND_CELL_IN("%[" cell "]")
+#define STAVE_FIND_CELL_RAX STAVE_FIND_CELL_IN("%%rax")
+#define STAVE_FIND_CELL_IN(cell)                                                                         \
+  "movslq %%fs:4(%[area]), " cell "\n\t"                                                           \
+  "movq %c[table](%[hot], " cell ", 8), " cell "\n\t"                                           \
+  "addq %[offset], " cell "\n\t"
 #define STAVE_SECTION_END "2:\n"
 
 #define STAVE_CPU_TABLE (offsetof(struct stave_hot, cpu) + STAVE_CPU_GUARDS * 8)
@@ -34,12 +38,12 @@ static inline int stave_rseq_cpu(void) {
 // Takes the item on top of this CPU's cell and counts it; null if the cell is empty.
 __attribute__((always_inline)) static inline void *_Nullable stave_pop(uint64_t offset) {
   uint64_t cell, word, item;
-  __asm__ goto volatile(
+  __asm__ volatile(
       STAVE_SECTION_BEGIN("cell") STAVE_FIND_CELL("cell")
       "movq (%[cell]), %[word]\n\t"
       "movzwl %w[word], %k[item]\n\t"
       "testl %k[item], %k[item]\n\t"
-      "je %l[empty]\n\t"
+      "je 2f\n\t"
       "shll $3, %k[item]\n\t"
       "addq %c[slots](%[cell]), %[item]\n\t"
       "movq -8(%[item]), %[item]\n\t"
@@ -48,43 +52,40 @@ __attribute__((always_inline)) static inline void *_Nullable stave_pop(uint64_t 
       : [cell] "=&r"(cell), [word] "=&r"(word), [item] "=&r"(item)
       : [area] "r"(stave_hot_storage.rseq_offset), [hot] "r"(&stave_hot_storage), [offset] "r"(offset),
         [table] "i"(STAVE_CPU_TABLE), [slots] "i"(offsetof(struct stave_cell, slots))
-      : "memory", "cc"
-      : empty);
+      : "memory", "cc");
   return (void *)item;
-empty:
-  return NULL;
 }
 
 enum { STAVE_PUSHED = 0, STAVE_PUSH_FULL = 1, STAVE_PUSH_FOREIGN = 2, STAVE_PUSH_AGAIN = 3 };
 
 // Puts an item on top of this CPU's cell. FULL: no room. FOREIGN: not the start of an item (items fill a unit from its end,
 // so the distance to the end must be a multiple of the size; the multiply feeds nothing but a branch), or the cell takes
-// no frees at the moment: the slow path finds out. AGAIN: the item lies on top already.
+// no frees at the moment: the slow path finds out. AGAIN: the item lies on top already. Registers are named, for an
+// asm goto with outputs would not be inlined into Swift.
 __attribute__((always_inline)) static inline int stave_push(uint64_t offset, void *_Nullable item) {
-  uint64_t cell, word, slot;
-  uint32_t distance = 0x10000 - (uint32_t)((uintptr_t)item & 0xffff);
   __asm__ goto volatile(
-      STAVE_SECTION_BEGIN("cell") STAVE_FIND_CELL("cell")
-      "movl %[distance], %k[word]\n\t"
-      "imull %c[reciprocal](%[cell]), %k[word]\n\t"
-      "cmpl %c[reciprocal](%[cell]), %k[word]\n\t"
+      STAVE_SECTION_BEGIN_RAX STAVE_FIND_CELL_RAX
+      "movl %[distance], %%edx\n\t"
+      "imull %c[reciprocal](%%rax), %%edx\n\t"
+      "cmpl %c[reciprocal](%%rax), %%edx\n\t"
       "jae %l[foreign]\n\t"
-      "movq (%[cell]), %[word]\n\t"
-      "movzwl %w[word], %k[slot]\n\t"
-      "cmpl %c[capacity](%[cell]), %k[slot]\n\t"
+      "movq (%%rax), %%rdx\n\t"
+      "movzwl %%dx, %%ecx\n\t"
+      "cmpl %c[capacity](%%rax), %%ecx\n\t"
       "jae %l[full]\n\t"
-      "shll $3, %k[slot]\n\t"
-      "addq %c[slots](%[cell]), %[slot]\n\t"
-      "cmpq %[item], -8(%[slot])\n\t"
+      "shll $3, %%ecx\n\t"
+      "addq %c[slots](%%rax), %%rcx\n\t"
+      "cmpq %[item], -8(%%rcx)\n\t"
       "je %l[again]\n\t"
-      "movq %[item], (%[slot])\n\t"
-      "addq $1, %[word]\n\t"
-      "movq %[word], (%[cell])\n" STAVE_SECTION_END
-      : [cell] "=&r"(cell), [word] "=&r"(word), [slot] "=&r"(slot)
+      "movq %[item], (%%rcx)\n\t"
+      "addq $1, %%rdx\n\t"
+      "movq %%rdx, (%%rax)\n" STAVE_SECTION_END
+      :
       : [area] "r"(stave_hot_storage.rseq_offset), [hot] "r"(&stave_hot_storage), [offset] "r"(offset), [item] "r"(item),
-        [distance] "r"(distance), [table] "i"(STAVE_CPU_TABLE), [slots] "i"(offsetof(struct stave_cell, slots)),
-        [capacity] "i"(offsetof(struct stave_cell, capacity)), [reciprocal] "i"(offsetof(struct stave_cell, reciprocal))
-      : "memory", "cc"
+        [distance] "r"(0x10000 - (uint32_t)((uintptr_t)item & 0xffff)), [table] "i"(STAVE_CPU_TABLE),
+        [slots] "i"(offsetof(struct stave_cell, slots)), [capacity] "i"(offsetof(struct stave_cell, capacity)),
+        [reciprocal] "i"(offsetof(struct stave_cell, reciprocal))
+      : "rax", "rcx", "rdx", "memory", "cc"
       : full, foreign, again);
   return STAVE_PUSHED;
 full:

@@ -114,6 +114,8 @@ static inline unsigned stave_current_cpu(void) {
   stave_syscall6(SYS_getcpu, (long)&cpu, 0, 0, 0, 0, 0);
   return cpu;
 }
+// What operator new does without memory: defined by CStaveMalloc.
+void *_Nullable stave_new_failed(size_t size);
 // errno = ENOMEM; null.
 void *_Nullable stave_no_memory(void);
 // Bytes of a page, from the auxiliary vector.

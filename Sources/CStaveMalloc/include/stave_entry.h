@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 void *stave_malloc(size_t size);
+void *stave_new(size_t size);
 void stave_free(void *memory);
 void *stave_calloc(size_t count, size_t size);
 void *stave_realloc(void *memory, size_t size);
