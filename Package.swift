@@ -46,7 +46,7 @@ if forPreload {
       cSettings: plainC + [.unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
       linkerSettings: [
         .unsafeFlags(
-          ["-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveMalloc/exports.map",
+          ["-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveMalloc/exports.map",
            "-Xlinker", "\(Context.packageDirectory)/Sources/CStaveMalloc/aliases.ld", "-Xlinker", "--soname=libstave.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow"],
           .when(traits: ["Preload"]))
       ]),

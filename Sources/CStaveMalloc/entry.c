@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
-#define SAME_AS(name) EXPORT __attribute__((alias(#name)))
 
 static int is_power_of_two(size_t n) { return n != 0 && (n & (n - 1)) == 0; }
 static size_t page_bytes(void) { return getauxval(AT_PAGESZ); }
@@ -115,8 +114,18 @@ EXPORT int malloc_info(int options, FILE *file) {
 
 // ---- C++ --------------------------------------------------------------------------------------------------------------
 
-// When memory runs out, the next operator new in load order runs the new_handler and throws: that is the C++ library's.
+// operator new and operator delete are Swift functions (aliases.ld). The other forms do what the C++ library's would: arrays
+// and sized forms call the plain ones, which the program may have replaced; the nothrow forms are ours as long as the
+// plain one is. When memory runs out, the next operator in load order, which is the C++ library's, runs the new_handler and
+// throws or returns null.
+
+void *_Znwm(size_t size);
+void _ZdlPv(void *memory);
+
 typedef void *(*new_function)(size_t);
+typedef void *(*nothrow_new_function)(size_t, const void *);
+typedef void *(*aligned_new_function)(size_t, size_t);
+typedef void *(*aligned_nothrow_new_function)(size_t, size_t, const void *);
 
 void *stave_new_failed(size_t size) {
   new_function next = (new_function)dlsym(RTLD_NEXT, "_Znwm");
@@ -124,29 +133,49 @@ void *stave_new_failed(size_t size) {
   return next(size);
 }
 
+EXPORT void *_Znam(size_t size) { return _Znwm(size); }
+
+static void *nothrow_new(size_t size, const void *tag, const char *name) {
+  if (_Znwm == stave_new) {
+    void *memory = stave_malloc(size);
+    if (__builtin_expect(memory != NULL, 1)) return memory;
+  }
+  nothrow_new_function next = (nothrow_new_function)dlsym(RTLD_NEXT, name);
+  return next != NULL ? next(size, tag) : NULL;
+}
+EXPORT void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag) { return nothrow_new(size, tag, "_ZnwmRKSt9nothrow_t"); }
+EXPORT void *_ZnamRKSt9nothrow_t(size_t size, const void *tag) { return nothrow_new(size, tag, "_ZnamRKSt9nothrow_t"); }
+
 EXPORT void *_ZnwmSt11align_val_t(size_t size, size_t alignment) {
   void *memory = stave_aligned(alignment, size);
   if (__builtin_expect(memory != NULL, 1)) return memory;
-  typedef void *(*aligned_new_function)(size_t, size_t);
   aligned_new_function next = (aligned_new_function)dlsym(RTLD_NEXT, "_ZnwmSt11align_val_t");
   return next != NULL ? next(size, alignment) : stave_new_failed(size);
 }
-SAME_AS(_ZnwmSt11align_val_t) void *_ZnamSt11align_val_t(size_t size, size_t alignment);
-
-EXPORT void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag) {
-  void *memory = stave_malloc(size);
-  if (__builtin_expect(memory != NULL, 1)) return memory;
-  typedef void *(*nothrow_new_function)(size_t, const void *);
-  nothrow_new_function next = (nothrow_new_function)dlsym(RTLD_NEXT, "_ZnwmRKSt9nothrow_t");
-  return next != NULL ? next(size, tag) : NULL;
-}
-SAME_AS(_ZnwmRKSt9nothrow_t) void *_ZnamRKSt9nothrow_t(size_t size, const void *tag);
+EXPORT void *_ZnamSt11align_val_t(size_t size, size_t alignment) { return _ZnwmSt11align_val_t(size, alignment); }
 
 EXPORT void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, const void *tag) {
-  (void)tag;
-  return stave_aligned(alignment, size);
+  void *memory = stave_aligned(alignment, size);
+  if (__builtin_expect(memory != NULL, 1)) return memory;
+  const char *name = "_ZnwmSt11align_val_tRKSt9nothrow_t";
+  aligned_nothrow_new_function next = (aligned_nothrow_new_function)dlsym(RTLD_NEXT, name);
+  return next != NULL ? next(size, alignment, tag) : NULL;
 }
-SAME_AS(_ZnwmSt11align_val_tRKSt9nothrow_t) void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t, size_t, const void *);
+EXPORT void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, const void *tag) {
+  return _ZnwmSt11align_val_tRKSt9nothrow_t(size, alignment, tag);
+}
+
+EXPORT void _ZdaPv(void *memory) { _ZdlPv(memory); }
+EXPORT void _ZdlPvm(void *memory, size_t size) { (void)size; _ZdlPv(memory); }
+EXPORT void _ZdaPvm(void *memory, size_t size) { (void)size; _ZdaPv(memory); }
+EXPORT void _ZdlPvRKSt9nothrow_t(void *memory, const void *tag) { (void)tag; _ZdlPv(memory); }
+EXPORT void _ZdaPvRKSt9nothrow_t(void *memory, const void *tag) { (void)tag; _ZdaPv(memory); }
+EXPORT void _ZdlPvSt11align_val_t(void *memory, size_t alignment) { (void)alignment; stave_free(memory); }
+EXPORT void _ZdaPvSt11align_val_t(void *memory, size_t alignment) { _ZdlPvSt11align_val_t(memory, alignment); }
+EXPORT void _ZdlPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { (void)size; _ZdlPvSt11align_val_t(memory, alignment); }
+EXPORT void _ZdaPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { (void)size; _ZdaPvSt11align_val_t(memory, alignment); }
+EXPORT void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *memory, size_t alignment, const void *tag) { (void)tag; _ZdlPvSt11align_val_t(memory, alignment); }
+EXPORT void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *memory, size_t alignment, const void *tag) { (void)tag; _ZdaPvSt11align_val_t(memory, alignment); }
 
 // ---- Start and end ----------------------------------------------------------------------------------------------------
 

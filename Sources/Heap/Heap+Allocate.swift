@@ -14,7 +14,7 @@ public enum Heap {
   @inline(__always)
   public static func allocate(_ size: UInt) -> UnsafeMutableRawPointer? {
     let hot = stave_hot()
-    guard _fastPath(UInt64(size) <= hot.pointee.small_limit) else { return allocateSlow(size) }
+    guard _fastPath(UInt64(size) < hot.pointee.small_limit) else { return allocateSlow(size) }
     let cell = UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])
     guard let item = stave_pop(cell &* 32) else { return allocateSlow(size) }
     return item
@@ -22,13 +22,21 @@ public enum Heap {
 
   @inline(never)
   static func allocateSlow(_ size: UInt) -> UnsafeMutableRawPointer? {
-    guard heap.isReady || heap.start() else { return nil }
-    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return nil }
+    guard heap.isReady || heap.start() else { return stave_no_memory() }
+    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
     if let memory = allocateOnce(size) { return memory }
-    guard size <= 1 << 46 else { return nil }
-    // What caches hold may be enough; after that there is nothing left to try.
-    reclaimAll(.drainCPU)
-    return allocateOnce(size)
+    if size <= 1 << 46 {
+      // What caches hold may be enough; after that there is nothing left to try.
+      reclaimAll(.drainCPU)
+      if let memory = allocateOnce(size) { return memory }
+    }
+    return fail()
+  }
+
+  /// errno = ENOMEM.
+  static func fail() -> UnsafeMutableRawPointer? {
+    stave_add(&heap.pointee.failures, 1)
+    return stave_no_memory()
   }
 
   private static func allocateOnce(_ size: UInt) -> UnsafeMutableRawPointer? {
@@ -56,9 +64,11 @@ public enum Heap {
       memory.initializeMemory(as: UInt8.self, repeating: 0, count: Int(size))
       return memory
     }
-    guard heap.isReady || heap.start() else { return nil }
-    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return nil }
-    guard let block = arena.takeLarge(size: size), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else { return nil }
+    guard heap.isReady || heap.start() else { return stave_no_memory() }
+    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
+    guard let block = arena.takeLarge(size: size), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else {
+      return fail()
+    }
     if !block.isZero { clear(memory, bytes: size) }
     return memory
   }
@@ -70,14 +80,14 @@ public enum Heap {
   /// Memory at a multiple of `alignment`, a power of two.
   public static func allocate(_ size: UInt, alignment: UInt) -> UnsafeMutableRawPointer? {
     if alignment <= 16 { return allocate(size) }
-    guard heap.isReady || heap.start() else { return nil }
+    guard heap.isReady || heap.start() else { return stave_no_memory() }
     if size <= UInt(SizeClass.largest), alignment <= UInt(SizeClass.largest),
       let index = SizeClass.index(for: Int(size), alignment: Int(alignment))
     {
       return allocate(UInt(SizeClass.size(index)))
     }
-    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return nil }
-    guard let block = arena.takeLarge(size: max(size, 1), alignment: alignment) else { return nil }
+    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
+    guard let block = arena.takeLarge(size: max(size, 1), alignment: alignment) else { return fail() }
     return UnsafeMutableRawPointer(bitPattern: block.start)
   }
 }

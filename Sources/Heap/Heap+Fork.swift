@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// fork: all locks in rank order before it; released in the parent, reset in the child.
+// fork: all locks in rank order before it; released in the parent, reset in the child. Other handlers around fork may run
+// between ours on the forking thread, and allocate: to that thread the locks are open meanwhile, see FutexLock.
 
 import CPlatform
 import Pages
@@ -14,10 +15,12 @@ extension Heap {
     lockZonesForFork()
     arena.pointee.lock.lock()
     metadataPages.pointee.lock.lock()
+    stave_own_fork(true)
   }
 
   public static func parentAfterFork() {
     guard heap.isReady else { return }
+    stave_own_fork(false)
     metadataPages.pointee.lock.unlock()
     arena.pointee.lock.unlock()
     unlockZonesAfterFork(inChild: false)
@@ -26,6 +29,7 @@ extension Heap {
 
   public static func childAfterFork() {
     guard heap.isReady else { return }
+    stave_own_fork(false)
     metadataPages.pointee.lock.resetInChild()
     arena.pointee.lock.resetInChild()
     unlockZonesAfterFork(inChild: true)

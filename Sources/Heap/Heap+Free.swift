@@ -38,10 +38,8 @@ extension Heap {
     case .large:
       guard arena.pointee.isLargeStart(memory.address), arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
       noteSlowCall()
-    case .insideLarge:
-      reportBadLarge("free()", memory.address)
     case .none:
-      reportBadFree("free() of an address that stave does not own", memory.address, keg: nil)
+      reportUnowned("free()", memory.address)
     }
   }
 
@@ -61,6 +59,18 @@ extension Heap {
     report.stop()
   }
 
+  /// An address without an owner: foreign, or inside a large block.
+  @inline(never)
+  static func reportUnowned(_ call: StaticString, _ address: UInt) -> Never {
+    if arena.contains(address) { reportBadLarge(call, address) }
+    var report = Report("bad free")
+    report.text(call)
+    report.text(" of ")
+    report.address(address)
+    report.text(", which stave does not own\n")
+    report.stop()
+  }
+
   /// malloc_usable_size: bytes that may be used; 0 for null. Nil for an address that is no block of ours.
   public static func usableSize(_ memory: UnsafeMutableRawPointer?) -> UInt? {
     guard let memory else { return 0 }
@@ -70,7 +80,7 @@ extension Heap {
       let keg = keg(of: slab)
       return keg.index(of: memory.address, in: slab) == nil ? nil : UInt(keg.pointee.layout.size)
     case .large: return arena.largeBytes(at: memory.address)
-    case .insideLarge, .none: return nil
+    case .none: return nil
     }
   }
 
@@ -79,10 +89,10 @@ extension Heap {
     guard let memory else { return allocate(size) }
     guard let old = usableSize(memory) else {
       switch ownerMap.pointee.owner(of: memory.address) {
-      case .large, .insideLarge: reportBadLarge("realloc()", memory.address)
+      case .large: reportBadLarge("realloc()", memory.address)
       case .slab(let header):
         reportBadFree("realloc() of an address inside a block", memory.address, keg: keg(of: header.assumingMemoryBound(to: Slab.self)))
-      case .none: reportBadFree("realloc() of an address that stave does not own", memory.address, keg: nil)
+      case .none: reportUnowned("realloc()", memory.address)
       }
     }
     // The class would not change, or shrinks by less than half (spec 4.9, T9).

@@ -84,7 +84,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     }
     guard arena.start() else { return false }
     header.pointee.magic = RootLayout.magic
-    stave_hot().pointee.small_limit = UInt64(SizeClass.largest)
+    stave_hot().pointee.small_limit = UInt64(SizeClass.largest) + 1
     return true
   }
 

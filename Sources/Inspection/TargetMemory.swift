@@ -30,8 +30,8 @@ public protocol TargetMemory: ByteSource, Sendable {
   /// The address space in order of addresses. Costs a read of all of it: for a large process some milliseconds.
   func mappings() throws(InspectionError) -> [Mapping]
 
-  /// What may be an ELF image: each has its first byte at `base`. Not all of them are; `ElfImage` finds out.
-  func modules() throws(InspectionError) -> [Module]
+  /// What may be an ELF image among `mappings`, in order of addresses; not all of them are. Reads nothing, or little.
+  func modules(among mappings: [Mapping]) -> [Module]
 
   /// The file that `module` was loaded from, if it can be opened from here and is still the same.
   func file(of module: Module) -> FileBytes?
@@ -166,8 +166,7 @@ extension TargetMemory {
   }
 
   /// Files that are mapped from their start and have executable pages: data files are not looked at.
-  public func modules() throws(InspectionError) -> [Module] {
-    let mappings = try mappings()
+  public func modules(among mappings: [Mapping]) -> [Module] {
     var executable: Set<String> = []
     for mapping in mappings where mapping.isExecutable && mapping.isFile { executable.insert(mapping.path) }
     return mappings.compactMap { mapping in

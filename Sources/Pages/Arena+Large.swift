@@ -30,7 +30,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     range.entry.pointee.wordB = 0
     count(used, 1)
     pointee.largeAllocations += 1
-    ownerMap.pointee.set(unitsOf: range.start, bytes: bytes, large: UnsafeMutableRawPointer(range.entry))
+    ownerMap.pointee.set(unitOf: range.start, large: UnsafeMutableRawPointer(range.entry))
     return LargeBlock(start: range.start, isZero: range.isZero)
   }
 
@@ -60,10 +60,10 @@ extension UnsafeMutablePointer where Pointee == Arena {
   private func dropLarge(_ entry: EntryPointer) {
     let start = entry.pointee.start
     let bytes = entry.pointee.length
-    ownerMap.pointee.clear(unitsOf: start, bytes: bytes)
+    ownerMap.pointee.clear(unitsOf: start, bytes: unitBytes)
     if entry.pointee.wordB != 0 {
       // A mapping that mremap brought here stays apart for ever; a fresh one joins its neighbours.
-      let flags = mapPrivateAnonymous | mapNoReserve | mapFixed
+      let flags = mapPrivateAnonymous | mapFixed
       if stave_mmap(start, Int(bytes), protectionReadWrite, flags) > 0 {
         nameMapping(start, bytes: Int(bytes), "stave:arena")
         _ = pointee.map.remove(start: start, length: bytes)
@@ -146,11 +146,9 @@ extension UnsafeMutablePointer where Pointee == Arena {
     let old = entry.pointee.length
     if bytes > old {
       guard growInPlace(entry, by: bytes - old) else { return false }
-      ownerMap.pointee.set(unitsOf: start, bytes: bytes, large: record)
     } else if bytes < old {
       guard let tail = pointee.map.clip(entry, at: start + bytes) else { return false }
       tail.pointee.wordB = 0
-      ownerMap.pointee.clear(unitsOf: start + bytes, bytes: old - bytes)
       cacheRange(start: start + bytes, bytes: old - bytes)
     }
     pointee.largeBytes = pointee.largeBytes + used - entry.pointee.wordA
@@ -198,12 +196,12 @@ extension UnsafeMutablePointer where Pointee == Arena {
       _ = pointee.map.remove(start: range.start, length: bytes)
       return nil
     }
-    ownerMap.pointee.clear(unitsOf: start, bytes: old)
+    ownerMap.pointee.clear(unitsOf: start, bytes: unitBytes)
     pointee.largeBytes = pointee.largeBytes + used - entry.pointee.wordA
     _ = pointee.map.remove(start: start, length: old)
     range.entry.pointee.wordA = used
     range.entry.pointee.wordB = 1
-    ownerMap.pointee.set(unitsOf: range.start, bytes: bytes, large: UnsafeMutableRawPointer(range.entry))
+    ownerMap.pointee.set(unitOf: range.start, large: UnsafeMutableRawPointer(range.entry))
     return range.start
   }
 }

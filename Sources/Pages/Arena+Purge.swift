@@ -116,11 +116,18 @@ extension UnsafeMutablePointer where Pointee == Arena {
     pointee.lock.unlock()
   }
 
+  /// Whether the address lies in a range that is in use, or cached. Takes the lock.
+  public func contains(_ address: UInt) -> Bool {
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    return pointee.map.entry(containing: address) != nil
+  }
+
   /// For a report: what lies at an address of a large block.
   public func describe(_ address: UInt, in report: inout Report) {
     pointee.lock.lock()
     if let entry = pointee.map.entry(containing: address) {
-      report.text(entry.pointee.kind == RangeKind.large ? ", " : ", freed already; ")
+      report.text(entry.pointee.kind == RangeKind.large ? ", " : ", which is free already: ")
       report.number(address - entry.pointee.start)
       report.text(" bytes into the large block at ")
       report.address(entry.pointee.start)

@@ -56,7 +56,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     var top = Swift.min(wanted, pointee.windowEnd)
     while true {
       let bytes = Int(top - pointee.frontier)
-      let flags = mapPrivateAnonymous | mapNoReserve | mapFixedNoReplace
+      let flags = mapPrivateAnonymous | mapFixedNoReplace  // not NORESERVE: absurd sizes are the kernel's to refuse
       let result = stave_mmap(pointee.frontier, bytes, protectionReadWrite, flags)
       if result == Int(bitPattern: pointee.frontier) {
         nameMapping(pointee.frontier, bytes: bytes, "stave:arena")

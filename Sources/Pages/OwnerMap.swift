@@ -5,10 +5,9 @@
 // `owners` (a word) says who owns the unit. Both are reserved at start and touched only where the arena has grown.
 //
 //   owner word     meaning
-//   0              nobody: foreign, or free memory of the arena
+//   0              nobody: foreign, free memory of the arena, or a later unit of a large block (ask the arena's map)
 //   pointer        the slab whose items lie in the unit
 //   pointer | 1    the map entry of the large block that begins at the unit's start
-//   2              a later unit of a large block
 
 import CPlatform
 import Primitives
@@ -17,7 +16,6 @@ public enum Owner {
   case none
   case slab(UnsafeMutableRawPointer)
   case large(UnsafeMutableRawPointer)
-  case insideLarge
 }
 
 /// The one owner map of this core.
@@ -52,7 +50,7 @@ public struct OwnerMap {
   public func owner(of address: UInt) -> Owner {
     guard let index = index(of: address), let owners else { return .none }
     let word = owners[index]
-    guard let pointer = UnsafeMutableRawPointer(bitPattern: word & ~3) else { return word == 2 ? .insideLarge : .none }
+    guard let pointer = UnsafeMutableRawPointer(bitPattern: word & ~3) else { return .none }
     return word & 1 == 0 ? .slab(pointer) : .large(pointer)
   }
 
@@ -63,15 +61,10 @@ public struct OwnerMap {
     stave_hot().pointee.unit_cell![index] = cellOffset
   }
 
-  public func set(unitsOf address: UInt, bytes: UInt, large: UnsafeMutableRawPointer) {
-    guard let first = index(of: address), let owners else { return }
-    let count = Int((bytes + unitBytes - 1) >> unitShift)
-    owners[first] = large.address | 1
-    var index = first + 1
-    while index < first + count {
-      owners[index] = 2
-      index += 1
-    }
+  /// A large block begins at `address`. One word, however large it is.
+  public func set(unitOf address: UInt, large: UnsafeMutableRawPointer) {
+    guard let index = index(of: address), let owners else { return }
+    owners[index] = large.address | 1
   }
 
   public func clear(unitsOf address: UInt, bytes: UInt) {

@@ -2,7 +2,9 @@
 //
 // A lock of one word. Free it is 0, held 1, held with sleepers 2 (the three-state lock of U. Drepper, "Futexes are
 // tricky", 2011). It spins briefly, since all that is done under Stave's locks is short, then sleeps in the kernel.
-// Zeroed memory is a free lock. Not recursive; not to be taken in a signal handler that may have interrupted its holder.
+// Zeroed memory is a free lock. Around fork one thread holds all locks; handlers of the program that run meanwhile on that
+// thread may allocate, so to it they are open.
+// Not recursive; not to be taken in a signal handler that may have interrupted its holder.
 
 import CPlatform
 import Synchronization
@@ -35,6 +37,7 @@ public struct FutexLock: ~Copyable, Sendable {
 
   @inline(__always)
   public borrowing func lock() {
+    if stave_is_fork_owner() { return }
     checkOrder()
     if state.compareExchange(expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed).exchanged { return }
     lockContended()
@@ -51,6 +54,7 @@ public struct FutexLock: ~Copyable, Sendable {
 
   @inline(__always)
   public borrowing func unlock() {
+    if stave_is_fork_owner() { return }
     noteReleased()
     if state.exchange(0, ordering: .releasing) == 2 { wakeOne() }
   }
@@ -74,6 +78,7 @@ public struct FutexLock: ~Copyable, Sendable {
 
   @inline(never)
   borrowing func lockContended() {
+    if stave_is_fork_owner() { return }
     var spins = 0
     while spins < 100 {
       if state.load(ordering: .relaxed) == 0,

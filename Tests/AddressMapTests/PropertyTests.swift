@@ -49,7 +49,8 @@ private struct Run {
 
   mutating func attributes() -> EntryAttributes {
     EntryAttributes(
-      kind: UInt8(random.below(2)), noMerge: random.below(12) == 0, wordA: UInt(random.below(8) / 7), wordB: 0)
+      kind: UInt8(random.below(2)), noMerge: random.below(12) == 0, wordA: UInt(random.below(8) / 7),
+      wordB: UInt(random.below(12) / 11))
   }
 
   mutating func request() -> SpaceRequest {

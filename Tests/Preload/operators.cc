@@ -126,7 +126,7 @@ void expectFailure(const char *form, bool throws, Call call) {
     std::set_new_handler(nullptr);
     CHECK(!result, "%s gave %p", form, result);
     CHECK(handlerCalls == (custom ? 2 : 3), "%s called the new_handler %d times", form, handlerCalls);
-    // A nothrow form is noexcept, and swallows whatever a handler throws only if it is bad_alloc: see below.
+    // A nothrow form is noexcept: a handler may throw nothing but bad_alloc there, which is tried below.
     CHECK(outcome == (throws ? custom ? givenUp : badAlloc : returned), "%s ended in way %d", form, (int)outcome);
     if (!throws) break;
   }
@@ -165,7 +165,6 @@ void failures() {
   CHECK(thrown, "new char[SIZE_MAX / 2] did not throw");
 }
 
-/// A new_handler that gives memory up makes the next attempt succeed: what it is for. Run under an address space limit.
 void containers(uint64_t stream) {
   Random random = randomFrom(stream);
   std::unordered_map<uint64_t, std::string> words;

@@ -97,7 +97,7 @@ static void alone(void) {
   enum { many = 6000 };
   static Block blocks[many];
   Random random = randomFrom(1);
-  unsigned long steps = scaled(500000);
+  unsigned long steps = scaled(1000000);
   for (unsigned long step = 0; step < steps; step++) {
     // The number of live blocks swells and shrinks, so that slabs fill up and run empty.
     unsigned wave = (unsigned)(step / 20000) % 4, reach = wave == 1 ? many : wave == 2 ? many / 2 : many / 8;
@@ -123,7 +123,7 @@ static _Atomic(Block *) box[boxes];
 static void *together(void *argument) {
   Random random = randomFrom(100 + (uintptr_t)argument);
   Block blocks[own] = {{0}};
-  for (unsigned long step = scaled(120000); step > 0; step--) {
+  for (unsigned long step = scaled(200000); step > 0; step--) {
     Block *block = &blocks[below(&random, own)];
     switch (below(&random, 6)) {
     case 0:

@@ -27,7 +27,7 @@ static void fillBundle(Bundle *bundle, Random *random) {
     switch (i % 6) {
     case 0: block = calloc(1, size); break;
     case 1: block = aligned_alloc((size_t)16 << i % 5, size); break;
-    case 2: block = realloc(malloc(size / 3), ++size); break;
+    case 2: size++, block = realloc(malloc(size / 3), size); break;
     case 3: block = posix_memalign(&block, 64, size) ? NULL : block; break;
     default: block = malloc(size); break;
     }

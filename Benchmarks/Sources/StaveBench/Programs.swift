@@ -36,9 +36,9 @@ struct Programs {
     case "git-pack":
       return try git(
         name, ["pack-objects", "--all", "--threads=1", "--no-reuse-delta", "--no-reuse-object", "--window=\(count(40))", "-q", "--stdout"])
-    case "clang": return try compiler.map { plain(name, [$0, "-O1", "-c", "-o", "/dev/null", try write("big.c", Inputs.c(functions: count(1000)))]) }
-    case "swift-typecheck": return try swift(name, ["-typecheck"], functions: 700)
-    case "swift-compile": return try swift(name, ["-O", "-c", "-o", "/dev/null", "-module-name", "big"], functions: 60)
+    case "clang": return try compiler.map { plain(name, [$0, "-O1", "-c", "-o", "/dev/null", try write("big.c", Inputs.c(functions: count(250)))]) }
+    case "swift-typecheck": return try swift(name, ["-typecheck"], functions: 100)
+    case "swift-compile": return try swift(name, ["-Onone", "-c", "-o", "/dev/null", "-module-name", "big"], functions: 20)
     case "redis": return redis()
     default: throw Complaint("no program \(name)")
     }
@@ -91,7 +91,7 @@ struct Programs {
 
   private func redis() -> Scenario? {
     guard findTool("redis-server") != nil, findTool("redis-cli") != nil, findTool("redis-benchmark") != nil else { return nil }
-    var scenario = plain("redis", ["/bin/sh", script("redis.sh"), scratch.path, String(count(300_000))])
+    var scenario = plain("redis", ["/bin/sh", script("redis.sh"), scratch.path, String(count(120_000))])
     scenario.comparesOutput = false
     scenario.bringsAllocator = true
     return scenario

@@ -56,7 +56,7 @@ extension Measurement {
 
   func figure(_ name: String, _ allocator: String) -> Double? {
     guard failures[allocator] == nil else { return nil }
-    return median((samples[allocator] ?? []).compactMap { $0.figures[name].map(Double.init) })
+    return median((samples[allocator] ?? []).compactMap { $0.figures[name] }.map { Double($0) })
   }
 }
 

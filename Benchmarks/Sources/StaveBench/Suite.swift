@@ -16,7 +16,7 @@ struct Suite {
     return try Allocators.find(names: options.allocators, stave: stave, folder: folder)
   }
 
-  /// Names of scenarios with their half: every second of a group is for judging unless split.txt says otherwise.
+  /// The half of each scenario, by name.
   func halves() throws -> [String: String] {
     let text = try String(contentsOf: folder.appendingPathComponent("split.txt"), encoding: .utf8)
     let lines = text.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
@@ -40,7 +40,7 @@ struct Suite {
   }
 
   func measure() throws -> Session {
-    let allocators = try allocators(), scenarios = try scenarios(prepared: true), halves = try halves()
+    let allocators = try allocators().map(keepingCopy), scenarios = try scenarios(prepared: true), halves = try halves()
     guard !scenarios.isEmpty else { throw Complaint("nothing to measure") }
     let launcher = Launcher(tool: tools.appendingPathComponent("launch"), scratch: scratch)
     var session = Session(
@@ -63,6 +63,16 @@ struct Suite {
     }
     progress("")
     return session
+  }
+
+  /// Stave's libraries are measured from a copy: a build in the meantime must not change what is being measured.
+  private func keepingCopy(_ allocator: Allocator) throws -> Allocator {
+    guard allocator.name.hasPrefix("stave"), let library = allocator.library else { return allocator }
+    var copy = allocator
+    let file = scratch.appendingPathComponent("lib\(allocator.name).so")
+    try FileManager.default.copyItem(at: URL(fileURLWithPath: library).resolvingSymlinksInPath(), to: file)
+    copy.library = file.path
+    return copy
   }
 
   private func progress(_ text: String) {

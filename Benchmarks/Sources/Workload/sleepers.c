@@ -18,6 +18,12 @@ static struct {
   pthread_cond_t changed;
 } dormitory = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
+/// 16 bytes to 32 KiB, the smaller of two draws: small blocks are common, as in most programs; the mean is 1.2 KB.
+static size_t drawMixed(uint64_t *state) {
+  size_t one = drawSize(state, 4, 15), other = drawSize(state, 4, 15);
+  return one < other ? one : other;
+}
+
 static void sleepUntilTheEnd(uint64_t sum) {
   pthread_mutex_lock(&dormitory.lock);
   dormitory.sum += sum;
@@ -38,7 +44,7 @@ static void *turnOver(void *argument) {
   for (uint64_t i = 0; i < turnover; i++) {
     uint64_t **slot = &live[drawBelow(&state, liveAtMost)];
     if (*slot) sum += dispose(*slot);
-    *slot = allocate(drawSize(&state, 4, 15), i);
+    *slot = allocate(drawMixed(&state), i);
   }
   for (int i = 0; i < liveAtMost; i++)
     if (live[i]) sum += dispose(live[i]);
@@ -48,7 +54,7 @@ static void *turnOver(void *argument) {
 
 static void *fillAndEmpty(void *argument) {
   uint64_t state = dormitory.seed + (uint64_t)(uintptr_t)argument, sum = 0;
-  for (uint64_t i = 0; i < turnover; i++) dormitory.blocks[i] = allocate(drawSize(&state, 4, 15), i);
+  for (uint64_t i = 0; i < turnover; i++) dormitory.blocks[i] = allocate(drawMixed(&state), i);
   for (uint64_t i = 0; i < turnover; i++) sum += dispose(dormitory.blocks[i]);
   sleepUntilTheEnd(sum);
   return NULL;

@@ -33,7 +33,7 @@ struct stave_cell {
 // What the fast paths read. Entries of `cpu` are addresses of cell arrays; until a CPU has its own, and while its caches
 // are being emptied from elsewhere, they are the array of empty cells, which sends every operation to the slow path.
 struct stave_hot {
-  uint64_t small_limit;           // sizes up to here have an entry in size_cell; 0 until the heap is ready
+  uint64_t small_limit;           // sizes below have an entry in size_cell; 0 until the heap is ready
   int64_t rseq_offset;            // from the thread pointer to the rseq area
   uint64_t first_unit;            // the first unit of the arena's window
   uint64_t unit_count;            // units that unit_cell describes
@@ -62,6 +62,15 @@ static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __ato
 static inline struct stave_cell_place *_Nonnull stave_cell_places(void) { return stave_cell_places_storage; }
 static inline void *_Nullable *_Nonnull stave_regions(void) { return stave_regions_storage; }
 static inline void *_Nullable *_Nonnull stave_kegs(void) { return stave_kegs_storage; }
+// The thread pointer of the thread that holds all locks around fork, else 0: to it they are open (Primitives/FutexLock).
+extern uintptr_t stave_fork_owner_storage STAVE_HIDDEN;
+static inline _Bool stave_is_fork_owner(void) {
+  uintptr_t owner = __atomic_load_n(&stave_fork_owner_storage, __ATOMIC_RELAXED);
+  return owner != 0 && owner == (uintptr_t)__builtin_thread_pointer();
+}
+static inline void stave_own_fork(_Bool yes) {
+  __atomic_store_n(&stave_fork_owner_storage, yes ? (uintptr_t)__builtin_thread_pointer() : 0, __ATOMIC_RELEASE);
+}
 static inline struct stave_hot *_Nonnull stave_hot(void) { return &stave_hot_storage; }
 static inline struct stave_cell *_Nonnull stave_no_cells(void) { return stave_empty_cells; }
 static inline void *_Nonnull stave_boot(void) { return stave_boot_memory; }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Finding the roots of a target. Order of tries, for each module: the dynamic symbol `stave_root` (libstave.so, and
+// programs that export it); the note (StaveNote.swift); and if no module has either, .symtab in the program's file.
+// A process has several roots when libstave.so is its malloc and its program links Stave in as well.
+
+public struct RootLocation: Equatable, Sendable {
+  /// How the root was found.
+  public enum Evidence: Sendable { case dynamicSymbol, note, symbolTable }
+
+  public var modulePath: String
+  /// Where the module begins in memory.
+  public var moduleBase: UInt
+  /// Where the root is. That its content is a root has still to be checked: a file that is only mapped for reading can look
+  /// like a loaded module.
+  public var address: UInt
+  public var evidence: Evidence
+
+  public init(modulePath: String, moduleBase: UInt, address: UInt, evidence: Evidence) {
+    self.modulePath = modulePath
+    self.moduleBase = moduleBase
+    self.address = address
+    self.evidence = evidence
+  }
+}
+
+/// The symbol that every copy of Stave defines.
+public let rootSymbol = "stave_root"
+
+/// Every root in `target`, in order of module addresses; at least one. Costs a read of the map and some ten small reads
+/// per module. Throws `noStave` if there is none, and what concerns the whole target (it ended, no permission).
+public func findRoot(in target: any TargetMemory) throws(InspectionError) -> [RootLocation] {
+  try findRoot(in: target, symbol: rootSymbol)
+}
+
+func findRoot(in target: any TargetMemory, symbol: String) throws(InspectionError) -> [RootLocation] {
+  let mappings = try target.mappings()
+  let modules = target.modules(among: mappings)
+  var found: [RootLocation] = []
+  func add(_ module: Module, _ address: UInt, _ evidence: RootLocation.Evidence) {
+    guard mappings.mapping(containing: address) != nil, !found.contains(where: { $0.address == address }) else { return }
+    found.append(RootLocation(modulePath: module.path, moduleBase: module.base, address: address, evidence: evidence))
+  }
+
+  for module in modules {
+    do throws(InspectionError) {
+      let image = try ElfImage(in: target, at: module.base)
+      if let address = try image.address(ofDynamicSymbol: symbol) {
+        add(module, address, .dynamicSymbol)
+      } else if let address = try image.rootFromNote() {
+        add(module, address, .note)
+      }
+    } catch {
+      // One module that cannot be read says nothing about the others.
+      if error.concernsWholeTarget { throw error }
+    }
+  }
+  if found.isEmpty, let path = target.executablePath, let module = modules.first(where: { $0.path == path }) {
+    do throws(InspectionError) {
+      if let file = target.file(of: module), let value = try ElfFile(file).value(ofSymbol: symbol) {
+        add(module, try ElfImage(in: target, at: module.base).address(of: value), .symbolTable)
+      }
+    } catch {
+      if error.concernsWholeTarget { throw error }
+    }
+  }
+  if found.isEmpty { throw .noStave(target: target.name) }
+  return found
+}
+
+extension InspectionError {
+  /// After this error nothing else can be read either.
+  var concernsWholeTarget: Bool {
+    switch self {
+    case .noSuchProcess, .permissionDenied, .noMemory: true
+    default: false
+    }
+  }
+}

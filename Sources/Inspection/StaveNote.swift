@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The note by which a program says where its root is when no dynamic symbol says it: in a statically linked program, or
+// in one that links Stave in without exporting its symbols. The core library emits it once, next to `stave_root`:
+//
+//     .pushsection .note.stave, "a", @note
+//     .balign 4
+//     .long  6                        # bytes of the name, with its zero
+//     .long  8                        # bytes of the descriptor
+//     .long  1                        # type: the root
+//     .asciz "Stave"
+//     .balign 4
+//   1: .quad stave_root_here - 1b     # signed distance from this field to the root
+//     .popsection
+//
+// The distance is relative to the field, so it needs no relocation at load time and holds wherever the image lies. The
+// linker must be able to compute it: the symbol named there has to be a hidden alias of `stave_root` (in a library the
+// exported name could be preempted). The section is allocated, so the linker gathers it into a PT_NOTE segment of the mapped
+// image, and it survives `strip`. Alignment 4 keeps it in one segment with the build id. Garbage collection of sections
+// must not drop it: lld keeps note sections by itself, and GNU ld does so with the section flag "R" ("aR").
+
+enum StaveNote {
+  static let name = "Stave"
+  static let rootType: UInt32 = 1
+  static let descriptorBytes = 8
+}
+
+extension ElfImage {
+  /// The root that the image's note names; nil if it has no such note or the note points out of the image.
+  func rootFromNote() throws(InspectionError) -> UInt? {
+    var root: UInt?
+    for header in programHeaders where header.type == Elf.note && root == nil {
+      try target.forEachNote(
+        at: address(of: header.virtualAddress), length: header.memoryBytes, alignment: header.alignment
+      ) { note throws(InspectionError) in
+        guard note.name == StaveNote.name, note.type == StaveNote.rootType, note.descriptorBytes == StaveNote.descriptorBytes
+        else { return true }
+        let distance = try target.read(Int64.self, at: note.descriptor)
+        let address = note.descriptor &+ UInt(bitPattern: Int(distance))
+        if contains(address) { root = address }
+        return root == nil
+      }
+    }
+    return root
+  }
+}
