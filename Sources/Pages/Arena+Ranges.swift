@@ -133,6 +133,19 @@ extension UnsafeMutablePointer where Pointee == Arena {
     }
     guard let entry = pointee.map.insert(start: low, length: high - low, attributes(RangeKind.cached)).value else { return }
     linkCached(entry)
+    if pointee.isTight && high == pointee.frontier { lowerFrontier(entry) }
+  }
+
+  /// Unmaps the whole huge pages of the cached run that ends at the frontier, so that others may have the address space.
+  private func lowerFrontier(_ run: EntryPointer) {
+    guard let bottom = run.pointee.start.roundedUp(to: Self.frontierGrain), bottom < pointee.frontier,
+      stave_munmap(bottom, Int(pointee.frontier - bottom)) == 0
+    else { return }
+    unlinkCached(run)
+    let start = run.pointee.start
+    _ = pointee.map.remove(start: bottom, length: pointee.frontier - bottom)
+    pointee.frontier = bottom
+    if start < bottom { linkCached(run) }
   }
 
   // MARK: - The bins

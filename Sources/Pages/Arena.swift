@@ -62,6 +62,8 @@ public struct Arena: ~Copyable {
   var recentCount: Int
   /// What madvise(2) is told about new parts of the arena; 0 for nothing.
   var hugePageAdvice: Int32
+  /// Address space was limited when the process started: what lies free below the frontier is unmapped at once.
+  var isTight: Bool
   public var map: AddressMap
   /// Cached runs by the logarithm of their units, linked through the entries' words.
   var bins: InlineArray<28, EntryPointer?>
@@ -84,7 +86,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     let start = 0x2000_0000_0000 + (random >> 20 & 0xf_ffff) &* (2 << 20)
     var units: UInt = 1 << 28
     let limit = stave_address_space_limit()
-    while units > 1 << 16 && UInt64(units) << 16 > limit / 2 { units >>= 1 }
+    while units > 1 << 16 && UInt64(units) << 15 > limit { units >>= 1 }
     while !ownerMap.pointee.start(firstUnit: start >> unitShift, units: units) {
       if units <= 1 << 12 { return false }
       units >>= 2
@@ -99,7 +101,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
       to: Arena(
         windowStart: start, windowEnd: start + units << unitShift, frontier: start, slabBytes: 0, largeBytes: 0, largeCount: 0,
         cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0,
-        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, hugePageAdvice: 0,
+        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply),
         bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
     return true

@@ -11,7 +11,7 @@
 // put back nobody else touches them. Threads on that CPU meanwhile take the slow path and go round the cache.
 //
 // Lock: `regionLock` (rank region) for creating regions and cells and for emptying; in locked mode also each region's own.
-// A region's memory is 128 KiB of cells and 8 MiB of slots in address space; pages are touched as zones use them.
+// A region's memory is 128 KiB of cells and 2 MiB of slots in address space; pages are touched as zones use them.
 
 import CPlatform
 import Pages
@@ -22,7 +22,7 @@ public typealias CellPointer = UnsafeMutablePointer<stave_cell>
 
 public enum CPUCache {
   static let cellsBytes = Int(STAVE_MAX_CELLS) * MemoryLayout<stave_cell>.stride
-  static let slotBytes = 8 << 20
+  static let slotBytes = 2 << 20
   /// Cells 0 and 1 belong to no zone: 0 is always empty, and the memory of 1 holds the region's lock.
   static let firstCell = 2
   static let initialCapacity: UInt32 = 64

@@ -132,7 +132,8 @@ private func alternating(_ index: UInt) -> EntryAttributes { EntryAttributes(kin
         let failed = rig.supply.pointee.failures > failuresBefore
         if failed { failuresSeen += 1 }
         if failed != noEntry || (failed && rig.state != before) || rig.violation != nil {
-          Issue.record("seed \(Settings.seed), call \(failAt), step \(step): \(rig.violation ?? "a failure was hidden or left a trace")")
+          let what = rig.violation ?? "a failure was hidden or left a trace"
+          Issue.record("STAVE_SEED=\(Settings.seed), call \(failAt), step \(step): \(what)")
           return
         }
       }

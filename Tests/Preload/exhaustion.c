@@ -93,7 +93,7 @@ static void oneKind(size_t size, unsigned way) {
 static pthread_barrier_t allThere;
 
 static void *atTheLimit(void *argument) {
-  pthread_barrier_wait(&allThere);  // or the first would leave no room for the stack of the last
+  pthread_barrier_wait(&allThere);
   size_t size = kinds[(uintptr_t)argument + 1];
   for (unsigned round = 0; round < 3; round++) {
     Link *list = NULL;
@@ -110,11 +110,12 @@ static void *atHand(void *argument) {
 
 static void limited(unsigned long rounds) {
   alarm(120 + (unsigned)rounds * 60);
+  pthread_t threads[4];  // started now, while there surely is room for their stacks
+  pthread_barrier_init(&allThere, NULL, 5);
+  for (unsigned i = 0; i < 4; i++) threads[i] = startThread(atTheLimit, (void *)(uintptr_t)i);
   for (unsigned long round = 0; round < rounds; round++)
     for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) oneKind(kinds[i], (unsigned)(i + round) % 5);
-  pthread_t threads[4];
-  pthread_barrier_init(&allThere, NULL, 4);
-  for (unsigned i = 0; i < 4; i++) threads[i] = startThread(atTheLimit, (void *)(uintptr_t)i);
+  pthread_barrier_wait(&allThere);
   for (unsigned i = 0; i < 4; i++) joinThread(threads[i]);
   // libc keeps an arena per thread, which may leave no room for another stack.
   if (expectStave) joinThread(startThread(atHand, NULL));
