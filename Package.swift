@@ -13,10 +13,12 @@ let embedded: [SwiftSetting] = [
     ["-wmo", "-no-allocations", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xcc", "-fno-stack-protector",
       "-Xcc", "-fomit-frame-pointer"],
     .when(traits: ["Preload"])),
+  .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
 ]
 
 let plainC: [CSetting] = [
   .define("STAVE_INJECT", .when(configuration: .debug)),
+  .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
   .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-O2"], .when(traits: ["Preload"])),
 ]
 
@@ -59,7 +61,7 @@ if forPreload {
     .target(name: "Exporters", dependencies: ["Inspection"]),
     .executableTarget(
       name: "StaveCommand",
-      dependencies: ["Inspection", "Exporters", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+      dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"]),
     .testTarget(name: "AddressMapTests", dependencies: ["AddressMap"]),
     .testTarget(name: "PagesTests", dependencies: ["Pages"]),

@@ -44,7 +44,7 @@ public struct ZonesState: ~Copyable {
   public var zoneCount: Int
   public var kegCount: Int
   public var regionCount: Int
-  var nextCell: Int
+  public var nextCell: Int
   var nextSlot: UInt32
   /// Guards the list of zones and the keg table.
   var badFlagReports: Int32

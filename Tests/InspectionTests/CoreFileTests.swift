@@ -66,9 +66,8 @@ struct CoreBuilder {
   }
 }
 
-/// One core by gdb for all tests; nil if there is no gdb, which is said aloud once.
-private final class GDBCore: Sendable {
-  static let shared = GDBCore()
+/// A child and a core that gdb wrote of it; nil if there is no gdb, which is said aloud.
+private struct GDBCore {
   let child: Child
   let path: String
   let folder: Folder
@@ -90,8 +89,6 @@ private final class GDBCore: Sendable {
     self.folder = folder
   }
 }
-extension Child: @unchecked Sendable {}  // immutable; the kernel does the rest
-extension Folder: @unchecked Sendable {}
 
 @Suite struct CoreFileTests {
   static let page = [UInt8]((0..<4096).map { UInt8(truncatingIfNeeded: $0 / 8) })
@@ -204,8 +201,10 @@ extension Folder: @unchecked Sendable {}
 
     // Another program at the same path is not used.
     var other = program
-    guard let at = try ElfFile(FileBytes(path: path)).programHeaders().first(where: { $0.type == Elf.note }) else { return }
-    for index in Int(at.offset)..<min(other.count, Int(at.offset + at.fileBytes)) where index % 4 == 3 { other[index] ^= 0x55 }
+    if let id = try ElfFile(FileBytes(path: path)).buildID(), let at = program.indices.first(where: { program[$0...].starts(with: id) })
+    {
+      other[at] ^= 0x55
+    }
     other[40] ^= 1  // the place of the section table, for the comparison without build ids
     unlink(path)
     _ = folder.write(other, "program")
@@ -227,7 +226,7 @@ extension Folder: @unchecked Sendable {}
   }
 
   @Test func aCoreByGDBHoldsWhatTheProcessHeld() throws {
-    guard let sample = GDBCore.shared else { return }
+    guard let sample = GDBCore() else { return }
     let live = try LiveProcess(process: sample.child.process)
     let core = try CoreFile(path: sample.path)
     #expect(!core.isTruncated && core.process == sample.child.process && core.identity.name == "sleep")
@@ -251,7 +250,7 @@ extension Folder: @unchecked Sendable {}
   }
 
   @Test func truncatedCoresByGDB() throws {
-    guard let sample = GDBCore.shared, let whole = readSmallFile(sample.path) else { return }
+    guard let sample = GDBCore(), let whole = readSmallFile(sample.path) else { return }
     let folder = Folder()
     let path = folder.write(whole)
     var numbers = SeededNumbers(state: 8)

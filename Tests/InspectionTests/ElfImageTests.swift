@@ -141,7 +141,7 @@ import Testing
     let text = """
       #include <unistd.h>
       char stave_root[4096] __attribute__((aligned(64))) = "STAVE, THE ROOT";
-      extern char stave_root_here[] __attribute__((alias("stave_root"), visibility("hidden")));
+      extern char stave_root_here[4096] __attribute__((alias("stave_root"), visibility("hidden")));
       \(program.hasNote ? Self.note : "")
       int main(void) { pause(); return stave_root_here[0]; }
       """

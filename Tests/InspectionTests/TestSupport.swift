@@ -7,19 +7,17 @@ import Glibc
 
 @testable import Inspection
 
-/// A child process; killed and reaped at the end of its life.
+/// A child process without input or output; killed and reaped at the end of its life.
 final class Child {
   let process: Int32
 
-  init?(_ path: String, _ arguments: [String] = [], silent: Bool = false) {
+  init?(_ path: String, _ arguments: [String] = []) {
     var argv = ([path] + arguments).map { strdup($0) } + [nil]
     defer { for text in argv { free(text) } }
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    if silent {
-      for descriptor in Int32(0)...2 { posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0) }
-    }
+    for descriptor in Int32(0)...2 { posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0) }
     var process: pid_t = 0
     guard posix_spawn(&process, path, &actions, nil, &argv, environ) == 0 else { return nil }
     self.process = process
@@ -49,7 +47,7 @@ final class Child {
   }
 }
 
-/// A folder of its own for each user, removed with everything in it.
+/// A folder of its own for each test, removed with everything in it.
 final class Folder {
   let path: String
 
@@ -97,7 +95,7 @@ func tool(_ names: String...) -> String? {
 
 /// Runs a program to its end; true if its status was 0.
 func run(_ path: String, _ arguments: [String]) -> Bool {
-  Child(path, arguments, silent: true).map { $0.wait() == 0 } ?? false
+  Child(path, arguments).map { $0.wait() == 0 } ?? false
 }
 
 func skipLoudly(_ what: String) {

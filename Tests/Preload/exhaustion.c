@@ -150,12 +150,14 @@ static void lateLimit(void) {
 }
 
 static void run(const char *what, unsigned mebibytes) {
-  char self[4096], text[24];
+  char self[4096], text[24], factor[24];
   ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
   CHECK(length > 0, "/proc/self/exe: %s", strerror(errno));
   self[length] = 0;
   snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
-  char *const arguments[] = {self, (char *)what, (char *)"--seed", text, expectStave ? (char *)"--expect-stave" : NULL, NULL};
+  snprintf(factor, sizeof factor, "%g", scale);
+  char *const arguments[] = {self, (char *)what, (char *)"--seed", text, (char *)"--scale", factor,
+                             expectStave ? (char *)"--expect-stave" : NULL, NULL};
   pid_t child = fork();
   CHECK(child >= 0, "fork: %s", strerror(errno));
   if (child == 0) {

@@ -87,16 +87,17 @@ SHARED int provided(const char *name) {
 }
 
 SHARED void begin(int count, char **arguments) {
+  const char *wanted = getenv("STAVE_TEST_SCALE");
+  if (wanted && *wanted) scale = strtod(wanted, NULL);
   for (int i = 1; i < count; i++) {
     if (!strcmp(arguments[i], "--expect-stave")) expectStave = 1;
     else if (!strcmp(arguments[i], "--seed") && i + 1 < count) seed = strtoull(arguments[++i], NULL, 0);
+    else if (!strcmp(arguments[i], "--scale") && i + 1 < count) scale = strtod(arguments[++i], NULL);
     else if (!*role) {
       role = arguments[i];
       if (i + 1 < count && arguments[i + 1][0] != '-') roleArgument = arguments[++i];
     }
   }
-  const char *wanted = getenv("STAVE_TEST_SCALE");
-  if (wanted && *wanted) scale = strtod(wanted, NULL);
   if (!(scale > 0)) scale = 1;
   Dl_info info;
   void *function = dlsym(RTLD_DEFAULT, "malloc");

@@ -7,6 +7,7 @@ import Foundation
 struct Launcher {
   var tool: URL
   var scratch: URL
+  var patience: Double
 
   enum Outcome {
     case done(Sample)
@@ -16,9 +17,9 @@ struct Launcher {
   func run(_ scenario: Scenario, under allocator: Allocator, round: Int) throws -> Outcome {
     let needsCalm = scenario.group == .threaded
     var calm = true
-    if needsCalm && !Machine.waitForCalm(patience: 10) {
+    if needsCalm && !Machine.waitForCalm(patience: patience) {
       calm = false
-      say("\(scenario.name): the machine did not become idle within 10 s")
+      say("\(scenario.name): the machine did not become idle within \(fixed(patience, 0)) s")
     }
     let before = Machine.cpuSeconds().busy
     let (report, output) = try launch(scenario, allocator)

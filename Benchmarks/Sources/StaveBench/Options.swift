@@ -14,6 +14,7 @@ struct Options {
   var output: String?
   var details = false
   var measure = Measure.wall
+  var patience = 10.0
   var operands: [String] = []
 
   static let usage = """
@@ -27,6 +28,7 @@ struct Options {
       --quick               a tenth of the work: to see that all is well, not for figures to quote
       --library PATH        Stave's library (../build/libstave.so)
       --allocators A,B      only these; name=path adds a library, and is no peer if the name begins with stave
+      --patience SECONDS    how long a threaded run waits for idle CPUs (10; 2 if quick)
       --split tune|judge    only that half of split.txt
       --measure wall|cpu    what counts as time (wall)
       --details             least, median, spread and calm of every cell
@@ -39,12 +41,15 @@ struct Options {
       guard let value = rest.popFirst() else { throw Complaint("\(option) needs a value") }
       return value
     }
-    var rounds: Int?
+    var rounds: Int?, patience: Double?
     while let word = rest.popFirst() {
       switch word {
       case "--rounds":
         guard let number = Int(try value(word)), number > 0 else { throw Complaint("--rounds needs a number") }
         rounds = number
+      case "--patience":
+        guard let seconds = Double(try value(word)), seconds >= 0 else { throw Complaint("--patience needs seconds") }
+        patience = seconds
       case "--only": only = try value(word)
       case "--quick": quick = true
       case "--library": library = try value(word)
@@ -62,6 +67,7 @@ struct Options {
       default: operands.append(word)
       }
     }
+    self.patience = patience ?? (quick ? 2 : 10)
     self.rounds = rounds ?? (quick ? 1 : 5)
   }
 

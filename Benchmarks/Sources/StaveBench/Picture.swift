@@ -10,7 +10,7 @@ struct Picture {
   var session: Session
 
   private let rowHeight = 17.0, labelWidth = 130.0, panelWidth = 400.0, gap = 30.0, top = 84.0
-  private let low = 0.5, high = 16.0  // ratios beyond are drawn at the edge, with an arrow
+  private let low = 0.25, high = 16.0  // ratios beyond are drawn at the edge, with an arrow
   private static let colours = ["#8a8f98", "#c2813a", "#3f8fd2", "#4ea36b", "#a56cc9", "#cf5b7c", "#2aa5a0"]
 
   private var width: Double { labelWidth + 2 * panelWidth + 2 * gap }
@@ -72,10 +72,10 @@ struct Picture {
     var lines = ""
     for panel in panels {
       lines += text(panel.left, 20, "\(panel.title), relative to the best peer (less is better)", "heading")
-      for ratio in [0.5, 1.0, 2, 4, 8, 16] {
+      for ratio in [0.25, 0.5, 1.0, 2, 4, 8, 16] {
         let at = fixed(x(ratio, panel.left), 1)
         lines += "<line class=\"\(ratio == 1 ? "one" : "grid")\" x1=\"\(at)\" x2=\"\(at)\" y1=\"\(fixed(top - 4, 1))\" y2=\"\(fixed(bottom, 1))\"/>"
-        lines += text(x(ratio, panel.left), top - 10, fixed(ratio, ratio < 1 ? 1 : 0), "label middle")
+        lines += text(x(ratio, panel.left), top - 10, ratio < 1 ? String(ratio) : fixed(ratio, 0), "label middle")
       }
     }
     return lines + text(0, bottom + 16, "\(session.date) · \(session.machine.processor) · Linux \(session.machine.kernel)", "label")
@@ -84,7 +84,7 @@ struct Picture {
   private var legend: String {
     var at = labelWidth, marks = ""
     for (index, allocator) in session.allocators.enumerated() {
-      let label = "\(allocator.name) \(allocator.version.prefix(12))"
+      let label = "\(allocator.name) \(allocator.version.prefix(13))"
       marks += mark(index, at, 42, title: allocator.name) + text(at + 9, 46, label, "label")
       at += 24 + 6.2 * Double(label.count)
     }

@@ -82,8 +82,10 @@ extension Session {
   }
 
   /// Each allocator's mean ratio, over those workloads that every allocator completed: else the means would not compare.
+  /// An allocator that completed none of them, such as a library that does not load, is left out.
   func means(_ comparisons: [Comparison]) -> [String: Double] {
-    let complete = comparisons.filter { $0.ratios.count == allocators.count }
+    let running = Set(comparisons.flatMap(\.ratios.keys))
+    let complete = comparisons.filter { $0.ratios.count == running.count }
     var means: [String: Double] = [:]
     for allocator in allocators { means[allocator.name] = geometricMean(complete.compactMap { $0.ratios[allocator.name] }) }
     return means

@@ -42,7 +42,7 @@ struct Suite {
   func measure() throws -> Session {
     let allocators = try allocators().map(keepingCopy), scenarios = try scenarios(prepared: true), halves = try halves()
     guard !scenarios.isEmpty else { throw Complaint("nothing to measure") }
-    let launcher = Launcher(tool: tools.appendingPathComponent("launch"), scratch: scratch)
+    let launcher = Launcher(tool: tools.appendingPathComponent("launch"), scratch: scratch, patience: options.patience)
     var session = Session(
       date: day(), rounds: options.rounds, scale: options.scale, machine: Machine.record(), allocators: allocators.map(\.record))
     session.measurements = scenarios.map { Measurement(name: $0.name, half: halves[$0.name] ?? "tune") }
