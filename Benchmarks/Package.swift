@@ -23,7 +23,8 @@ let package = Package(
       cSettings: [.define("_GNU_SOURCE")],
       linkerSettings: withoutSwift + [.linkedLibrary("pthread"), .linkedLibrary("dl")]),
     .executableTarget(name: "Launch", cSettings: [.define("_GNU_SOURCE")], linkerSettings: withoutSwift),
-    .executableTarget(name: "StaveBench"),
+    // The tools are started, not linked: as dependencies they are built by `swift run stave-bench` too.
+    .executableTarget(name: "StaveBench", dependencies: ["Workload", "Launch"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c17,

@@ -21,17 +21,17 @@ public enum SumReport {
 
   public static func lines(_ snapshot: Snapshot) -> [String] {
     var table = TextTable(["", "BYTES", "", ""])
-    for part in parts(snapshot) { table.rows.append([part.name, "\(part.bytes)", part.bytes.humanBytes, "  " + part.meaning]) }
+    table.leftColumns = [0, 3]
+    for part in parts(snapshot) { table.rows.append([part.name, "\(part.bytes)", part.bytes.humanBytes, part.meaning]) }
     table.rows.append(["= mapped", "\(snapshot.mapped)", snapshot.mapped.humanBytes, ""])
     if let kernel = snapshot.kernel {
       table.rows.append(["", "", "", ""])
-      table.rows.append(["resident", "\(kernel.resident)", Int(kernel.resident).humanBytes, "  all of the process, says the kernel"])
-      table.rows.append(["anonymous", "\(kernel.anonymous)", Int(kernel.anonymous).humanBytes, "  of it not from files"])
-      table.rows.append(["huge pages", "\(kernel.anonymousHuge)", Int(kernel.anonymousHuge).humanBytes, "  of it"])
+      table.rows.append(["resident", "\(kernel.resident)", Int(kernel.resident).humanBytes, "all of the process, says the kernel"])
+      table.rows.append(["anonymous", "\(kernel.anonymous)", Int(kernel.anonymous).humanBytes, "of it not from files"])
+      table.rows.append(["huge pages", "\(kernel.anonymousHuge)", Int(kernel.anonymousHuge).humanBytes, "of it"])
       table.rows.append(["swapped", "\(kernel.swap)", Int(kernel.swap).humanBytes, ""])
     }
     var lines = table.lines().dropFirst().map { $0.trimmingRight }
-    // The last column is text: to the left.
     let counted = snapshot.zones.reduce(0) { $0 + $1.used }
     let walked = snapshot.zones.reduce(0) { $0 + $1.usedBySlabs }
     lines.append("")

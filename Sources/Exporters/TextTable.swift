@@ -6,6 +6,9 @@ public struct TextTable {
   public var header: [String]
   public var rows: [[String]] = []
 
+  /// Columns that stand to the left, like the first.
+  public var leftColumns: Set<Int> = [0]
+
   public init(_ header: [String]) { self.header = header }
 
   public func lines(limit: Int = .max) -> [String] {
@@ -16,7 +19,7 @@ public struct TextTable {
     return ([header] + shown).map { row in
       row.indices.map { column in
         let padding = String(repeating: " ", count: max(0, widths[column] - row[column].count))
-        return column == 0 ? row[column] + padding : padding + row[column]
+        return leftColumns.contains(column) ? row[column] + padding : padding + row[column]
       }.joined(separator: "  ")
     }
   }

@@ -59,8 +59,8 @@ extension ElfImage {
     var index = try target.read(UInt32.self, at: bucketTable &+ UInt(hash % buckets) * 4)
     guard index >= firstSymbol else { return nil }
     let chains = bucketTable &+ UInt(buckets) * 4
-    // Chains have a handful of members; a longer one is garbage.
-    for _ in 0..<65536 {
+    // Chains have a handful of members; one of thousands is garbage.
+    for _ in 0..<4096 {
       let member = try target.read(UInt32.self, at: chains &+ UInt(index - firstSymbol) * 4)
       if member | 1 == hash | 1, let symbol = try match(table, index) { return symbol }
       if member & 1 == 1 || index == UInt32.max { return nil }
@@ -81,7 +81,7 @@ extension ElfImage {
       hash &= 0x0fff_ffff
     }
     var index = try target.read(UInt32.self, at: start &+ 8 &+ UInt(hash % buckets) * 4)
-    for _ in 0..<min(chains, 65536) {
+    for _ in 0..<min(chains, 4096) {
       guard index != 0, index < chains else { return nil }
       if let symbol = try match(table, index) { return symbol }
       index = try target.read(UInt32.self, at: start &+ 8 &+ (UInt(buckets) + UInt(index)) * 4)

@@ -42,9 +42,13 @@ func findRoot(in target: any TargetMemory, symbol: String) throws(InspectionErro
     found.append(RootLocation(modulePath: module.path, moduleBase: module.base, address: address, evidence: evidence))
   }
 
-  for module in modules {
+  // Linkers let a small program's data begin in the file's first page, which is then mapped a second time, inside the image.
+  // It looks like the beginning of another image, but is none.
+  var ends: [String: UInt] = [:]
+  for module in modules where module.base >= ends[module.path] ?? 0 {
     do throws(InspectionError) {
       let image = try ElfImage(in: target, at: module.base)
+      ends[module.path] = image.high
       if let address = try image.address(ofDynamicSymbol: symbol) {
         add(module, address, .dynamicSymbol)
       } else if let address = try image.rootFromNote() {

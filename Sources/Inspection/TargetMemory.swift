@@ -30,7 +30,8 @@ public protocol TargetMemory: ByteSource, Sendable {
   /// The address space in order of addresses. Costs a read of all of it: for a large process some milliseconds.
   func mappings() throws(InspectionError) -> [Mapping]
 
-  /// What may be an ELF image among `mappings`, in order of addresses; not all of them are. Reads nothing, or little.
+  /// What may be an ELF image among `mappings`, in order of addresses; not all of them are, and a small one's
+  /// first page can be there twice, of which the lower is the one that counts. Reads nothing, or little.
   func modules(among mappings: [Mapping]) -> [Module]
 
   /// The file that `module` was loaded from, if it can be opened from here and is still the same.

@@ -132,7 +132,8 @@ extension RealProgram {
       flush()
       return result
     }
-    var shapes: [any Shape] = (1...500).map { $0 % 2 == 0 ? Square(side: Double($0)) : Circle(radius: Double($0)) }
+    var shapes: [any Shape] = []
+    for index in 1...500 { if index % 2 == 0 { shapes.append(Square(side: Double(index))) } else { shapes.append(Circle(radius: Double(index))) } }
     shapes.sort { $0.area < $1.area }
     print(shapes.reduce(0) { $0 + $1.area }, shapes.count)
     let root = Node("m")
@@ -171,7 +172,7 @@ extension RealProgram {
         print(base.execute('select count(distinct b), max(b) from t').fetchone())
         for n in range(20):
             print(subprocess.run([sys.executable, '-c', f'print({n} ** 50)'], capture_output=True, text=True).stdout.strip())
-        print(str(3 ** 20000)[:50], sum(i * i for i in range(10 ** 5)))
+        print(str(3 ** 8000)[:50], sum(i * i for i in range(10 ** 5)))
         """#
     ],
     script: "python3 work.py")

@@ -18,6 +18,8 @@ extension PreloadedLibrary {
     let library = folder.appending(path: "libstave.so")
     try files.copyItem(atPath: Library.path, toPath: library.path)
     chmod(library.path, 0o755)
+    // Whatever name the library gives itself: the program will ask for that one.
+    for version in 0..<10 { try files.createSymbolicLink(atPath: library.path + ".\(version)", withDestinationPath: library.path) }
 
     let flags = ["-Wl,--no-as-needed", library.path, "-Wl,-rpath,\(folder.path)"]
     guard let built = try Compiler.build("secure.c", as: "secure", flags: flags) else { return }

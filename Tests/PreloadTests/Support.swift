@@ -101,17 +101,24 @@ func run(
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
   posix_spawn_file_actions_addopen(&actions, 1, output.path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
   posix_spawn_file_actions_addopen(&actions, 2, errors.path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
-  if let directory { posix_spawn_file_actions_addchdir_np(&actions, directory.path) }
   var attributes = posix_spawnattr_t()
   posix_spawnattr_init(&attributes)
   defer { posix_spawnattr_destroy(&attributes) }
-  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
+  // The test runner blocks signals in its threads; a program under test must not inherit that.
+  var none = sigset_t(), all = sigset_t()
+  sigemptyset(&none)
+  sigfillset(&all)
+  posix_spawnattr_setsigmask(&attributes, &none)
+  posix_spawnattr_setsigdefault(&attributes, &all)
+  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
 
-  let words = ([program] + arguments).map { strdup($0) } + [nil]
+  // Foundation does not import the file action that changes the folder.
+  let command = directory.map { ["/bin/sh", "-c", #"cd "$0" && exec "$@""#, $0.path, program] } ?? [program]
+  let words = (command + arguments).map { strdup($0) } + [nil]
   let variables = plainEnvironment.merging(environment) { $1 }.map { strdup("\($0.key)=\($0.value)") } + [nil]
   defer { (words + variables).forEach { free($0) } }
   var child: pid_t = 0
-  let error = posix_spawn(&child, program, &actions, &attributes, words, variables)
+  let error = posix_spawn(&child, command[0], &actions, &attributes, words, variables)
   guard error == 0 else { throw CannotRun(description: "\(program): \(String(cString: strerror(error)))") }
 
   var outcome = Outcome()

@@ -86,7 +86,7 @@ struct Report {
         stave < best.1 ? "ahead" : "behind", worst?.measurement.title ?? "", fixed(worst?.ratios["stave"] ?? 0, 2),
       ])
     }
-    return table
+    return table.rows.isEmpty ? nil : table
   }
 
   var details: Table {
