@@ -7,13 +7,19 @@
 
 import PackageDescription
 
+// Debug builds check the order of locks and can make system calls fail; the C headers are compiled into Swift's modules, so
+// they are told through Swift's compiler.
+let checked: [SwiftSetting] = [
+  .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
+  .unsafeFlags(["-Xcc", "-DSTAVE_CHECK_LOCKS", "-Xcc", "-DSTAVE_INJECT"], .when(configuration: .debug)),
+]
+
 let embedded: [SwiftSetting] = [
   .enableExperimentalFeature("Embedded", .when(traits: ["Preload"])),
   .unsafeFlags(
     ["-wmo", "-no-allocations", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xcc", "-fno-stack-protector",
       "-Xcc", "-fomit-frame-pointer"],
     .when(traits: ["Preload"])),
-  .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
 ]
 
 let plainC: [CSetting] = [
@@ -26,7 +32,11 @@ let forPreload = Context.environment["STAVE_PRELOAD"] != nil
 
 /// A target of the core: compiled both ways.
 func core(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-  .target(name: name, dependencies: ["CPlatform"] + dependencies, swiftSettings: embedded)
+  .target(name: name, dependencies: ["CPlatform"] + dependencies, swiftSettings: embedded + checked)
+}
+
+func coreTests(_ name: String) -> Target {
+  .testTarget(name: name + "Tests", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"], swiftSettings: checked)
 }
 
 var targets: [Target] = [
@@ -57,17 +67,20 @@ if forPreload {
 } else {
   dependencies += [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")]
   targets += [
-    .target(name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"]),
-    .target(name: "Exporters", dependencies: ["Inspection"]),
+    .target(
+      name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"], swiftSettings: checked),
+    .target(name: "Exporters", dependencies: ["Inspection"], swiftSettings: checked),
     .executableTarget(
       name: "StaveCommand",
-      dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
-    .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"]),
-    .testTarget(name: "AddressMapTests", dependencies: ["AddressMap"]),
-    .testTarget(name: "PagesTests", dependencies: ["Pages"]),
-    .testTarget(name: "ZonesTests", dependencies: ["Zones"]),
-    .testTarget(name: "HeapTests", dependencies: ["Heap"]),
-    .testTarget(name: "InspectionTests", dependencies: ["Inspection", "Exporters"]),
+      dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      swiftSettings: checked),
+    coreTests("Primitives"),
+    coreTests("AddressMap"),
+    coreTests("Pages"),
+    coreTests("Zones"),
+    coreTests("Heap"),
+    .testTarget(name: "PreloadTests"),
+    .testTarget(name: "InspectionTests", dependencies: ["Inspection", "Exporters"], swiftSettings: checked),
   ]
   products += [.executable(name: "stave", targets: ["StaveCommand"])]
 }

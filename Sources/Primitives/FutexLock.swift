@@ -133,7 +133,7 @@ extension FutexLock {
     while shift < 64 {
       if UInt8(truncatingIfNeeded: held >> shift) == rank {
         let below = held & ((1 << shift) &- 1)
-        let above = shift == 56 ? 0 : held >> (shift + 8) << shift
+        let above = shift == 56 ? 0 : (held >> (shift + 8)) << shift
         stave_thread_slot().pointee = UnsafeMutableRawPointer(bitPattern: above | below)
         return
       }

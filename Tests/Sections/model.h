@@ -23,7 +23,7 @@ typedef struct {
 typedef enum { subject, handler, helper, parties } Party;
 typedef struct {
   unsigned count;
-  uint64_t pushes;
+  uint64_t pushes, result;  // `result`: of the last operation
   uintptr_t held[heldRoom];
 } Holder;
 
@@ -36,7 +36,6 @@ typedef struct {
   int swapped;     // whether the subject begins on cpu[1]
   uintptr_t again; // the item that PUSH_AGAIN pushes
   Step request;    // the subject's operation
-  uint64_t result;
   Step handlerSteps[6];
   uintptr_t interrupted;  // where the handler found the thread
   int handlerCPU, handled;
@@ -65,13 +64,13 @@ SHARED struct stave_cell *realCell(int where) { return &world->cells[number(wher
 __attribute__((noinline)) SHARED void reallyPop(Holder *who) {
   uintptr_t item = (uintptr_t)stave_pop(ZONE_OFFSET);
   if (item) who->held[who->count++] = item;
-  world->result = item;
+  who->result = item;
 }
 
 __attribute__((noinline)) SHARED void reallyPush(Holder *who, uintptr_t item) {
   int result = stave_push(ZONE_OFFSET, (void *)item);
   if (result == STAVE_PUSHED) who->count--, who->pushes++;
-  world->result = (uint64_t)result;
+  who->result = (uint64_t)result;
 }
 
 __attribute__((noinline)) SHARED void reallyFill(Holder *who, unsigned count) {
@@ -80,7 +79,7 @@ __attribute__((noinline)) SHARED void reallyFill(Holder *who, unsigned count) {
   if (filled) stave_add(&into->moved, -(int64_t)filled);
   who->count -= (unsigned)filled;
   memmove(who->held, who->held + filled, who->count * sizeof who->held[0]);
-  world->result = filled;
+  who->result = filled;
 }
 
 __attribute__((noinline)) SHARED void reallyFlush(Holder *who, unsigned count) {
@@ -88,7 +87,7 @@ __attribute__((noinline)) SHARED void reallyFlush(Holder *who, unsigned count) {
   uint64_t flushed = stave_flush(ZONE_OFFSET, who->held + who->count, count, &outOf);
   if (flushed) stave_add(&outOf->moved, (int64_t)flushed);
   who->count += (unsigned)flushed;
-  world->result = flushed;
+  who->result = flushed;
 }
 
 SHARED unsigned atMost(unsigned a, unsigned b) { return a < b ? a : b; }

@@ -20,6 +20,8 @@
 //
 // Arguments: [rounds]. Exit status 0, 1 for a failure, 77 where this cannot be tried.
 
+#include "model.h"
+
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -27,8 +29,6 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
-
-#include "model.h"
 
 // MARK: - The traced process
 
@@ -309,7 +309,7 @@ static void walk(const Path *path, Trail *trail) {
   go(PTRACE_CONT, 0);
   uint64_t result = supposedly(&model, &model.holders[subject], path->request, 0);
   const char *wrong = differs(&model);
-  if (wrong || world->result != result) failed("%s", wrong ? wrong : "wrong answer");
+  if (wrong || world->holders[subject].result != result) failed("%s", wrong ? wrong : "wrong answer");
 }
 
 /// Plain steps, the descriptor left alone: says whether they ever get through.
@@ -340,19 +340,10 @@ static void observe(void) {
 
 typedef enum { byBreakpoint, bySteps, atAbort } Arrival;
 
-static void try(const Path *path, const Trail *trail, int boundary, Arrival arrival, const Disturbance *what) {
-  static const char *const ways[] = {"breakpoint", "steps", "abort handler"};
-  Model model;
-  uintptr_t target = trail->at[boundary], at;
-  bool inside = boundary >= trail->armed && boundary < trail->decided, done = boundary >= trail->decided;
-  int where = 0, aborts = 0, expected = inside;
-  snprintf(trying, sizeof trying, "%s, step %d (section %+ld), %s, '%s'", path->name, boundary, (long)(target - trail->start), ways[arrival], what->name);
-  enter(path, &model);
-  trials++;
-
-  at = here();
+/// Stops the thread at the boundary. False if it did not get there.
+static bool arrive(const Trail *trail, int boundary, Arrival arrival) {
+  uintptr_t target = trail->at[boundary], at = here(), stored = 0;
   if (arrival == bySteps) {
-    uintptr_t stored = 0;
     for (int i = 0; i < boundary; i++) {
       at = go(PTRACE_SINGLESTEP, 0);
       if (descriptor()) stored = descriptor(), setDescriptor(0);
@@ -362,44 +353,218 @@ static void try(const Path *path, const Trail *trail, int boundary, Arrival arri
     breakAt(target, 0);
     at = go(PTRACE_CONT, 0);
   }
-  if (at != target) giveUp("stopped at %#lx, not at %#lx", at, target);
-  if (arrival == atAbort) {
+  if (at == target && arrival == atAbort) {
     breakAt(0, trail->abort);
     at = go(PTRACE_CONT, 0);
-    if (at != trail->abort) return failed("went on at %#lx, not at the abort handler", at), breakAt(0, 0), (void)go(PTRACE_CONT, 0);
-    aborts++;
+    target = trail->abort;
   }
+  if (at != target) failed("stopped at %#lx, not at %#lx", at, target);
+  return at == target;
+}
 
-  askHelper(what->helper, 8);
-  for (const Step *step = what->helper; done && step == what->helper; step++)
-    if (supposedly(&model, &model.holders[subject], path->request, 0) != world->result && step->kind == END && 0) break;
-  (void)where;
-  for (const Step *step = what->helper; step->kind != END; step++) supposedly(&model, &model.holders[helper], *step, step->where);
-  if (what->migrate) move(1), where = 1, migrations++;
-  int handlerAt = where;
-  memcpy(world->handlerSteps, what->handler, sizeof what->handler);
-  if (what->signal) {
-    for (const Step *step = what->handler; step->kind != END; step++) {
-      if (step->kind == HOP) where = step->where;
-      supposedly(&model, &model.holders[handler], *step, where);
-    }
-    signalsTaken++;
-  }
-  bool again = what->twice && inside && hasBreakpoints && arrival != atAbort;
+/// Goes on to rest, counting how often the section began again; if `again`, stops once more at `target`.
+static int finish(const Trail *trail, uintptr_t target, bool again, int signal) {
+  int aborts = 0;
   if (hasBreakpoints) breakAt(0, trail->abort);
-  at = go(PTRACE_CONT, what->signal ? SIGUSR1 : 0);
-  while (at == trail->abort) {
-    if (!world->inHandler) aborts++;
-    if (again) breakAt(target, trail->abort);
-    at = go(PTRACE_CONT, 0);
-    if (again && at == target) {
-      again = false, expected++;
+  for (uintptr_t at = go(PTRACE_CONT, signal); at != (uintptr_t)subjectRested; at = go(PTRACE_CONT, 0)) {
+    if (at == trail->abort) {
+      if (!world->inHandler) aborts++;
+      if (again) breakAt(target, trail->abort);
+    } else if (again && at == target) {
+      again = false;
       breakAt(0, trail->abort);
-      at = go(PTRACE_CONT, 0);
+    } else {
+      giveUp("stopped at %#lx and not at rest", at);
     }
   }
   if (hasBreakpoints) breakAt(0, 0);
-  if (at != (uintptr_t)subjectRested) giveUp("stopped at %#lx and not at rest", at);
+  return aborts;
 }
 
-int main(void) { return 0; }
+static bool attempt(const Path *path, const Trail *trail, int boundary, Arrival arrival, const Disturbance *what) {
+  static const char *const ways[] = {"breakpoint", "steps", "abort handler"};
+  uintptr_t target = trail->at[boundary];
+  snprintf(trying, sizeof trying, "%s, step %d at section %+ld, by %s, '%s'", path->name, boundary, (long)(target - trail->start),
+           ways[arrival], what->name);
+  bool inside = boundary >= trail->armed && boundary < trail->decided, done = boundary >= trail->decided;
+  bool again = what->twice && inside && arrival == byBreakpoint;
+  unsigned long before = failures;
+  Model model;
+  enter(path, &model);
+  trials++;
+  if (!arrive(trail, boundary, arrival)) {
+    finish(trail, 0, false, 0);
+    return false;
+  }
+
+  // What is going to happen, by the model.
+  int at = 0;
+  uint64_t result = done ? supposedly(&model, &model.holders[subject], path->request, at) : 0;
+  for (const Step *step = what->helper; step->kind != END; step++) supposedly(&model, &model.holders[helper], *step, step->where);
+  if (what->migrate) at = 1;
+  int handlerAt = at;
+  for (const Step *step = what->handler; step->kind != END; step++) {
+    if (step->kind == HOP) at = step->where;
+    else supposedly(&model, &model.holders[handler], *step, at);
+  }
+  if (!done) result = supposedly(&model, &model.holders[subject], path->request, at);
+  for (const Step *step = what->after; step->kind != END; step++) supposedly(&model, &model.holders[helper], *step, step->where);
+
+  // And really.
+  askHelper(what->helper, sizeof what->helper / sizeof(Step));
+  if (what->migrate) move(1), migrations++;
+  memcpy(world->handlerSteps, what->handler, sizeof what->handler);
+  if (what->signal) signalsTaken++;
+  int aborts = finish(trail, target, again, what->signal ? SIGUSR1 : 0);
+  askHelper(what->after, sizeof what->after / sizeof(Step));
+  restarts += (unsigned)aborts;
+
+  const char *wrong = differs(&model);
+  if (wrong) failed("%s", wrong);
+  if (world->holders[subject].result != result)
+    failed("the operation answered %#lx, not %#lx", (long)world->holders[subject].result, (long)result);
+  int cpu = (int)peek(areaAddress + 4);
+  if (cpu != world->cpu[number(at)]) failed("the thread is on CPU %d, not %d", cpu, world->cpu[number(at)]);
+  // More restarts than expected are the scheduler's: another thread wanted the CPU. Behind the section there is none to restart.
+  int expected = arrival == atAbort ? 0 : inside + again;
+  if (hasBreakpoints && aborts < expected) failed("the section began again %d times, not %d", aborts, expected);
+  if (hasBreakpoints && done && aborts) failed("restarted after the commit");
+  if (world->handled != what->signal) failed("%d signals were handled", world->handled);
+  if (what->signal && world->handlerCPU != world->cpu[number(handlerAt)]) failed("the handler ran on CPU %d", world->handlerCPU);
+  uintptr_t goesOn = inside || arrival == atAbort ? trail->abort : target;
+  if (what->signal && world->interrupted != goesOn) failed("the handler would return to %#lx, not %#lx", world->interrupted, goesOn);
+  return failures == before;
+}
+
+// MARK: - The table of results
+
+typedef struct {
+  uintptr_t at;
+  const char *what;
+  unsigned good[disturbanceCount], bad[disturbanceCount];
+} Row;
+
+enum { sectionCount = 4, rowRoom = 200 };
+static const char *const sectionNames[sectionCount] = {"pop", "push", "fill", "flush"};
+static Row rows[sectionCount][rowRoom];
+static int rowCount[sectionCount];
+static uintptr_t sectionStart[sectionCount];
+
+static int sectionOf(const Path *path) {
+  StepKind kind = path->request.kind;
+  return kind == POP ? 0 : kind == FILL ? 2 : kind == FLUSH ? 3 : 1;
+}
+
+static Row *rowFor(int section, uintptr_t at, const char *what) {
+  for (int i = 0; i < rowCount[section]; i++)
+    if (rows[section][i].at == at && !strcmp(rows[section][i].what, what)) return &rows[section][i];
+  if (rowCount[section] == rowRoom) giveUp("too many instructions");
+  Row *row = &rows[section][rowCount[section]++];
+  row->at = at, row->what = what;
+  return row;
+}
+
+static int byAddress(const void *left, const void *right) {
+  const Row *a = left, *b = right;
+  return a->at != b->at ? (a->at < b->at ? -1 : 1) : strcmp(a->what, b->what);
+}
+
+/// Trials that came out right, for each section, instruction and disturbance; those that did not behind a `!`.
+static void printTables(void) {
+  for (int section = 0; section < sectionCount; section++) {
+    qsort(rows[section], (size_t)rowCount[section], sizeof(Row), byAddress);
+    printf("\n%-16s", sectionNames[section]);
+    for (int i = 0; i < disturbanceCount; i++) printf("%6s", disturbances[i].name);
+    printf("\n");
+    for (int r = 0; r < rowCount[section]; r++) {
+      Row *row = &rows[section][r];
+      if (strcmp(row->what, "restarting")) printf("%+5ld %-10s", (long)(row->at - sectionStart[section]), row->what);
+      else printf("      %-10s", row->what);
+      for (int i = 0; i < disturbanceCount; i++) {
+        char text[16];
+        if (row->bad[i]) snprintf(text, sizeof text, "%u!%u", row->good[i], row->bad[i]);
+        else snprintf(text, sizeof text, "%u", row->good[i]);
+        printf("%6s", text);
+      }
+      printf("\n");
+    }
+  }
+}
+
+static void tryEverything(const Path *path, const Trail *trail, int boundary, Arrival arrival, const char *what) {
+  int section = sectionOf(path);
+  Row *row = rowFor(section, arrival == atAbort ? trail->abort : trail->at[boundary], what);
+  for (int i = 0; i < disturbanceCount; i++) {
+    if (path->topStays && !disturbances[i].keepsTop) continue;
+    world->swapped = trials & 1;
+    if (attempt(path, trail, boundary, arrival, &disturbances[i])) row->good[i]++;
+    else row->bad[i]++;
+  }
+}
+
+static void tryPath(const Path *path) {
+  Trail trail;
+  walk(path, &trail);
+  if (trail.armed < 0 || trail.decided < 0) return;
+  sectionStart[sectionOf(path)] = trail.start;
+  for (int boundary = trail.first; boundary <= trail.last; boundary++) {
+    bool repeats = boundary > 0 && trail.at[boundary] == trail.at[boundary - 1];
+    const char *what = boundary < trail.armed ? "before" : boundary >= trail.decided ? "behind" : repeats ? "in rep" : "inside";
+    if (hasBreakpoints && !repeats) tryEverything(path, &trail, boundary, byBreakpoint, what);
+    tryEverything(path, &trail, boundary, bySteps, what);
+  }
+  if (hasBreakpoints) tryEverything(path, &trail, trail.decided - 1, atAbort, "restarting");
+}
+
+// MARK: - Beginning
+
+static void startTracee(void) {
+  fflush(stdout);
+  tracee = fork();
+  if (tracee < 0) skip("fork: %s", strerror(errno));
+  if (tracee == 0) beSubject();
+  int status;
+  if (waitpid(tracee, &status, __WALL) != tracee) giveUp("waitpid: %s", strerror(errno));
+  if (WIFEXITED(status) && WEXITSTATUS(status) == skipped) tracee = 0, skip("ptrace is not allowed here");
+  if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP || here() != (uintptr_t)subjectRested) giveUp("the traced process did not come to rest (status %#x)", status);
+  ptrace(PTRACE_SETOPTIONS, tracee, NULL, (void *)PTRACE_O_EXITKILL);
+  areaAddress = (uintptr_t)__builtin_thread_pointer() + (uintptr_t)stave_hot_storage.rseq_offset;
+}
+
+/// Whether debug registers can be set, and stop the thread.
+static void tryBreakpoints(void) {
+  Model model;
+  snprintf(trying, sizeof trying, "the first breakpoint");
+  begin(&model, paths[0].fill);
+  world->request = paths[0].request;
+  hasBreakpoints = breakAt((uintptr_t)reallyPop, 0) && go(PTRACE_CONT, 0) == (uintptr_t)reallyPop;
+  if (!hasBreakpoints) printf("No debug registers here: every instruction is reached by steps only.\n");
+  else breakAt(0, 0), go(PTRACE_CONT, 0);
+}
+
+int main(int count, char **arguments) {
+  int cpus[2], rounds = count > 1 ? atoi(arguments[1]) : 1;
+  if (usableCPUs(cpus, 2) < 2) skip("migration needs two CPUs");
+  startSections();
+  world = mmap(NULL, sizeof *world, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (world == MAP_FAILED) skip("mmap: %s", strerror(errno));
+  world->cpu[0] = cpus[0], world->cpu[1] = cpus[1];
+  signal(SIGALRM, onAlarm);
+  alarm(60);
+  struct timespec began, ended;
+  clock_gettime(CLOCK_MONOTONIC, &began);
+  startTracee();
+  tryBreakpoints();
+  observe();
+  for (int round = 0; round < rounds; round++) {
+    alarm(60);
+    for (int path = 0; path < pathCount; path++) tryPath(&paths[path]);
+  }
+  clock_gettime(CLOCK_MONOTONIC, &ended);
+  kill(tracee, SIGKILL);
+  printTables();
+  double seconds = (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) / 1e9;
+  printf("\n%s: %d paths through 4 sections, %d disturbances, %lu trials, %lu restarts, %lu signals, %lu migrations, %lu failures, %.1f s\n",
+         failures ? "FAILED" : "passed", pathCount, disturbanceCount, trials, restarts, signalsTaken, migrations, failures, seconds);
+  return failures != 0;
+}
