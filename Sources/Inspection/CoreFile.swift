@@ -25,7 +25,7 @@ public final class CoreFile: TargetMemory {
   /// nil as a value: none does.
   let files = Mutex<[UInt: FileBytes?]>([:])
 
-  /// Costs a read of the tables: about 1 ms for a core of 10,000 segments, whatever its size. Throws `cannotOpen`, `notACore`,
+  /// Costs a read of the tables, whatever the size of the rest. Throws `cannotOpen`, `notACore`,
   /// and `truncatedCore` if the tables themselves are cut off.
   public init(path: String) throws(InspectionError) {
     let file = try FileBytes(path: path)

@@ -142,7 +142,9 @@ extension ByteSource {
     let mask = alignment == 8 ? 7 : 3
     var position = start
     // Each round uses up at least a header; the bound on rounds is against a file that is nothing but headers.
-    for _ in 0..<1_000_000 where left >= NoteHeader.bytes {
+    var rounds = 0
+    while left >= NoteHeader.bytes, rounds < 1_000_000 {
+      rounds += 1
       guard let header = try? read(NoteHeader.self, at: position) else { return }
       // Both are 32 bits, so these sums fit.
       let descriptorOffset = (NoteHeader.bytes + Int(header.nameBytes) + mask) & ~mask

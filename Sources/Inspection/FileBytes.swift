@@ -3,8 +3,8 @@
 // A file that is read piece by piece at offsets, and the reading of the kernel's small text files in one go.
 //
 // By pread, not by mmap: a mapped file that someone shortens meanwhile (a core that is being rotated, a library that is
-// being replaced) raises SIGBUS in the reader. A pread from the page cache costs some 0.3 µs more per header, which no
-// table needs enough of to notice. Only regular files are opened: a core's table of files may name a device or a pipe.
+// being replaced) raises SIGBUS in the reader. A pread from the page cache costs some 0.5 µs per header, which no table
+// needs enough of to notice. Only regular files are opened: a core's table of files may name a device or a pipe.
 
 import Glibc
 

@@ -75,7 +75,8 @@ extension LiveProcess {
     return ProcessStatus(parsing: text)
   }
 
-  /// The kernel walks the page tables for this: some 10 ms per GiB resident, during which the target cannot map memory.
+  /// The kernel walks the page tables for this, milliseconds for a large process, which may have to wait meanwhile when it
+  /// maps memory: not for every refresh of a table.
   /// Throws `permissionDenied`, or `cannotOpen` where the kernel is older than 4.14.
   public func memoryTotals() throws(InspectionError) -> MemoryTotals {
     guard let text = readSmallFile("/proc/\(process)/smaps_rollup") else {

@@ -8,7 +8,7 @@ public struct ProcessTable: Sendable {
   /// In order of PIDs.
   public let entries: [ProcessEntry]
 
-  /// Reads /proc: some 20 µs per process. Processes that end meanwhile are left out. Empty if /proc is not mounted.
+  /// Reads /proc: some 10 µs per process. Processes that end meanwhile are left out. Empty if /proc is not mounted.
   public init() {
     var entries: [ProcessEntry] = []
     if let directory = opendir("/proc") {

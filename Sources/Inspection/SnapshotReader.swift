@@ -28,7 +28,7 @@ public struct SnapshotReader {
     self.location = location
   }
 
-  /// One look. Costs a read of the zones, of 8 bytes per 64 KiB of the arena, and of 24 bytes per slab.
+  /// One look. Costs a read of the zones, of 16 bytes per 64 KiB of the arena, and of 24 bytes per slab.
   public func snapshot() throws(InspectionError) -> Snapshot {
     let copies = Copies(target)
     defer { copies.discard() }
@@ -145,7 +145,7 @@ public struct SnapshotReader {
     snapshot.purgeable = Int(arena.pointee.cachedBytes + arena.pointee.recentBytes)
     snapshot.foreign = Int(arena.pointee.foreignBytes)
     snapshot.purgedTotal = Int(arena.pointee.purgedBytes)
-    let units = snapshot.arenaBytes >> Int(unitShift)
+    let units = snapshot.arenaBytes >> Int(unitShift - 1)  // the owner map has a word per half unit
     var slabs: [UInt] = []
     var position = 0
     var last: UInt = 0

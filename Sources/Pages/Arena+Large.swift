@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Large blocks: ranges of their own, whose entry is their record. wordA holds the block's bytes, rounded to pages; wordB is
-// 1 for a block that mremap has moved, whose mapping the kernel will not join with its neighbours again.
+// Large blocks: ranges of their own, in whole pages, whose entry is their record. wordA holds the block's bytes; wordB is 1 for a block that mremap has moved, whose mapping the kernel will not join with its neighbours again.
 
 import AddressMap
 import CPlatform
@@ -13,24 +12,27 @@ public struct LargeBlock {
 }
 
 extension UnsafeMutablePointer where Pointee == Arena {
-  /// Memory for `size` bytes, aligned to `alignment`, at least a unit. Nil: no space, or the system refuses.
-  public func takeLarge(size: UInt, alignment: UInt = unitBytes) -> LargeBlock? {
-    guard size <= 1 << 46, alignment <= 1 << 46, let used = size.roundedUp(to: UInt(pageBytes)),
-      let bytes = used.roundedUp(to: unitBytes)
-    else { return nil }
+  /// Whole pages, and at least half a unit, for the owner map's sake.
+  private func blockBytes(_ size: UInt) -> UInt? {
+    size <= 1 << 46 ? Swift.max(size, unitBytes / 2).roundedUp(to: UInt(pageBytes)) : nil
+  }
+
+  /// Memory for `size` bytes, aligned to `alignment`, at least a page. Nil: no space, or the system refuses.
+  public func takeLarge(size: UInt, alignment: UInt = 1) -> LargeBlock? {
+    guard alignment <= 1 << 46, let bytes = blockBytes(size) else { return nil }
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
-    if alignment <= unitBytes, let entry = takeRecent(bytes: bytes, used: used) {
+    if alignment <= UInt(pageBytes), let entry = takeRecent(bytes: bytes) {
       return LargeBlock(start: entry.pointee.start, isZero: false)
     }
-    guard let range = takeRange(bytes: bytes, alignment: Swift.max(alignment, unitBytes), kind: RangeKind.large) else {
+    guard let range = takeRange(bytes: bytes, alignment: Swift.max(alignment, UInt(pageBytes)), kind: RangeKind.large) else {
       return nil
     }
-    range.entry.pointee.wordA = used
+    range.entry.pointee.wordA = bytes
     range.entry.pointee.wordB = 0
-    count(used, 1)
+    count(bytes, 1)
     pointee.largeAllocations += 1
-    ownerMap.pointee.set(unitOf: range.start, large: UnsafeMutableRawPointer(range.entry))
+    ownerMap.pointee.set(startOf: range.start, large: UnsafeMutableRawPointer(range.entry))
     return LargeBlock(start: range.start, isZero: range.isZero)
   }
 
@@ -60,7 +62,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
   private func dropLarge(_ entry: EntryPointer) {
     let start = entry.pointee.start
     let bytes = entry.pointee.length
-    ownerMap.pointee.clear(unitsOf: start, bytes: unitBytes)
+    ownerMap.pointee.set(startOf: start, large: nil)
     if entry.pointee.wordB != 0 {
       // A mapping that mremap brought here stays apart for ever; a fresh one joins its neighbours.
       let flags = mapPrivateAnonymous | mapFixed
@@ -104,14 +106,14 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return entry
   }
 
-  private func takeRecent(bytes: UInt, used: UInt) -> EntryPointer? {
+  private func takeRecent(bytes: UInt) -> EntryPointer? {
     var position = pointee.recentCount - 1
     while position >= 0 {
       if pointee.recent[position]!.pointee.length == bytes {
         let entry = removeRecent(at: position)
         entry.pointee.kind = RangeKind.large
-        entry.pointee.wordA = used
-        count(used, 1)
+        entry.pointee.wordA = bytes
+        count(bytes, 1)
         pointee.largeAllocations += 1
         return entry
       }
@@ -135,9 +137,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
 
   /// Gives the block another size without moving it, if there is room behind it. New bytes may be dirty.
   public func resizeLarge(_ start: UInt, to size: UInt) -> Bool {
-    guard size <= 1 << 46, let used = size.roundedUp(to: UInt(pageBytes)), let bytes = used.roundedUp(to: unitBytes) else {
-      return false
-    }
+    guard let bytes = blockBytes(size) else { return false }
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return false }
@@ -151,8 +151,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
       tail.pointee.wordB = 0
       cacheRange(start: start + bytes, bytes: old - bytes)
     }
-    pointee.largeBytes = pointee.largeBytes + used - entry.pointee.wordA
-    entry.pointee.wordA = used
+    pointee.largeBytes = pointee.largeBytes + bytes - entry.pointee.wordA
+    entry.pointee.wordA = bytes
     return true
   }
 
@@ -182,26 +182,26 @@ extension UnsafeMutablePointer where Pointee == Arena {
 
   /// Moves the block's pages to a larger place without copying. Nil if the kernel will not; the block is unchanged.
   public func moveLarge(_ start: UInt, to size: UInt) -> UInt? {
-    guard let used = size.roundedUp(to: UInt(pageBytes)), let bytes = used.roundedUp(to: unitBytes) else { return nil }
+    guard let bytes = blockBytes(size) else { return nil }
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return nil }
     let entry = record.assumingMemoryBound(to: MapEntry.self)
     guard entry.pointee.kind == RangeKind.large else { return nil }
     let old = entry.pointee.length
-    guard pointee.map.reserveEntries(3), let range = takeGap(bytes: bytes, alignment: unitBytes, kind: RangeKind.large) else { return nil }
+    guard pointee.map.reserveEntries(3), let range = takeGap(bytes: bytes, alignment: UInt(pageBytes), kind: RangeKind.large) else { return nil }
     // The target's own pages behind the moved ones are fresh; the source stays mapped, empty.
     let moved = stave_mremap(start, Int(old), Int(old), 7 /* MAYMOVE | FIXED | DONTUNMAP, Linux 5.7 */, range.start)
     guard moved > 0 else {
       _ = pointee.map.remove(start: range.start, length: bytes)
       return nil
     }
-    ownerMap.pointee.clear(unitsOf: start, bytes: unitBytes)
-    pointee.largeBytes = pointee.largeBytes + used - entry.pointee.wordA
+    ownerMap.pointee.set(startOf: start, large: nil)
+    pointee.largeBytes = pointee.largeBytes + bytes - entry.pointee.wordA
     _ = pointee.map.remove(start: start, length: old)
-    range.entry.pointee.wordA = used
+    range.entry.pointee.wordA = bytes
     range.entry.pointee.wordB = 1
-    ownerMap.pointee.set(unitOf: range.start, large: UnsafeMutableRawPointer(range.entry))
+    ownerMap.pointee.set(startOf: range.start, large: UnsafeMutableRawPointer(range.entry))
     return range.start
   }
 }

@@ -15,12 +15,12 @@ public struct ArenaRange {
 }
 
 extension UnsafeMutablePointer where Pointee == Arena {
-  /// `bytes` is a multiple of the unit, `alignment` a power of two of at least a unit. Nil when the window is full or the
+  /// `bytes` is a multiple of the page, `alignment` a power of two of at least a page. Nil when the window is full or the
   /// system refuses.
   func takeRange(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
     // Splitting a cached run now and releasing a part later want an entry each: neither may fail half-way.
     guard pointee.map.reserveEntries(3) else { return nil }
-    if alignment == unitBytes, let range = takeCached(bytes: bytes, kind: kind) { return range }
+    if let range = takeCached(bytes: bytes, alignment: alignment, kind: kind) { return range }
     return takeGap(bytes: bytes, alignment: alignment, kind: kind)
   }
 
@@ -29,6 +29,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
   func takeGap(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
     var request = SpaceRequest(length: bytes)
     request.alignment = alignment
+    request.patience = 8
     while true {
       guard let place = pointee.map.findSpace(request)?.address else { return nil }
       if place + bytes > pointee.frontier {
@@ -81,35 +82,49 @@ extension UnsafeMutablePointer where Pointee == Arena {
   }
 
   /// The smallest cached run that fits, found among runs of about the size, else the next larger.
-  private func takeCached(bytes: UInt, kind: UInt8) -> ArenaRange? {
+  private func takeCached(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
     var bin = Self.bin(for: bytes)
     while bin < 28 {
       var candidate = pointee.bins[bin]
       var best: EntryPointer? = nil
       var looked = 0
       while let run = candidate, looked < 16 {
-        if run.pointee.length >= bytes && run.pointee.length < best?.pointee.length ?? .max { best = run }
-        if run.pointee.length == bytes { break }
+        if run.pointee.length < best?.pointee.length ?? .max, let start = run.pointee.start.roundedUp(to: alignment),
+          start <= run.pointee.end, run.pointee.end - start >= bytes
+        {
+          best = run
+          if run.pointee.length == bytes { break }
+        }
         candidate = Self.following(run)
         looked += 1
       }
-      if let best { return cut(best, bytes: bytes, kind: kind) }
+      if let best {
+        return cut(best, at: best.pointee.start.roundedUp(to: alignment)!, bytes: bytes, kind: kind)
+      }
       bin += 1
     }
     return nil
   }
 
-  private func cut(_ run: EntryPointer, bytes: UInt, kind: UInt8) -> ArenaRange? {
+  /// Takes the middle of a cached run; what is before and behind stays cached.
+  private func cut(_ run: EntryPointer, at start: UInt, bytes: UInt, kind: UInt8) -> ArenaRange? {
     unlinkCached(run)
     var entry = run
-    if run.pointee.length > bytes {
-      guard let rest = pointee.map.clip(run, at: run.pointee.start + bytes) else {
+    if start > run.pointee.start {
+      guard let upper = pointee.map.clip(run, at: start) else {
         linkCached(run)
+        return nil
+      }
+      linkCached(run)
+      entry = upper
+    }
+    if entry.pointee.length > bytes {
+      guard let rest = pointee.map.clip(entry, at: start + bytes) else {
+        linkCached(entry)
         return nil
       }
       linkCached(rest)
     }
-    let start = entry.pointee.start
     entry = pointee.map.change(entry, to: attributes(kind))
     return ArenaRange(start: start, isZero: false, entry: entry)
   }
@@ -151,7 +166,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
   // MARK: - The bins
 
   @inline(__always)
-  static func bin(for bytes: UInt) -> Int { Swift.min(27, 63 - (bytes >> unitShift).leadingZeroBitCount) }
+  static func bin(for bytes: UInt) -> Int { Swift.min(27, 63 - (bytes >> 12).leadingZeroBitCount) }
 
   @inline(__always)
   static func following(_ run: EntryPointer) -> EntryPointer? { EntryPointer(bitPattern: run.pointee.wordA) }

@@ -4,14 +4,14 @@
 //
 // Where memory comes from and goes: the arena of addresses, the owner map, the supply of metadata, page sources.
 //
-// The arena is a window of address space in units of 64 KiB, mapped from its start up to a *frontier* that moves up as the
+// The arena is a window of address space, mapped from its start up to a *frontier* that moves up as the
 // need grows. An AddressMap says what each range below the frontier is:
 //
 //   window start                                   frontier                        window end
 //   | slabs | large | cached | slabs | gap | large |  not mapped yet                        |
 //
-//   slab     units of slabs, neighbours merged
-//   large    one block; its entry is the block's record
+//   slab     units (64 KiB, aligned) of slabs, neighbours merged
+//   large    one block, in whole pages; its entry is the block's record
 //   cached   freed, its pages still there: *purgeable*
 //   gap      nothing: pages never touched or *returned* to the system, so they read as zero
 //
@@ -21,7 +21,7 @@
 // all at once by `purge`.
 //
 // Lock: `lock` (rank arena), held over the map's work and, when the frontier moves, over one mmap; never over madvise.
-// Costs: O(log n) in ranges; a recent block a few dozen instructions. 96 bytes per range, 10 bytes per unit.
+// Costs: O(log n) in ranges; a recent block a few dozen instructions. 96 bytes per range, 18 bytes per unit.
 
 import AddressMap
 import CPlatform
@@ -65,7 +65,7 @@ public struct Arena: ~Copyable {
   /// Address space was limited when the process started: what lies free below the frontier is unmapped at once.
   var isTight: Bool
   public var map: AddressMap
-  /// Cached runs by the logarithm of their units, linked through the entries' words.
+  /// Cached runs by the logarithm of their length in 4 KiB, linked through the entries' words.
   var bins: InlineArray<28, EntryPointer?>
   var recent: InlineArray<8, EntryPointer?>
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Address → owner, without a lock, for any 64-bit value. Two tables run beside the arena's window, one entry per unit of
-// 64 KiB: `unit_cell` (16 bits, in the hot storage) leads free() straight to the cache cell of the unit's items, and
-// `owners` (a word) says who owns the unit. Both are reserved at start and touched only where the arena has grown.
+// Address → owner, without a lock, for any 64-bit value. Two tables run beside the arena's window: `unit_cell` (16 bits per
+// unit of 64 KiB, in the hot storage) leads free() straight to the cache cell of the unit's items; `owners` (a word per half
+// unit) says who owns the place. Slabs own whole units; a large block begins at some page and is longer than half a unit, so
+// that no two begin in one half. Both tables are reserved at start and touched only where the arena has grown.
 //
 //   owner word     meaning
-//   0              nobody: foreign, free memory of the arena, or a later unit of a large block (ask the arena's map)
+//   0              nobody: foreign, free memory of the arena, or a later part of a large block (ask the arena's map)
 //   pointer        the slab whose items lie in the unit
-//   pointer | 1    the map entry of the large block that begins at the unit's start
+//   pointer | 1    the map entry of the large block that begins in this half
 
 import CPlatform
 import Primitives
@@ -25,10 +26,10 @@ public var ownerMap: UnsafeMutablePointer<OwnerMap> { rootState(OwnerMap.self, a
 public struct OwnerMap {
   public var owners: UnsafeMutablePointer<UInt>?
 
-  /// Reserves both tables for `units` units from `firstUnit` on. Address space: 10 bytes per unit.
+  /// Reserves both tables for `units` units from `firstUnit` on. Address space: 18 bytes per unit.
   mutating func start(firstUnit: UInt, units: UInt) -> Bool {
     guard let cells = mapAnonymous(bytes: Int(units) * 2, name: "stave:map"),
-      let words = mapAnonymous(bytes: Int(units) * 8, name: "stave:map")
+      let words = mapAnonymous(bytes: Int(units) * 16, name: "stave:map")
     else { return false }
     owners = UnsafeMutablePointer(bitPattern: words)
     let hot = stave_hot()
@@ -49,7 +50,7 @@ public struct OwnerMap {
   @inline(__always)
   public func owner(of address: UInt) -> Owner {
     guard let index = index(of: address), let owners else { return .none }
-    let word = owners[index]
+    let word = owners[index * 2 + Int(address >> (unitShift - 1) & 1)]
     guard let pointer = UnsafeMutableRawPointer(bitPattern: word & ~3) else { return .none }
     return word & 1 == 0 ? .slab(pointer) : .large(pointer)
   }
@@ -57,23 +58,26 @@ public struct OwnerMap {
   /// `slab` owns the unit, and free() finds its items' cell at `cellOffset` (0: free() must take the slow path).
   public func set(unitOf address: UInt, slab: UnsafeMutableRawPointer, cellOffset: UInt16) {
     guard let index = index(of: address), let owners else { return }
-    owners[index] = slab.address
+    owners[index * 2] = slab.address
+    owners[index * 2 + 1] = slab.address
     stave_hot().pointee.unit_cell![index] = cellOffset
   }
 
-  /// A large block begins at `address`. One word, however large it is.
-  public func set(unitOf address: UInt, large: UnsafeMutableRawPointer) {
+  /// A large block begins at `address`, or none any more (nil). One word, however large it is.
+  public func set(startOf address: UInt, large: UnsafeMutableRawPointer?) {
     guard let index = index(of: address), let owners else { return }
-    owners[index] = large.address | 1
+    owners[index * 2 + Int(address >> (unitShift - 1) & 1)] = large.map { $0.address | 1 } ?? 0
   }
 
+  /// The units of a slab have no owner any more.
   public func clear(unitsOf address: UInt, bytes: UInt) {
     guard let first = index(of: address), let owners else { return }
     let count = Int((bytes + unitBytes - 1) >> unitShift)
     var index = first
     while index < first + count {
       stave_hot().pointee.unit_cell![index] = 0
-      owners[index] = 0
+      owners[index * 2] = 0
+      owners[index * 2 + 1] = 0
       index += 1
     }
   }
