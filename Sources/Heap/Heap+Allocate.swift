@@ -26,8 +26,11 @@ public enum Heap {
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
     if let memory = allocateOnce(size) { return memory }
     if size <= 1 << 46 {
-      // What caches hold may be enough; after that there is nothing left to try.
+      // What caches hold may be enough, or what cached runs and the gaps between them make together; after that there is
+      // nothing left to try.
       reclaimAll(.drainCPU)
+      if let memory = allocateOnce(size) { return memory }
+      arena.purge(recentToo: true)
       if let memory = allocateOnce(size) { return memory }
     }
     return fail()

@@ -99,10 +99,11 @@ struct TopView {
   /// Two lines: the process, and the sum with a bar.
   static func head(_ snapshot: Snapshot) -> [String] {
     let resident = snapshot.kernel.map { "resident " + Int($0.resident).humanBytes + ", " } ?? ""
-    let parts = [
+    var parts = [
       ("used", snapshot.used), ("cached", snapshot.cached), ("holes", snapshot.holes), ("metadata", snapshot.metadata),
       ("purgeable", snapshot.purgeable), ("returned", snapshot.returned),
     ]
+    if snapshot.inTransit != 0 { parts.insert(("in transit", snapshot.inTransit), at: 3) }
     return [
       "\u{1b}[1m\(snapshot.target)\u{1b}[0m  \(resident)caches \(snapshot.mode.rawValue), \(snapshot.largeBlocks) large blocks of \(snapshot.largeBytes.humanBytes)",
       parts.map { "\($0.0) \($0.1.humanBytes)" }.joined(separator: " + ") + " = mapped \(snapshot.mapped.humanBytes)",

@@ -115,12 +115,13 @@ static void *forkAway(void *argument) {
 
 // MARK: Handlers around fork
 
-static void *handled[3];
+/// Two threads may fork, and be in these handlers, at the same time.
+static _Atomic(void *) handled[3];
 static void handle(unsigned which) {
-  free(handled[which]);
-  handled[which] = malloc(100 + 3000 * which);
-  CHECK(handled[which], "a fork handler: %s", strerror(errno));
-  memset(handled[which], 1, 100 + 3000 * which);
+  void *block = malloc(100 + 3000 * which);
+  CHECK(block, "a fork handler: %s", strerror(errno));
+  memset(block, 1, 100 + 3000 * which);
+  free(atomic_exchange(&handled[which], block));
 }
 static void before(void) { handle(0); }
 static void inParent(void) { handle(1); }

@@ -77,7 +77,7 @@ private struct Letters: FlagSet {
     #expect((UInt.max - 4095).roundedUp(to: 4096) == UInt.max - 4095)
     #expect((UInt.max - 4094).roundedUp(to: 4096) == nil)
     #expect(UInt.max.roundedUp(to: 1) == .max)
-    #expect(UInt.max.roundedDown(to: 4096) == .max - 4095)
+    #expect(UInt.max.roundedDown(to: 4096) == UInt.max - 4095)
     #expect(UInt(4097).isPowerOfTwo == false)
     #expect(UInt(0).isPowerOfTwo == false)
     #expect((UInt(1) << 63).isPowerOfTwo)

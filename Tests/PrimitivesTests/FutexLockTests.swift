@@ -16,24 +16,29 @@ private func makeLock(rank: UInt8 = 0) -> UnsafeMutablePointer<FutexLock> {
   return lock
 }
 
+extension UnsafeMutablePointer where Pointee == FutexLock {
+  fileprivate var isHeld: Bool { pointee.isHeld }
+  fileprivate func tryLock() -> Bool { pointee.tryLock() }
+}
+
 @Suite struct FutexLockTests {
   @Test func `zeroed memory is a free lock`() {
     let lock = makeLock()
     defer { lock.deallocate() }
-    #expect(!lock.pointee.isHeld)
+    #expect(!lock.isHeld)
     lock.pointee.lock()
-    #expect(lock.pointee.isHeld)
+    #expect(lock.isHeld)
     lock.pointee.unlock()
-    #expect(!lock.pointee.isHeld)
+    #expect(!lock.isHeld)
   }
 
   @Test func `trying succeeds only on a free lock`() {
     let lock = makeLock()
     defer { lock.deallocate() }
-    #expect(lock.pointee.tryLock())
-    #expect(!lock.pointee.tryLock())
+    #expect(lock.tryLock())
+    #expect(!lock.tryLock())
     lock.pointee.unlock()
-    #expect(lock.pointee.tryLock())
+    #expect(lock.tryLock())
     lock.pointee.unlock()
   }
 
@@ -50,7 +55,7 @@ private func makeLock(rank: UInt8 = 0) -> UnsafeMutablePointer<FutexLock> {
       }
     }
     #expect(counter.pointee == 4 * rounds)
-    #expect(!lock.pointee.isHeld)
+    #expect(!lock.isHeld)
     counter.deallocate()
     lock.deallocate()
   }
@@ -72,7 +77,7 @@ private func makeLock(rank: UInt8 = 0) -> UnsafeMutablePointer<FutexLock> {
     }
     #expect(inside[0] == 0)
     #expect(inside[1] == 0, "two threads were inside at once")
-    #expect(!lock.pointee.isHeld)
+    #expect(!lock.isHeld)
     inside.deallocate()
     lock.deallocate()
   }
@@ -83,10 +88,10 @@ private func makeLock(rank: UInt8 = 0) -> UnsafeMutablePointer<FutexLock> {
     stave_own_fork(true)
     lock.pointee.lock()
     lock.pointee.unlock()
-    #expect(lock.pointee.isHeld, "the fork owner's operations change nothing")
+    #expect(lock.isHeld, "the fork owner's operations change nothing")
     stave_own_fork(false)
     lock.pointee.unlock()
-    #expect(!lock.pointee.isHeld)
+    #expect(!lock.isHeld)
     lock.deallocate()
   }
 
@@ -94,13 +99,13 @@ private func makeLock(rank: UInt8 = 0) -> UnsafeMutablePointer<FutexLock> {
     let lock = makeLock(rank: 200)
     lock.pointee.lock()
     lock.pointee.resetInChild()
-    #expect(!lock.pointee.isHeld)
+    #expect(!lock.isHeld)
     lock.pointee.lock()
     lock.pointee.unlock()
     lock.pointee.lockUnchecked()
-    #expect(lock.pointee.isHeld)
+    #expect(lock.isHeld)
     lock.pointee.resetUnchecked()
-    #expect(!lock.pointee.isHeld)
+    #expect(!lock.isHeld)
     lock.deallocate()
   }
 

@@ -116,7 +116,8 @@ private func text(_ name: FixedName) -> String {
       report.text("and what was found\n")
       report.stop()
     }
-    #expect(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self).contains("kind: and what was found\n"))
+    let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    #expect(text.contains("kind: and what was found\n"))
   }
 
   @Test func `a handler for SIGABRT that returns does not save the process`() async {

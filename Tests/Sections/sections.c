@@ -137,8 +137,8 @@ static void setDescriptor(uintptr_t value) {
 }
 
 /// Debug registers 0 and 1 stop at these addresses; 0 for none.
+static uintptr_t inForce[2];
 static bool breakAt(uintptr_t first, uintptr_t second) {
-  static uintptr_t inForce[2];
   if (first == inForce[0] && second == inForce[1]) return true;
   inForce[0] = first, inForce[1] = second;
   size_t base = offsetof(struct user, u_debugreg);
@@ -151,9 +151,9 @@ static bool breakAt(uintptr_t first, uintptr_t second) {
 /// Goes on, with a signal if not 0, until the next trap; where that is.
 static uintptr_t go(enum __ptrace_request how, int signal) {
   int status;
-  // The resume flag would hide a breakpoint on the first instruction of the abort handler.
-  uintptr_t flags = peekUser(offsetof(struct user, regs.eflags));
-  if (how == PTRACE_CONT && flags & 0x10000 && here() != (uintptr_t)subjectRested) pokeUser(offsetof(struct user, regs.eflags), flags & ~0x10000ul);
+  // The resume flag, which gets a thread past the breakpoint where it stands, would hide one on the abort handler.
+  uintptr_t flags = peekUser(offsetof(struct user, regs.eflags)), at = here();
+  if (flags & 0x10000 && at != inForce[0] && at != inForce[1]) pokeUser(offsetof(struct user, regs.eflags), flags & ~0x10000ul);
   if (ptrace(how, tracee, NULL, (void *)(uintptr_t)signal) != 0) giveUp("ptrace: %s", strerror(errno));
   if (waitpid(tracee, &status, __WALL) != tracee) giveUp("waitpid: %s", strerror(errno));
   if (!WIFSTOPPED(status)) giveUp("the traced process ended (status %#x)", status);
@@ -549,6 +549,7 @@ int main(int count, char **arguments) {
   world = mmap(NULL, sizeof *world, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (world == MAP_FAILED) skip("mmap: %s", strerror(errno));
   world->cpu[0] = cpus[0], world->cpu[1] = cpus[1];
+  setvbuf(stdout, NULL, _IOLBF, 0);
   signal(SIGALRM, onAlarm);
   alarm(60);
   struct timespec began, ended;
