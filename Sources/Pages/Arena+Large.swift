@@ -72,7 +72,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
         return
       }
     }
-    cacheRange(start: start, bytes: bytes)
+    cacheEntry(entry)
   }
 
   // MARK: - Recent blocks
@@ -81,7 +81,9 @@ extension UnsafeMutablePointer where Pointee == Arena {
   private func keepRecent(_ entry: EntryPointer) {
     entry.pointee.kind = RangeKind.recent
     pointee.recentBytes += entry.pointee.length
-    while pointee.recentCount == 8 || pointee.recentBytes > Self.recentLimit {
+    // A share of what is in use, and always enough for one block.
+    let limit = Swift.min(Self.recentLimit, Swift.max(Self.recentLimit / 4, pointee.largeBytes / 8))
+    while pointee.recentCount == 8 || pointee.recentCount > 0 && pointee.recentBytes > limit {
       forgetRecent(at: 0)
     }
     pointee.recent[pointee.recentCount] = entry
@@ -142,14 +144,13 @@ extension UnsafeMutablePointer where Pointee == Arena {
     defer { pointee.lock.unlock() }
     guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return false }
     let entry = record.assumingMemoryBound(to: MapEntry.self)
-    guard entry.pointee.kind == RangeKind.large, pointee.map.reserveEntries(3) else { return false }
+    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start, pointee.map.reserveEntries(3) else { return false }
     let old = entry.pointee.length
     if bytes > old {
       guard growInPlace(entry, by: bytes - old) else { return false }
     } else if bytes < old {
       guard let tail = pointee.map.clip(entry, at: start + bytes) else { return false }
-      tail.pointee.wordB = 0
-      cacheRange(start: start + bytes, bytes: old - bytes)
+      cacheEntry(tail)
     }
     pointee.largeBytes = pointee.largeBytes + bytes - entry.pointee.wordA
     entry.pointee.wordA = bytes
@@ -187,7 +188,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     defer { pointee.lock.unlock() }
     guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return nil }
     let entry = record.assumingMemoryBound(to: MapEntry.self)
-    guard entry.pointee.kind == RangeKind.large else { return nil }
+    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start else { return nil }
     let old = entry.pointee.length
     guard pointee.map.reserveEntries(3), let range = takeGap(bytes: bytes, alignment: UInt(pageBytes), kind: RangeKind.large) else { return nil }
     // The target's own pages behind the moved ones are fresh; the source stays mapped, empty.

@@ -24,7 +24,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return takeGap(bytes: bytes, alignment: alignment, kind: kind)
   }
 
-  private func attributes(_ kind: UInt8) -> EntryAttributes { EntryAttributes(kind: kind, noMerge: kind != RangeKind.slab) }
+  private func attributes(_ kind: UInt8) -> EntryAttributes { EntryAttributes(kind: kind, noMerge: kind != RangeKind.slab && kind != RangeKind.cached) }
 
   func takeGap(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
     var request = SpaceRequest(length: bytes)
@@ -129,26 +129,30 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return ArenaRange(start: start, isZero: false, entry: entry)
   }
 
-  /// Makes a range a cached run, joined with cached neighbours.
+  /// Makes a range, part of one entry, a cached run.
   func cacheRange(start: UInt, bytes: UInt) {
-    guard case .done = pointee.map.remove(start: start, length: bytes) else { return }
-    var low = start
-    var high = start + bytes
-    let place = pointee.map.lookup(start)
-    if let before = place.entry, before.pointee.kind == RangeKind.cached, before.pointee.end == start {
-      low = before.pointee.start
+    guard var entry = pointee.map.entry(containing: start) else { return }
+    // Two entries were reserved when the range was taken, or by the caller.
+    if entry.pointee.start < start {
+      guard let upper = pointee.map.clip(entry, at: start) else { return }
+      entry = upper
+    }
+    if entry.pointee.end > start + bytes && pointee.map.clip(entry, at: start + bytes) == nil { return }
+    cacheEntry(entry)
+  }
+
+  /// Makes an entry a cached run, joined with cached neighbours. Needs no memory.
+  func cacheEntry(_ entry: EntryPointer) {
+    if let before = entry.pointee.previous, before.pointee.kind == RangeKind.cached, before.pointee.end == entry.pointee.start {
       unlinkCached(before)
-      _ = pointee.map.remove(start: low, length: start - low)
     }
-    let after = pointee.map.lookup(high)
-    if after.found, let next = after.entry, next.pointee.kind == RangeKind.cached, next.pointee.start == high {
-      high = next.pointee.end
-      unlinkCached(next)
-      _ = pointee.map.remove(start: next.pointee.start, length: high - next.pointee.start)
+    if let after = entry.pointee.next, after.pointee.kind == RangeKind.cached, after.pointee.start == entry.pointee.end {
+      unlinkCached(after)
     }
-    guard let entry = pointee.map.insert(start: low, length: high - low, attributes(RangeKind.cached)).value else { return }
-    linkCached(entry)
-    if pointee.isTight && high == pointee.frontier { lowerFrontier(entry) }
+    // Runs that are in no bin are equal, so the map joins them.
+    let run = pointee.map.change(entry, to: EntryAttributes(kind: RangeKind.cached))
+    linkCached(run)
+    if pointee.isTight && run.pointee.end == pointee.frontier { lowerFrontier(run) }
   }
 
   /// Unmaps the whole huge pages of the cached run that ends at the frontier, so that others may have the address space.
@@ -189,6 +193,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
       pointee.bins[Self.bin(for: run.pointee.length)] = next
     }
     next?.pointee.wordB = run.pointee.wordB
+    run.pointee.wordA = 0
+    run.pointee.wordB = 0
     pointee.cachedBytes -= run.pointee.length
     if pointee.cachedBytes < pointee.lowestCached { pointee.lowestCached = pointee.cachedBytes }
   }

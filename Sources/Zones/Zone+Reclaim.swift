@@ -128,13 +128,20 @@ extension UnsafeMutablePointer where Pointee == Zone {
 }
 
 extension UnsafeMutablePointer where Pointee == stave_cell {
-  /// Moves what this zone's cell holds to the depot; what no bucket is to be had for stays. The cells are this thread's
-  /// alone (withExclusiveCells).
+  /// Moves what this zone's cell holds to the depot. Without memory for a bucket the items go straight to the keg, unless
+  /// the zone has hooks, which must not run here: then they stay. The cells are this thread's alone (withExclusiveCells).
   func moveToDepot(_ zone: ZonePointer) {
     let cell = self + zone.pointee.cell
     cell.pointee.capacity = Swift.min(CPUCache.initialCapacity, UInt32(zone.pointee.cellCapacity))
     while cell.pointee.word & 0xffff != 0 {
-      guard let bucket = zone.takeEmptyBucket() else { return }
+      guard let bucket = zone.takeEmptyBucket() else {
+        guard zone.pointee.zoneFini == nil, zone.pointee.keg.pointee.finish == nil else { return }
+        let fill = Int(cell.pointee.word & 0xffff)
+        zone.pointee.keg.give(cell.pointee.slots!, count: fill)
+        cell.pointee.word &-= UInt64(fill)
+        CPUCache.addMoved(cell, Int64(fill))
+        return
+      }
       let fill = Int(cell.pointee.word & 0xffff)
       let moving = Swift.min(fill, Int(bucket.pointee.capacity))
       for position in 0..<moving { bucket.items[position] = cell.pointee.slots![fill - moving + position] }

@@ -3,25 +3,28 @@
 // What the tests of this target share. There is one root in a process, so its tests take turns: within this target by one
 // serialized suite, with other targets in the same process by the last word of the root, which nothing else uses.
 //
-// Environment: STAVE_SEED repeats random tests; STAVE_TEST_SCALE makes them longer (1: seconds; 100: a soak).
+// Environment: STAVE_SEED repeats random tests; STAVE_TEST_SCALE makes them longer (1: seconds; 100: a soak);
+// STAVE_TEST_MODE=locked does without restartable sequences.
 
 import CPlatform
 import Foundation
-import Primitives
 import Testing
 
+@testable import Heap
 @testable import Pages
+@testable import Primitives
+@testable import Zones
 
 /// Waits until no other target's tests use the root.
 struct RootTurn: SuiteTrait, TestScoping {
+  static var word: UnsafeMutablePointer<UInt32> { rootState(UInt32.self, at: RootLayout.bytes - 4) }
+
   func provideScope(for test: Test, testCase: Test.Case?, performing body: @Sendable () async throws -> Void) async throws {
-    while !stave_claim(rootTurn()) { try await Task.sleep(for: .milliseconds(2)) }
-    defer { rootTurn().pointee = 0 }
+    while !stave_claim(Self.word) { try await Task.sleep(for: .milliseconds(2)) }
+    defer { Self.word.pointee = 0 }
     try await body()
   }
 }
-
-private func rootTurn() -> UnsafeMutablePointer<UInt32> { rootState(UInt32.self, at: RootLayout.bytes - 4) }
 
 extension Trait where Self == RootTurn {
   static var rootTurn: RootTurn { RootTurn() }
@@ -34,15 +37,16 @@ enum Stage {
   static let seed = ProcessInfo.processInfo.environment["STAVE_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0 ... .max)
   static let scale = ProcessInfo.processInfo.environment["STAVE_TEST_SCALE"].flatMap { Int($0) } ?? 1
 
-  /// Metadata and arena, unless they exist already.
+  /// Makes the process's heap, unless it exists, without the thread that gives memory back: tests call what it would.
+  /// STAVE_TEST_MODE=locked runs everything with locked caches.
   static func up() {
-    if metadataPages.pointee.mappedBytes == 0 {
-      root.pointee.pageBytes = UInt32(stave_page_bytes())
-      root.pointee.cpuCount = UInt32(min(stave_possible_cpus(), Int(STAVE_MAX_CPUS)))
-      metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
-    }
-    if arena.pointee.windowStart == 0 { precondition(arena.start()) }
+    guard !heap.isReady else { return }
+    precondition(heap.start())
+    heap.pointee.options.values[Option.background.rawValue] = 0
+    if ProcessInfo.processInfo.environment["STAVE_TEST_MODE"] == "locked" { useLockedCaches() }
   }
+
+  static func useLockedCaches() { CPUCache.switchToLocked() }
 }
 
 /// A generator that a seed repeats.

@@ -7,7 +7,7 @@
 //
 // What Linux does (seen on 6.18): a ptrace stop is a context switch, so a thread stopped inside a section goes on at the
 // section's abort handler, never at the next instruction. Plain single-stepping therefore circles for ever between the
-// arming store and the first instruction behind it; the first line of output says what this kernel did. Hence two ways in:
+// arming store and the first instruction behind it; a line of output says what this kernel did. Hence two ways in:
 //
 //   breakpoint   a debug register stops the thread at the instruction, with the descriptor armed by the section itself
 //   step         single steps with the rseq pointer set to zero at each stop, so that nothing restarts; at the instruction
@@ -18,244 +18,13 @@
 // the interrupted address); nothing of the operation is visible; it is then done once, on the CPU where the thread now is.
 // From the boundary behind the commit on it has been done, on the CPU where it was, and nothing restarts.
 //
-// Arguments: [rounds]. Exit status 0, 1 for a failure, 77 where this cannot be tried.
+// Arguments: [rounds] [steps]. One round goes to each instruction by a breakpoint and into each `rep` by steps, two or more
+// go everywhere both ways; `steps` does without debug registers. Exit status 0, 1 for a failure, 77 where this cannot be tried.
 
-#include "model.h"
+#include "tracer.h"
+#include "paths.h"
 
-#include <stddef.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
-#include <sys/user.h>
-#include <sys/wait.h>
 #include <time.h>
-
-// MARK: - The traced process
-
-// Where the subject waits: the tracer sees the trap.
-__asm__(".text\n.globl subjectRest, subjectRested\nsubjectRest:\n\tint3\nsubjectRested:\n\tret\n");
-extern void subjectRest(void);
-extern const char subjectRested[];
-
-static void onSignal(int signal, siginfo_t *info, void *context) {
-  (void)signal, (void)info;
-  world->inHandler = 1;
-  world->interrupted = (uintptr_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
-  world->handlerCPU = stave_rseq_cpu();
-  world->handled++;
-  for (const Step *step = world->handlerSteps; step->kind != END; step++) really(&world->holders[handler], *step);
-  world->inHandler = 0;
-}
-
-static void *help(void *unused) {
-  (void)unused;
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, NULL);
-  for (uint32_t seen = 0;; seen++) {
-    while (__atomic_load_n(&world->asked, __ATOMIC_ACQUIRE) == seen) syscall(SYS_futex, &world->asked, 0, seen, NULL, NULL, 0);
-    for (const Step *step = world->helperSteps; step->kind != END; step++) {
-      if (step->kind != EMPTY && step->kind != REFILL) moveThread(0, world->cpu[number(step->where)]);
-      really(&world->holders[helper], *step);
-    }
-    __atomic_store_n(&world->done, seen + 1, __ATOMIC_RELEASE);
-    syscall(SYS_futex, &world->done, 1, 1, NULL, NULL, 0);
-  }
-  return NULL;
-}
-
-__attribute__((noreturn)) static void beSubject(void) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  startSections();
-  for (int i = 0; i < 2; i++) stave_cpu_table()[world->cpu[i]] = world->cells[i];
-  struct sigaction action = {.sa_sigaction = onSignal, .sa_flags = SA_SIGINFO | SA_RESTART};
-  sigaction(SIGUSR1, &action, NULL);
-  pthread_t thread;
-  if (pthread_create(&thread, NULL, help, NULL) != 0) _exit(3);
-  if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) _exit(skipped);
-  for (;;) {
-    subjectRest();
-    really(&world->holders[subject], world->request);
-  }
-}
-
-// MARK: - Tracing
-
-static pid_t tracee;
-static uintptr_t areaAddress;
-static bool hasBreakpoints;
-static char trying[200];
-static unsigned long failures, trials, restarts, signalsTaken, migrations;
-
-__attribute__((noreturn, format(printf, 1, 2))) static void giveUp(const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  printf("FAILED: %s: ", trying);
-  vprintf(format, arguments);
-  printf("\n");
-  va_end(arguments);
-  fflush(stdout);
-  if (tracee > 0) kill(tracee, SIGKILL);
-  exit(1);
-}
-
-__attribute__((format(printf, 1, 2))) static void failed(const char *format, ...) {
-  if (++failures > 20) return;
-  va_list arguments;
-  va_start(arguments, format);
-  printf("FAILED: %s: ", trying);
-  vprintf(format, arguments);
-  printf("\n");
-  va_end(arguments);
-}
-
-static void onAlarm(int signal) {
-  (void)signal;
-  if (tracee > 0) kill(tracee, SIGKILL);
-  if (write(1, "FAILED: no end: ", 16) < 0 || write(1, trying, strlen(trying)) < 0 || write(1, "\n", 1) < 0) _exit(1);
-  _exit(1);
-}
-
-static uintptr_t peekUser(size_t offset) {
-  errno = 0;
-  long value = ptrace(PTRACE_PEEKUSER, tracee, (void *)offset, NULL);
-  if (errno) giveUp("PTRACE_PEEKUSER: %s", strerror(errno));
-  return (uintptr_t)value;
-}
-static bool pokeUser(size_t offset, uintptr_t value) { return ptrace(PTRACE_POKEUSER, tracee, (void *)offset, (void *)value) == 0; }
-static uintptr_t here(void) { return peekUser(offsetof(struct user, regs.rip)); }
-
-static uintptr_t peek(uintptr_t address) {
-  errno = 0;
-  long value = ptrace(PTRACE_PEEKDATA, tracee, (void *)address, NULL);
-  if (errno) giveUp("PTRACE_PEEKDATA: %s", strerror(errno));
-  return (uintptr_t)value;
-}
-static uintptr_t descriptor(void) { return peek(areaAddress + 8); }
-static void setDescriptor(uintptr_t value) {
-  if (ptrace(PTRACE_POKEDATA, tracee, (void *)(areaAddress + 8), (void *)value) != 0) giveUp("PTRACE_POKEDATA: %s", strerror(errno));
-}
-
-/// Debug registers 0 and 1 stop at these addresses; 0 for none.
-static uintptr_t inForce[2];
-static bool breakAt(uintptr_t first, uintptr_t second) {
-  if (first == inForce[0] && second == inForce[1]) return true;
-  inForce[0] = first, inForce[1] = second;
-  size_t base = offsetof(struct user, u_debugreg);
-  bool good = pokeUser(base + 7 * 8, 0);
-  if (first) good = good && pokeUser(base, first);
-  if (second) good = good && pokeUser(base + 8, second);
-  return (first || second ? pokeUser(base + 7 * 8, (first ? 1u : 0u) | (second ? 4u : 0u)) : true) && good;
-}
-
-/// Goes on, with a signal if not 0, until the next trap; where that is.
-static uintptr_t go(enum __ptrace_request how, int signal) {
-  int status;
-  // The resume flag, which gets a thread past the breakpoint where it stands, would hide one on the abort handler.
-  uintptr_t flags = peekUser(offsetof(struct user, regs.eflags)), at = here();
-  if (flags & 0x10000 && at != inForce[0] && at != inForce[1]) pokeUser(offsetof(struct user, regs.eflags), flags & ~0x10000ul);
-  if (ptrace(how, tracee, NULL, (void *)(uintptr_t)signal) != 0) giveUp("ptrace: %s", strerror(errno));
-  if (waitpid(tracee, &status, __WALL) != tracee) giveUp("waitpid: %s", strerror(errno));
-  if (!WIFSTOPPED(status)) giveUp("the traced process ended (status %#x)", status);
-  if (WSTOPSIG(status) != SIGTRAP) giveUp("signal %d at %#lx", WSTOPSIG(status), here());
-  return here();
-}
-
-static void move(int where) {
-  int error = moveThread(tracee, world->cpu[number(where)]);
-  if (error) giveUp("sched_setaffinity of the traced process: %s", strerror(error));
-}
-
-static void askHelper(const Step *steps, unsigned room) {
-  memset(world->helperSteps, 0, sizeof world->helperSteps);
-  memcpy(world->helperSteps, steps, room * sizeof *steps);
-  if (steps->kind == END) return;
-  uint32_t wanted = world->asked + 1;
-  __atomic_store_n(&world->asked, wanted, __ATOMIC_RELEASE);
-  syscall(SYS_futex, &world->asked, 1, 1, NULL, NULL, 0);
-  for (uint32_t done; (done = __atomic_load_n(&world->done, __ATOMIC_ACQUIRE)) != wanted;)
-    syscall(SYS_futex, &world->done, 0, done, NULL, NULL, 0);
-}
-
-// MARK: - The paths
-
-typedef struct {
-  const char *name;
-  Step request;
-  unsigned fill[2];
-  bool commits, topStays;  // `topStays`: only disturbances that leave the item on top where it is
-} Path;
-
-static const Path paths[] = {
-  {"pop", {POP, 0, 0}, {6, 3}, true, false},
-  {"pop, the last", {POP, 0, 0}, {1, 4}, true, false},
-  {"pop, none", {POP, 0, 0}, {0, 3}, false, false},
-  {"push", {PUSH, 0, 0}, {6, 3}, true, false},
-  {"push, the first", {PUSH, 0, 0}, {0, 11}, true, false},
-  {"push, full", {PUSH, 0, 0}, {cellRoom, 3}, false, false},
-  {"push, foreign", {PUSH_FOREIGN, 0, 0}, {6, 3}, false, false},
-  {"push, again", {PUSH_AGAIN, 0, 0}, {6, 3}, false, true},
-  {"fill", {FILL, 0, 5}, {4, 3}, true, false},
-  {"fill, in part", {FILL, 0, 5}, {10, 3}, true, false},
-  {"fill, full", {FILL, 0, 5}, {cellRoom, 3}, false, false},
-  {"flush", {FLUSH, 0, 4}, {6, 3}, true, false},
-  {"flush, fewer", {FLUSH, 0, 4}, {3, 6}, true, false},
-  {"flush, none", {FLUSH, 0, 4}, {0, 6}, false, false},
-};
-enum { pathCount = sizeof paths / sizeof paths[0] };
-
-typedef struct {
-  const char *name;
-  bool keepsTop, twice, signal, migrate;
-  Step helper[8], handler[6], after[3];
-} Disturbance;
-
-static const Disturbance disturbances[] = {
-  {.name = "stop", .keepsTop = true},
-  {.name = "twice", .keepsTop = true, .twice = true},
-  {.name = "sig", .keepsTop = true, .signal = true},
-  {.name = "sig=", .keepsTop = true, .signal = true, .handler = {{POP, 0, 0}, {PUSH, 0, 0}}},
-  {.name = "sig+", .signal = true, .handler = {{POP, 0, 0}, {POP, 0, 0}, {FILL, 0, 2}, {FLUSH, 0, 3}, {PUSH, 0, 0}}},
-  {.name = "use", .helper = {{POP, 0, 0}, {PUSH, 0, 0}, {FLUSH, 0, 2}, {FILL, 0, 2}, {POP, 0, 0}}},
-  {.name = "move", .migrate = true},
-  {.name = "move+", .migrate = true, .helper = {{POP, 0, 0}, {FLUSH, 0, 1}, {PUSH, 0, 0}, {POP, 1, 0}, {FILL, 1, 1}, {POP, 1, 0}}},
-  {.name = "both", .signal = true, .migrate = true, .helper = {{FLUSH, 0, 3}, {PUSH, 0, 0}}, .handler = {{POP, 0, 0}, {POP, 0, 0}, {PUSH, 0, 0}}},
-  {.name = "back", .signal = true, .migrate = true, .helper = {{POP, 0, 0}}, .handler = {{POP, 0, 0}, {HOP, 0, 0}, {PUSH, 0, 0}}},
-  {.name = "empty", .helper = {{FREEZE, 0, 0}, {EMPTY, 0, 0}, {THAW, 0, 0}}},
-  {.name = "swap", .helper = {{FREEZE, 0, 0}, {EMPTY, 0, 0}, {REFILL, 0, 4}, {THAW, 0, 0}}},
-  {.name = "cold", .helper = {{FREEZE, 0, 0}, {EMPTY, 0, 0}}, .after = {{THAW, 0, 0}}},
-  {.name = "cold+", .signal = true, .helper = {{FREEZE, 0, 0}, {EMPTY, 0, 0}, {REFILL, 0, 2}}, .handler = {{POP, 0, 0}, {PUSH, 0, 0}, {FILL, 0, 2}}, .after = {{THAW, 0, 0}}},
-  {.name = "all", .signal = true, .migrate = true, .helper = {{FREEZE, 0, 0}, {EMPTY, 0, 0}, {FREEZE, 1, 0}, {REFILL, 1, 5}, {THAW, 1, 0}, {THAW, 0, 0}}, .handler = {{POP, 0, 0}, {POP, 0, 0}}},
-};
-enum { disturbanceCount = sizeof disturbances / sizeof disturbances[0] };
-
-static uintptr_t entryOf(const Path *path) {
-  switch (path->request.kind) {
-  case POP: return (uintptr_t)reallyPop;
-  case FILL: return (uintptr_t)reallyFill;
-  case FLUSH: return (uintptr_t)reallyFlush;
-  default: return (uintptr_t)reallyPush;
-  }
-}
-
-/// From rest, everything in its first state, the subject on its first CPU, to the operation's first instruction.
-static void enter(const Path *path, Model *model) {
-  begin(model, path->fill);
-  world->request = path->request;
-  memset(world->handlerSteps, 0, sizeof world->handlerSteps);
-  world->handled = 0;
-  move(0);
-  uintptr_t at, steps = 0;
-  if (hasBreakpoints) {
-    breakAt(entryOf(path), 0);
-    at = go(PTRACE_CONT, 0);
-    breakAt(0, 0);
-  } else {
-    do at = go(PTRACE_SINGLESTEP, 0); while (at != entryOf(path) && ++steps < 1000);
-  }
-  if (at != entryOf(path)) giveUp("stopped at %#lx before the operation began", at);
-  setDescriptor(0);
-}
 
 // MARK: - What the instructions are
 
@@ -511,7 +280,7 @@ static void tryPath(const Path *path) {
     bool repeats = boundary > 0 && trail.at[boundary] == trail.at[boundary - 1];
     const char *what = boundary < trail.armed ? "before" : boundary >= trail.decided ? "behind" : repeats ? "in rep" : "inside";
     if (hasBreakpoints && !repeats) tryEverything(path, &trail, boundary, byBreakpoint, what);
-    tryEverything(path, &trail, boundary, bySteps, what);
+    if (!hasBreakpoints || repeats || bothWays) tryEverything(path, &trail, boundary, bySteps, what);
   }
   if (hasBreakpoints) tryEverything(path, &trail, trail.decided - 1, atAbort, "restarting");
 }
@@ -555,7 +324,8 @@ int main(int count, char **arguments) {
   struct timespec began, ended;
   clock_gettime(CLOCK_MONOTONIC, &began);
   startTracee();
-  tryBreakpoints();
+  if (count < 3) tryBreakpoints();
+  bothWays = rounds > 1;
   observe();
   for (int round = 0; round < rounds; round++) {
     alarm(60);
