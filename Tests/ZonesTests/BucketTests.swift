@@ -116,7 +116,7 @@ extension OnRoot {
       for size in 1...8192 {
         let capacity = Bucket.desiredCapacity(itemBytes: size)
         if Bucket.desiredCapacity(itemBytes: size + 1) > capacity { Issue.record("capacity grows at \(size)") }
-        if capacity > 1 && capacity * size > 16256 { Issue.record("a bucket of items of \(size) holds \(capacity * size) bytes") }
+        if capacity > 1 && capacity * size > 16384 { Issue.record("a bucket of items of \(size) holds \(capacity * size) bytes") }
       }
     }
 
