@@ -18,7 +18,7 @@ PRELOAD = .build/preload
 all: library command
 
 library:
-	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
+	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
 	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-malloc.so build/libstave.so
 
 command:

@@ -35,6 +35,8 @@ public struct HeapState: ~Copyable {
   public var background: BackgroundState
 
   var mailboxBusy: UInt32
+  /// Where the zone table goes at exit.
+  public var statisticsFile: Int32
   let phase: Atomic<UInt32>
   var classLock: FutexLock
   let slowCalls: Atomic<UInt32>
@@ -96,6 +98,11 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if pointee.options[.failureRate] > 0 { stave_hot().pointee.small_limit = 0 }
     if pointee.options[.inspect] == 1 { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, ~0, 0, 0, 0) }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(always: pointee.options[.hugepages] == 2) }
+    if pointee.options[.stats] == 1 {
+      // Programs close standard error before they end; the table goes to a descriptor of our own, closed by exec.
+      let copy = stave_syscall6(Int(SYS_fcntl), 2, 1030 /* F_DUPFD_CLOEXEC */, 64, 0, 0, 0)
+      pointee.statisticsFile = copy >= 0 ? Int32(copy) : 2
+    }
     if pointee.options[.verbose] == 1 { printConfiguration() }
   }
 

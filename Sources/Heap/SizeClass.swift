@@ -36,8 +36,8 @@ public enum SizeClass {
     return nil
   }
 
-  /// Slots of a class's cell: at most 512 items and 64 KiB of them on each CPU, 32 KiB of larger ones (L13).
-  public static func cellCapacity(size: Int) -> Int { min(512, max(2, (size > 1024 ? 32 << 10 : 64 << 10) / size)) }
+  /// Slots of a class's cell: at most 1024 items and 64 KiB of them on each CPU (L13).
+  public static func cellCapacity(size: Int) -> Int { min(1024, max(2, (64 << 10) / size)) }
 
   /// Items of a bucket.
   public static func bucketSize(size: Int) -> Int { max(1, min(62, cellCapacity(size: size) / 2)) }

@@ -22,7 +22,16 @@ public struct SnapshotReader {
   /// Finds the root. With several in one process (a linked-in core and libstave.so) the one that is the malloc, if any.
   public init(_ target: any TargetMemory) throws(InspectionError) {
     self.target = target
-    let roots = try findRoot(in: target)
+    let roots: [RootLocation]
+    do throws(InspectionError) {
+      roots = try findRoot(in: target)
+    } catch {
+      // What would name the root may be in the part that is missing.
+      if case .noStave = error, let core = target as? CoreFile, core.isTruncated {
+        throw .truncatedCore(path: core.path, address: nil)
+      }
+      throw error
+    }
     guard let location = roots.first(where: { $0.modulePath.hasSuffix(".so") || $0.modulePath.contains("libstave") }) ?? roots.first
     else { throw .noStave(target: target.name) }
     self.location = location

@@ -66,7 +66,7 @@ public func staveTrim() -> Int32 { Heap.trim() > 0 ? 1 : 0 }
 public func staveConfigure(_ environment: UnsafePointer<UnsafePointer<CChar>?>?) { heap.configure(environment: environment) }
 
 @_cdecl("stave_at_exit")
-public func staveAtExit() { if heap.isReady && heap.pointee.options[.stats] == 1 { printZones(to: 2) } }
+public func staveAtExit() { if heap.isReady && heap.pointee.options[.stats] == 1 { printZones(to: heap.pointee.statisticsFile) } }
 
 @_cdecl("stave_print_zones")
 public func stavePrintZones(_ file: Int32) { if heap.isReady || heap.start() { printZones(to: file) } }

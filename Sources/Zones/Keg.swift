@@ -97,7 +97,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
       if pointee.reserve > 0 && pointee.freeItems <= pointee.reserve && !flags.contains(.useReserve)
         && pointee.freeItems > 0
       {
-        guard taken == 0, makeSlab(flags: flags) else { break }
+        guard taken == 0, makeSlab(flags: flags), pointee.freeItems > pointee.reserve else { break }
       }
       guard let slab = pointee.partial.first ?? pointee.free.first else {
         if taken > 0 && !flags.contains(.noWait) { break }
@@ -110,7 +110,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
       } else {
         pointee.partial.remove(slab)
       }
-      taken += takeItems(of: slab, into: buffer + taken, count: count - taken)
+      // Not beyond the reserve, for those who may not use it.
+      let limit = flags.contains(.useReserve) ? count : Swift.min(count, taken + Swift.max(1, pointee.freeItems - pointee.reserve))
+      taken += takeItems(of: slab, into: buffer + taken, count: limit - taken)
       if slab.pointee.freeCount == 0 { pointee.full.insert(slab) } else { pointee.partial.insert(slab) }
       if flags.contains(.useReserve) && pointee.freeItems < pointee.reserve { break }
     }

@@ -19,7 +19,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
   @inline(never)
   public func allocateSlow(_ flags: WaitFlags, argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
     let flags = flags.checked
-    guard let item = refill(flags) ?? waitForMemory(flags) else {
+    var isRefused = false
+    guard let item = refill(flags, &isRefused) ?? waitForMemory(flags, &isRefused) else {
       stave_add(&pointee.failures, 1)
       return nil
     }
@@ -45,14 +46,15 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return item
   }
 
-  /// One item for the caller, counted as allocated, and as many more for this CPU's cell as are at hand.
-  private func refill(_ flags: WaitFlags) -> UnsafeMutableRawPointer? {
+  /// One item for the caller, counted as allocated, and as many more for this CPU's cell as are at hand. `isRefused`
+  /// becomes true if it was the zone's init that left none: waiting would not help.
+  private func refill(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     if pointee.cell != 0 {
       CPUCache.prepare()
       if let item = CPUCache.pop(pointee.cell) { return item }
     }
     if let bucket = takeBucket() { return refill(from: bucket) }
-    return refillFromKeg(flags)
+    return refillFromKeg(flags, &isRefused)
   }
 
   private func refill(from bucket: UnsafeMutablePointer<Bucket>) -> UnsafeMutableRawPointer {
@@ -73,14 +75,17 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return UnsafeMutableRawPointer(bitPattern: item)!
   }
 
-  private func refillFromKeg(_ flags: WaitFlags) -> UnsafeMutableRawPointer? {
+  private func refillFromKeg(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     // On the stack, not in a bucket: a refill that needs no bucket cannot fail for want of one.
     var buffer = InlineArray<64, UInt>(repeating: 0)
     return withUnsafeMutablePointer(to: &buffer) { raw -> UnsafeMutableRawPointer? in
       let items = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: UInt.self)
       let wanted = pointee.cell == 0 ? 1 : Swift.min(pointee.bucketSize, 64)
       var count = pointee.keg.take(into: items, count: wanted, flags: flags)
-      if count > 0, let zoneInit = pointee.zoneInit { count = initialize(items, count: count, zoneInit, flags) }
+      if count > 0, let zoneInit = pointee.zoneInit {
+        count = initialize(items, count: count, zoneInit, flags)
+        isRefused = count == 0
+      }
       guard count > 0 else { return nil }
       stave_add(&pointee.directAllocations, 1)
       let rest = count - 1
@@ -113,13 +118,14 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   /// `wait`: gives back what caches hold everywhere, then tries again, each time a little later.
-  private func waitForMemory(_ flags: WaitFlags) -> UnsafeMutableRawPointer? {
-    guard flags.contains(.wait), !flags.contains(.noVM) else { return nil }
+  private func waitForMemory(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
+    guard flags.contains(.wait), !flags.contains(.noVM), !isRefused else { return nil }
     var pause: Int64 = 1_000_000
     stave_add(&pointee.sleeps, 1)
     while true {
       reclaim(.drainCPU)
-      if let item = refill(flags) { return item }
+      if let item = refill(flags, &isRefused) { return item }
+      if isRefused { return nil }
       var never: UInt32 = 0
       _ = stave_futex_wait(&never, 0, pause)
       pause = Swift.min(pause * 2, 100_000_000)
