@@ -95,7 +95,7 @@ public func makeZone(
     headers = state.headerKeg(items: layout.items)
     guard headers != nil else { return nil }
   }
-  guard state.prepareBuckets(capacity: bucketSize) else { return nil }
+  guard state.prepareBuckets(capacity: flags.contains(.maxBucket) ? 254 : bucketSize) else { return nil }
   guard let rawKeg = state.pointee.kegZone!.takeOne() else { return nil }
   guard let rawZone = state.pointee.zoneZone!.takeOne() else {
     state.pointee.kegZone!.giveOne(rawKeg)

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Cells: a stack on each CPU, in whichever mode the process has; CPU numbers at and beyond the bounds; emptying from
+// elsewhere; both modes by the same tests.
+
+import CPlatform
+import Foundation
+import Testing
+
+@testable import Heap
+@testable import Pages
+@testable import Primitives
+@testable import Zones
+
+extension OnRoot {
+  @Suite struct CPUCacheTests {
+    init() { Stage.up() }
+
+    /// The four operations on one CPU; run in both modes.
+    static func fourOperations() {
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
+      let cell = CPUCache.addCell(capacity: 100, reciprocal: ~0)!
+      CPUCache.prepare()
+      let cells = CPUCache.cells(of: usableCPUs[0])!
+      func fill() -> Int { Int(cells[cell].word & 0xffff) }
+      func pops() -> Int { Int(cells[cell].word >> 16) }
+      func item(_ number: Int) -> UnsafeMutableRawPointer { UnsafeMutableRawPointer(bitPattern: 0x10000 * number)! }
+      precondition(CPUCache.pop(cell) == nil && pops() == 0)
+      // Last in, first out; the top twice is found out.
+      for number in 1...64 { precondition(CPUCache.push(cell, item(number)) == .pushed) }
+      precondition(fill() == 64 && cells[cell].moved == 0)
+      precondition(CPUCache.push(cell, item(65)) == .full)
+      precondition(CPUCache.pop(cell) == item(64) && pops() == 1)
+      precondition(CPUCache.push(cell, item(63)) == .again)
+      precondition(fill() == 63)
+      // Growth up to the slots there are.
+      precondition(CPUCache.grow(cell) && cells[cell].capacity == 100)
+      precondition(!CPUCache.grow(cell))
+      // Fill as far as there is room; flush from the top, in order.
+      var many = (0..<80).map { UInt(0x9000_0000 + $0 * 64) }
+      precondition(CPUCache.fill(cell, from: many, count: 80) == 37)
+      precondition(fill() == 100 && cells[cell].moved == -37)
+      precondition(CPUCache.fill(cell, from: many, count: 80) == 0)
+      var out = [UInt](repeating: 0, count: 200)
+      precondition(CPUCache.flush(cell, to: &out, count: 37) == 37)
+      precondition(Array(out.prefix(37)) == Array(many.prefix(37)))
+      precondition(cells[cell].moved == 0 && fill() == 63 && pops() == 1)
+      precondition(CPUCache.flush(cell, to: &out, count: 200) == 63)
+      precondition(Array(out.prefix(63)) == (1...63).map { UInt(0x10000 * $0) })
+      precondition(CPUCache.flush(cell, to: &out, count: 200) == 0)
+      precondition(cells[cell].moved == 63 && fill() == 0)
+      // frees = fill + pops + moved
+      precondition(fill() + pops() + Int(cells[cell].moved) == 64)
+      many = []
+      CPUCache.removeCell(cell)
+      precondition(CPUCache.push(cell, item(1)) == .full && CPUCache.pop(cell) == nil)
+      precondition(CPUCache.addCell(capacity: 100, reciprocal: ~0) == cell, "a cell of that capacity is used again")
+      precondition(cells[cell].word == 0 && cells[cell].moved == 0)
+      CPUCache.removeCell(cell)
+    }
+
+    @Test func `push, pop, fill, flush and what they count`() async {
+      Self.fourOperations()
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        Stage.useLockedCaches()
+        precondition(CPUCache.isLocked)
+        fourOperations()
+      }
+    }
+
+    @Test func `while a CPU is emptied its cells are out of sight, and come back`() {
+      let cpu = usableCPUs[0]
+      bind(toCPU: cpu)
+      defer { bindToAll() }
+      let zone = makeTestZone("exclusive", 64)
+      zone.free(zone.allocate())
+      let cells = CPUCache.cells(of: cpu)!
+      if !CPUCache.isLocked {
+        let isDone = CPUCache.withExclusiveCells(of: cpu) { exclusive in
+          #expect(exclusive == cells)
+          // This thread runs on that very CPU: it finds nothing and no room, whatever lies in the cell.
+          #expect(CPUCache.pop(zone.pointee.cell) == nil)
+          #expect(CPUCache.push(zone.pointee.cell, UnsafeMutableRawPointer(bitPattern: 0x10000)!) == .full)
+        }
+        #expect(isDone)
+      }
+      #expect(CPUCache.pop(zone.pointee.cell) != nil)
+      // Put right what was popped behind the zone's back.
+      let item = zone.allocate()!
+      zone.free(item)
+      zone.destroy()
+    }
+
+    @Test func `idle means that nothing happened since the last look, while something is held`() {
+      let cpu = usableCPUs[0]
+      bind(toCPU: cpu)
+      defer { bindToAll() }
+      let zone = makeTestZone("idle", 64)
+      zone.free(zone.allocate())
+      _ = CPUCache.isIdle(cpu)
+      #expect(CPUCache.isIdle(cpu))
+      zone.free(zone.allocate())
+      #expect(!CPUCache.isIdle(cpu))
+      #expect(CPUCache.isIdle(cpu))
+      #expect(!CPUCache.isIdle(Int(root.pointee.cpuCount) - 1) || Int(root.pointee.cpuCount) - 1 == cpu || CPUCache.cells(of: Int(root.pointee.cpuCount) - 1) != nil)
+      zone.destroy()
+    }
+
+    @Test func `L3 CPU numbers below the count may have a region; each CPU used has one, whatever gaps lie between`() {
+      let zone = makeTestZone("sparse", 64)
+      let chosen = Array(usableCPUs.enumerated().filter { $0.offset % 2 == 0 }.map(\.element).prefix(4))
+      var held: [UnsafeMutableRawPointer] = []
+      for cpu in chosen {
+        bind(toCPU: cpu)
+        let items = zone.takeMany(20)
+        zone.freeAll(Array(items.dropFirst()))
+        held.append(items[0])
+        #expect(cpu < Int(root.pointee.cpuCount))
+        #expect(CPUCache.cells(of: cpu) != nil)
+      }
+      bindToAll()
+      check(zone, holding: chosen.count)
+      zone.freeAll(held)
+      zone.reclaim(.drainCPU)
+      check(zone, holding: 0)
+      #expect(zone.destroy() == 0)
+      var regions = 0
+      CPUCache.forEachRegion { _ in regions += 1 }
+      #expect(regions == zones.pointee.regionCount)
+      #expect(regions <= Int(root.pointee.cpuCount))
+    }
+
+    @Test func `L3 a CPU number beyond the count goes round the caches`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        Stage.useLockedCaches()
+        root.pointee.cpuCount = 1
+        let zone = makeTestZone("beyond", 64)
+        for cpu in usableCPUs.prefix(3) {
+          bind(toCPU: cpu)
+          let items = zone.takeMany(500)
+          precondition(items.count == 500)
+          zone.freeAll(items)
+          check(zone, holding: 0)
+        }
+        precondition(zones.pointee.regionCount <= 1)
+        precondition(zone.destroy() == 0)
+      }
+    }
+
+    @Test func `L4 the largest count of CPUs stays within the tables`() async {
+      await #expect(processExitsWith: .success) {
+        root.pointee.pageBytes = UInt32(stave_page_bytes())
+        root.pointee.cpuCount = UInt32(STAVE_MAX_CPUS)
+        metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
+        precondition(zones.start())
+        let sizes = (stave_hot().pointee.size_cell.0, stave_hot().pointee.size_cell.1)
+        CPUCache.start(forceLocked: false)
+        precondition(arena.start())
+        let table = stave_cpu_table()
+        precondition(table[Int(STAVE_MAX_CPUS) - 1] == stave_no_cells() && table[-1] == stave_no_cells() && table[-2] == stave_no_cells())
+        precondition(stave_hot().pointee.size_cell.0 == sizes.0 && stave_hot().pointee.size_cell.1 == sizes.1, "what lies behind the table")
+        let zone = makeTestZone("many CPUs", 64)
+        zone.freeAll(zone.takeMany(2000))
+        check(zone, holding: 0)
+        for cpu in [0, 1, Int(STAVE_MAX_CPUS) - 1] { precondition(emptyCaches(of: cpu)) }
+        zone.reclaim(.drainCPU)
+        check(zone, holding: 0)
+        precondition(zone.destroy() == 0)
+        CPUCache.switchToLocked()
+        let locked = makeTestZone("many CPUs", 64)
+        locked.freeAll(locked.takeMany(2000))
+        precondition(locked.destroy() == 0)
+      }
+    }
+
+    @Test func `cells run out before their table does, and zones without a cell work`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        // Larger ones than any zone's, until the slots of a region are used up.
+        var taken: [Int] = []
+        while let cell = CPUCache.addCell(capacity: 4000, reciprocal: ~0) { taken.append(cell) }
+        precondition(!taken.isEmpty && taken.last! < Int(STAVE_MAX_CELLS))
+        var zonesMade: [ZonePointer] = []
+        for number in 0..<40 {
+          let zone = makeTestZone("late", 16 * (number % 9 + 1))
+          zone.freeAll(zone.takeMany(300))
+          check(zone, holding: 0)
+          zonesMade.append(zone)
+        }
+        precondition(zonesMade.contains { $0.pointee.cell == 0 })
+        for zone in zonesMade { precondition(zone.destroy() == 0) }
+        for cell in taken { CPUCache.removeCell(cell) }
+        checkAll()
+      }
+    }
+
+    @Test func `a cell that its zone gave up serves the next zone from zero`() {
+      let first = makeTestZone("first", 64)
+      let cell = first.pointee.cell
+      first.freeAll(first.takeMany(1000))
+      first.destroy()
+      let second = makeTestZone("second", 64)
+      #expect(second.pointee.cell == cell)
+      #expect(ZoneCounts(second).allocations == 0)
+      #expect(ZoneCounts(second).frees == 0)
+      #expect(cached(second) == 0)
+      second.freeAll(second.takeMany(10))
+      check(second, holding: 0)
+      second.destroy()
+    }
+
+    @Test func `a double free of the item on top of the cache stops the process`() async {
+      let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        bind(toCPU: usableCPUs[0])
+        let zone = makeTestZone("doubled", 64)
+        let items = zone.takeMany(3)
+        zone.free(items[0])
+        zone.free(items[0])
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.contains("double free"))
+      #expect(text.contains("in zone doubled"))
+    }
+
+    @Test func `a double free deeper in the cache stops the process when it comes back to its slab`() async {
+      let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        bind(toCPU: usableCPUs[0])
+        let zone = makeTestZone("doubled", 64, flags: .offPage)
+        let items = zone.takeMany(3)
+        zone.free(items[0])
+        zone.free(items[1])
+        zone.free(items[0])
+        zone.reclaim(.drainCPU)
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.contains("double free"))
+      #expect(text.contains("0 bytes into the item at"))
+    }
+
+    @Test func `an interior or foreign address stops the process when it comes to a slab`() async {
+      for offset in [8, 1 << 30] {
+        #expect(offset > 0)
+      }
+      await #expect(processExitsWith: .signal(SIGABRT)) {
+        Stage.up()
+        let zone = makeTestZone("interior", 640, flags: .noBucket)
+        zone.free(zone.allocate()! + 8)
+      }
+      await #expect(processExitsWith: .signal(SIGABRT)) {
+        Stage.up()
+        let zone = makeTestZone("foreign", 512, flags: .noBucket.union(.offPage))
+        zone.free(UnsafeMutableRawPointer(bitPattern: 0x10000))
+      }
+    }
+  }
+
+  @Suite struct StartTests {
+    @Test func `L9 L10 L25 starting takes boot memory only, and zones made at each stage work after it`() async {
+      await #expect(processExitsWith: .success) {
+        root.pointee.pageBytes = UInt32(stave_page_bytes())
+        root.pointee.cpuCount = UInt32(min(stave_possible_cpus(), Int(STAVE_MAX_CPUS)))
+        metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
+        precondition(zones.start())
+        precondition(metadataPages.pointee.chunkCount == 0)
+        for keg in [zones.pointee.kegZone!, zones.pointee.zoneZone!] {
+          keg.checkInvariants()
+          let lies = UnsafeMutableRawPointer(keg).address &- stave_boot().address
+          precondition(lies < UInt(STAVE_BOOT_BYTES))
+        }
+        CPUCache.start(forceLocked: false)
+        // Before there is an arena: a zone in metadata pages works at once, one in the arena later.
+        let early = makeTestZone("early", 64, flags: .vm.union(.noBucket), source: .metadata)
+        let first = early.allocate()!
+        let waiting = makeTestZone("waiting", 640, flags: .noBucket)
+        check(early, holding: 1)
+        precondition(arena.start())
+        let item = waiting.allocate()!
+        let late = makeTestZone("late", 640)
+        late.freeAll(late.takeMany(100))
+        checkAll()
+        waiting.free(item)
+        early.free(first)
+        checkAll()
+        for zone in [early, waiting, late] { precondition(zone.destroy() == 0) }
+        // All of the boot memory is used before and after the first chunk: what is mapped is used or on the free list.
+        let state = metadataPages
+        var rest: [UnsafeMutableRawPointer] = []
+        let chunks = state.pointee.chunkCount
+        while state.pointee.chunkCount == chunks, let page = state.allocate(bytes: pageBytes) { rest.append(page) }
+        precondition(state.pointee.freePageCount == 0)
+      }
+    }
+
+    @Test func `L9 starting without restartable sequences takes the locked caches`() async {
+      await #expect(processExitsWith: .success) {
+        root.pointee.pageBytes = UInt32(stave_page_bytes())
+        root.pointee.cpuCount = UInt32(min(stave_possible_cpus(), Int(STAVE_MAX_CPUS)))
+        metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
+        precondition(zones.start())
+        CPUCache.start(forceLocked: true)
+        precondition(CPUCache.isLocked && root.pointee.mode == CacheMode.locked)
+        precondition(arena.start())
+        let zone = makeTestZone("locked", 64)
+        zone.freeAll(zone.takeMany(3000))
+        check(zone, holding: 0)
+        precondition(cached(zone) > 0)
+        zone.reclaim(.drainCPU)
+        check(zone, holding: 0)
+        precondition(cached(zone) == 0)
+        precondition(zone.destroy() == 0)
+      }
+    }
+  }
+}
