@@ -179,11 +179,30 @@ EXPORT void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *memory, size_t alignment, 
 
 // ---- Start and end ----------------------------------------------------------------------------------------------------
 
+// glibc's fork takes the lock of the list of streams after the handlers have run, and a thread that holds it may want a
+// lock of ours: so that lock is taken first, as glibc does for its own malloc. It is recursive.
+extern void _IO_list_lock(void) __attribute__((weak));
+extern void _IO_list_unlock(void) __attribute__((weak));
+extern void _IO_list_resetlock(void) __attribute__((weak));
+
+static void prepare_fork(void) {
+  if (_IO_list_lock) _IO_list_lock();
+  stave_prepare_fork();
+}
+static void parent_after_fork(void) {
+  stave_parent_after_fork();
+  if (_IO_list_unlock) _IO_list_unlock();
+}
+static void child_after_fork(void) {
+  stave_child_after_fork();
+  if (_IO_list_resetlock) _IO_list_resetlock();
+}
+
 // First among the atfork handlers to be registered, so the last to prepare and the first to be done.
 __attribute__((constructor(101))) static void start(int count, char **arguments, char **environment) {
   (void)count; (void)arguments;
   stave_configure(getauxval(AT_SECURE) ? NULL : environment);
-  pthread_atfork(stave_prepare_fork, stave_parent_after_fork, stave_child_after_fork);
+  pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
 }
 
 __attribute__((destructor(101))) static void finish(void) { stave_at_exit(); }

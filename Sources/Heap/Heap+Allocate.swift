@@ -25,16 +25,25 @@ public enum Heap {
     guard heap.isReady || heap.start() else { return stave_no_memory() }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
     if let memory = allocateOnce(size) { return memory }
-    if size <= 1 << 46 {
-      // What caches hold may be enough, or what cached runs and the gaps between them make together; after that there is
-      // nothing left to try.
-      reclaimAll(.drainCPU)
-      if let memory = allocateOnce(size) { return memory }
-      arena.purge(recentToo: true)
-      if let memory = allocateOnce(size) { return memory }
-    }
-    return fail()
+    guard isWorthReclaiming(size) else { return fail() }
+    reclaimAll(.drainCPU)
+    if let memory = allocateOnce(size) { return memory }
+    arena.purge(recentToo: true)
+    return allocateOnce(size) ?? fail()
   }
+
+  /// A large block, after giving up all caches if need be: what they hold may be enough, or what cached runs and the gaps
+  /// between them make together; after that there is nothing left to try.
+  private static func takeLarge(_ size: UInt, alignment: UInt = 1) -> LargeBlock? {
+    if let block = arena.takeLarge(size: size, alignment: alignment) { return block }
+    guard isWorthReclaiming(size) else { return nil }
+    reclaimAll(.drainCPU)
+    arena.purge(recentToo: true)
+    return arena.takeLarge(size: size, alignment: alignment)
+  }
+
+  /// An absurd size must not cost everybody's caches.
+  private static func isWorthReclaiming(_ size: UInt) -> Bool { size <= arena.pointee.windowEnd - arena.pointee.windowStart }
 
   /// errno = ENOMEM.
   static func fail() -> UnsafeMutableRawPointer? {
@@ -69,7 +78,7 @@ public enum Heap {
     }
     guard heap.isReady || heap.start() else { return stave_no_memory() }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
-    guard let block = arena.takeLarge(size: size), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else {
+    guard let block = takeLarge(size), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else {
       return fail()
     }
     if !block.isZero { clear(memory, bytes: size) }
@@ -90,7 +99,7 @@ public enum Heap {
       return allocate(UInt(SizeClass.size(index)))
     }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
-    guard let block = arena.takeLarge(size: max(size, 1), alignment: alignment) else { return fail() }
+    guard let block = takeLarge(max(size, 1), alignment: alignment) else { return fail() }
     return UnsafeMutableRawPointer(bitPattern: block.start)
   }
 }

@@ -17,6 +17,7 @@ public struct BackgroundState {
   public var isRunning: UInt32 = 0
   public var periods: UInt64 = 0
   public var starts: UInt64 = 0
+  public var failures: UInt64 = 0
   var stack: UInt = 0
   var quietPeriods: Int = 0
   var lastLargeAllocations: UInt = 0
@@ -35,7 +36,7 @@ extension Heap {
     let background = heap.pointee.background
     if background.isRunning == 0 {
       let calls = heap.pointee.slowCalls.wrappingAdd(1, ordering: .relaxed).newValue
-      if arena.pointee.cachedBytes > startThreshold || calls & 4095 == 0 { startBackground() }
+      if (arena.pointee.cachedBytes > startThreshold && background.failures == 0) || calls & 4095 == 0 { startBackground() }
       if root.pointee.mailbox.request != root.pointee.mailbox.answer { answerMailbox() }
     }
   }
@@ -66,6 +67,8 @@ extension Heap {
     heap.pointee.background.starts += 1
     let stackTop = base + stackBytes - 16384
     let result = stave_start_thread({ Heap.runBackground() }, stackTop, threadPointer, &heap.pointee.background.thread)
+    // After a refusal, only every so many calls ask again.
+    heap.pointee.background.failures = result < 0 ? heap.pointee.background.failures + 1 : 0
     if result < 0 { heap.pointee.background.isRunning = 0 }
   }
 
@@ -73,6 +76,8 @@ extension Heap {
     var clock: UInt32 = 0
     while true {
       _ = stave_futex_wait(&clock, 0, heap.pointee.options[.period] * 1_000_000)
+      // libc does not know this thread, so a change of user or group passes it by: it must not outlive that.
+      if stave_user_differs(Int32(root.pointee.process)) { break }
       if root.pointee.mailbox.request != root.pointee.mailbox.answer { answerMailbox() }
       heap.pointee.background.periods += 1
       if endOfPeriod() { heap.pointee.background.quietPeriods = 0 } else { heap.pointee.background.quietPeriods += 1 }

@@ -36,7 +36,10 @@ extension Heap {
     heap.pointee.classLock.resetInChild()
     root.pointee.process = UInt32(stave_getpid())
     root.pointee.mailbox = Mailbox()
+    let stack = heap.pointee.background.stack
     heap.pointee.background = BackgroundState()
+    heap.pointee.background.stack = stack
+    heap.pointee.mailboxBusy = 0
     CPUCache.reregister()
   }
 }

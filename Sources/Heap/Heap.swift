@@ -71,22 +71,23 @@ extension UnsafeMutablePointer where Pointee == HeapState {
 
   private func setUp() -> Bool {
     let header = root
-    if header.pointee.magic != RootLayout.magic {
-      header.pointee.version = RootLayout.version
+    if header.pointee.version == 0 {
       header.pointee.pageBytes = UInt32(stave_page_bytes())
       header.pointee.process = UInt32(stave_getpid())
       header.pointee.cpuCount = UInt32(Swift.min(stave_possible_cpus(), Int(STAVE_MAX_CPUS)))
       header.pointee.started = stave_nanoseconds()
       pointee.options = OptionValues()
-      pointee.classLock.rank = LockRank.region - 1
+      pointee.classLock.rank = LockRank.fork
       metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
       guard zones.start() else { return false }
       header.pointee.layoutDigest = layoutDigest()
       CPUCache.start(forceLocked: false)
+      // Done for good, whatever becomes of the rest: a second try begins behind this.
+      header.pointee.version = RootLayout.version
     }
     guard arena.start() else { return false }
     header.pointee.magic = RootLayout.magic
-    stave_hot().pointee.small_limit = UInt64(SizeClass.largest) + 1
+    if header.pointee.mode == CacheMode.restartable { stave_hot().pointee.small_limit = UInt64(SizeClass.largest) + 1 }
     return true
   }
 

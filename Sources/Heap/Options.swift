@@ -184,7 +184,7 @@ public struct OptionValues {
         values[option.rawValue] = Int64(index)
         return
       }
-    } else if let number = value.number, number <= option.limit {
+    } else if let number = value.number, number <= option.limit, option != .period || number > 0 {
       values[option.rawValue] = number
       return
     }

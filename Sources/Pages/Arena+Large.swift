@@ -171,6 +171,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
         }
         linkCached(rest)
       }
+      noteCachedTaken()
       _ = pointee.map.remove(start: end, length: more)
       return pointee.map.grow(entry, by: more)
     }
@@ -188,13 +189,23 @@ extension UnsafeMutablePointer where Pointee == Arena {
     defer { pointee.lock.unlock() }
     guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return nil }
     let entry = record.assumingMemoryBound(to: MapEntry.self)
-    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start else { return nil }
+    // A block moved before lies in two mappings, which kernels before 6.17 do not move together.
+    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start, entry.pointee.wordB == 0 else { return nil }
     let old = entry.pointee.length
-    guard pointee.map.reserveEntries(3), let range = takeGap(bytes: bytes, alignment: UInt(pageBytes), kind: RangeKind.large) else { return nil }
+    guard pointee.map.reserveEntries(3), let range = takeGap(bytes: bytes, alignment: UInt(pageBytes), kind: RangeKind.large)
+    else { return nil }
     // The target's own pages behind the moved ones are fresh; the source stays mapped, empty.
     let moved = stave_mremap(start, Int(old), Int(old), 7 /* MAYMOVE | FIXED | DONTUNMAP, Linux 5.7 */, range.start)
     guard moved > 0 else {
-      _ = pointee.map.remove(start: range.start, length: bytes)
+      // The kernel may have unmapped the target before it found that it cannot. If it cannot be mapped again, nobody may
+      // ever be given it.
+      let flags = mapPrivateAnonymous | mapFixed
+      if stave_mmap(range.start, Int(old), protectionReadWrite, flags) > 0 {
+        _ = pointee.map.remove(start: range.start, length: bytes)
+      } else {
+        range.entry.pointee.kind = RangeKind.foreign
+        pointee.foreignBytes += bytes
+      }
       return nil
     }
     ownerMap.pointee.set(startOf: start, large: nil)

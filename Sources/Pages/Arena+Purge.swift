@@ -47,6 +47,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
       if isReturned {
         _ = pointee.map.remove(start: start, length: bytes)
         pointee.purgedBytes += bytes
+        if pointee.isTight { lowerFrontierToGap() }
       } else {
         run.pointee.kind = RangeKind.cached
         linkCached(run)

@@ -20,11 +20,18 @@ extension UnsafeMutablePointer where Pointee == Arena {
   func takeRange(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
     // Splitting a cached run now and releasing a part later want an entry each: neither may fail half-way.
     guard pointee.map.reserveEntries(3) else { return nil }
-    if let range = takeCached(bytes: bytes, alignment: alignment, kind: kind) { return range }
+    if let range = takeCached(bytes: bytes, alignment: alignment, kind: kind) {
+      noteCachedTaken()
+      return range
+    }
     return takeGap(bytes: bytes, alignment: alignment, kind: kind)
   }
 
   private func attributes(_ kind: UInt8) -> EntryAttributes { EntryAttributes(kind: kind, noMerge: kind != RangeKind.slab && kind != RangeKind.cached) }
+
+  /// What has been cached and unneeded all through a period is the least there was at the end of any request; that a run
+  /// leaves its bin for a moment to be cut or joined does not count.
+  func noteCachedTaken() { pointee.lowestCached = Swift.min(pointee.lowestCached, pointee.cachedBytes) }
 
   func takeGap(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
     var request = SpaceRequest(length: bytes)
@@ -62,6 +69,10 @@ extension UnsafeMutablePointer where Pointee == Arena {
       if result == Int(bitPattern: pointee.frontier) {
         nameMapping(pointee.frontier, bytes: bytes, "stave:arena")
         if pointee.hugePageAdvice != 0 { _ = stave_madvise(pointee.frontier, bytes, pointee.hugePageAdvice) }
+        guard ownerMap.pointee.cover(upTo: top) else {
+          _ = stave_munmap(pointee.frontier, bytes)
+          return .refused
+        }
         pointee.frontier = top
         return .done
       }
@@ -167,6 +178,14 @@ extension UnsafeMutablePointer where Pointee == Arena {
     if start < bottom { linkCached(run) }
   }
 
+  /// The same for a gap that reaches the frontier.
+  func lowerFrontierToGap() {
+    guard let bottom = (pointee.map.last?.pointee.end ?? pointee.windowStart).roundedUp(to: Self.frontierGrain),
+      bottom < pointee.frontier, stave_munmap(bottom, Int(pointee.frontier - bottom)) == 0
+    else { return }
+    pointee.frontier = bottom
+  }
+
   // MARK: - The bins
 
   @inline(__always)
@@ -196,7 +215,6 @@ extension UnsafeMutablePointer where Pointee == Arena {
     run.pointee.wordA = 0
     run.pointee.wordB = 0
     pointee.cachedBytes -= run.pointee.length
-    if pointee.cachedBytes < pointee.lowestCached { pointee.lowestCached = pointee.cachedBytes }
   }
 }
 

@@ -84,8 +84,10 @@ extension UnsafeMutablePointer where Pointee == Arena {
     var random: UInt = 0
     if stave_getrandom(&random, 8) != 8 { random = UInt(truncatingIfNeeded: stave_nanoseconds()) &* 0x9e37_79b9_7f4a_7c15 }
     let start = 0x2000_0000_0000 + (random >> 20 & 0xf_ffff) &* (2 << 20)
-    var units: UInt = 1 << 28
+    // Thirty-two times the machine's memory: enough for what is reserved and not used, small enough for mlockall's limits.
     let limit = stave_address_space_limit()
+    var units: UInt = 1 << 20
+    while units < 1 << 28 && UInt64(units) << 16 < UInt64(stave_memory_bytes()) * 32 { units <<= 1 }
     while units > 1 << 16 && UInt64(units) << 15 > limit { units >>= 1 }
     while !ownerMap.pointee.start(firstUnit: start >> unitShift, units: units) {
       if units <= 1 << 12 { return false }

@@ -26,24 +26,52 @@ public var ownerMap: UnsafeMutablePointer<OwnerMap> { rootState(OwnerMap.self, a
 public struct OwnerMap {
   public var owners: UnsafeMutablePointer<UInt>?
 
-  /// Reserves both tables for `units` units from `firstUnit` on. Address space: 18 bytes per unit.
-  mutating func start(firstUnit: UInt, units: UInt) -> Bool {
-    guard let cells = mapAnonymous(bytes: Int(units) * 2, name: "stave:map"),
-      let words = mapAnonymous(bytes: Int(units) * 16, name: "stave:map")
-    else { return false }
-    owners = UnsafeMutablePointer(bitPattern: words)
-    let hot = stave_hot()
-    hot.pointee.unit_cell = UnsafeMutablePointer(bitPattern: cells)
-    hot.pointee.first_unit = UInt64(firstUnit)
-    hot.pointee.unit_count = UInt64(units)
+  var cells: UnsafeMutablePointer<UInt16>?
+  var firstUnit: UInt
+  /// Units whose entries can be read and written: as far as the arena has ever reached.
+  var unitCount: UInt
+
+  /// Reserves both tables for `units` units from `firstUnit` on: 18 bytes of address space per unit, no memory yet.
+  mutating func start(firstUnit first: UInt, units: UInt) -> Bool {
+    let cellBytes = (Int(units) * 2).roundedUp(to: pageBytes)
+    let result = stave_mmap(0, cellBytes + Int(units) * 16, 0, mapPrivateAnonymous | mapNoReserve)
+    guard result > 0 else { return false }
+    nameMapping(UInt(bitPattern: result), bytes: cellBytes + Int(units) * 16, "stave:map")
+    cells = UnsafeMutablePointer(bitPattern: result)
+    owners = UnsafeMutablePointer(bitPattern: result + cellBytes)
+    firstUnit = first
+    unitCount = 0
+    stave_hot().pointee.unit_cell = cells
+    stave_hot().pointee.first_unit = UInt64(first)
     return true
   }
 
-  /// The unit's place in the tables, nil for addresses outside the window.
+  /// Makes the entries of all units below `end` usable. False if the system refuses. Under the arena's lock.
+  mutating func cover(upTo end: UInt) -> Bool {
+    let page = UInt(pageBytes)
+    let units = ((end + unitBytes - 1) >> unitShift) - firstUnit
+    guard units > unitCount else { return true }
+    func open(_ table: UInt, _ entryBytes: UInt) -> Bool {
+      let from = (table + unitCount * entryBytes).roundedDown(to: page)
+      let to = (table + units * entryBytes + page - 1).roundedDown(to: page)
+      return stave_mprotect(from, Int(to - from), protectionReadWrite) == 0
+    }
+    guard open(UInt(bitPattern: cells), 2), open(UInt(bitPattern: owners), 16) else { return false }
+    unitCount = units
+    publish()
+    return true
+  }
+
+  /// Lets free()'s fast path use the map, unless caches are locked: there every operation takes the slow path.
+  func publish() {
+    stave_hot().pointee.unit_count = root.pointee.mode == CacheMode.restartable ? UInt64(unitCount) : 0
+  }
+
+  /// The unit's place in the tables, nil for addresses outside what is covered.
   @inline(__always)
   func index(of address: UInt) -> Int? {
-    let unit = address >> unitShift &- UInt(stave_hot().pointee.first_unit)
-    return unit < UInt(stave_hot().pointee.unit_count) ? Int(unit) : nil
+    let unit = address >> unitShift &- firstUnit
+    return unit < unitCount ? Int(unit) : nil
   }
 
   /// One load. Any address may be asked about.
@@ -60,7 +88,7 @@ public struct OwnerMap {
     guard let index = index(of: address), let owners else { return }
     owners[index * 2] = slab.address
     owners[index * 2 + 1] = slab.address
-    stave_hot().pointee.unit_cell![index] = cellOffset
+    cells![index] = cellOffset
   }
 
   /// A large block begins at `address`, or none any more (nil). One word, however large it is.
@@ -75,7 +103,7 @@ public struct OwnerMap {
     let count = Int((bytes + unitBytes - 1) >> unitShift)
     var index = first
     while index < first + count {
-      stave_hot().pointee.unit_cell![index] = 0
+      cells![index] = 0
       owners[index * 2] = 0
       owners[index * 2 + 1] = 0
       index += 1

@@ -55,6 +55,8 @@ public enum CPUCache {
   /// Before there are other threads: no thread finds cells any more but by the locked operations.
   public static func switchToLocked() {
     root.pointee.mode = CacheMode.locked
+    stave_hot().pointee.small_limit = 0
+    stave_hot().pointee.unit_count = 0
     for cpu in 0..<Int(root.pointee.cpuCount) { stave_cpu_table()[cpu] = stave_no_cells() }
   }
 

@@ -2,6 +2,7 @@
 //
 // A page source that counts, refuses and can be watched. Its pages are the arena's, so every way of finding a slab works.
 
+import CPlatform
 import Testing
 
 @testable import Pages
@@ -16,17 +17,26 @@ final class MockSource {
   var refuseAt = 0
   var isRefusing = false
   var lastWait: Int32 = 0
-  /// A call came in while one of our locks was held.
+  /// A call came in while one of our locks was held; `sawInnerLock`: other than the reclaim lock.
   var sawLock = false
+  var sawInnerLock = false
   var onAllocate: (() -> Void)?
   /// Memory comes dirty.
   var dirt: UInt8?
+
+  private func noteLocks() {
+    if FutexLock.threadHoldsAny { sawLock = true }
+    #if STAVE_CHECK_LOCKS
+    let ranks = UInt(bitPattern: stave_thread_slot().pointee)
+    if ranks != 0 && ranks != UInt(LockRank.reclaim) { sawInnerLock = true }
+    #endif
+  }
 
   var source: PageSource {
     PageSource(
       allocate: { context, bytes, wait in
         let mock = Unmanaged<MockSource>.fromOpaque(context!).takeUnretainedValue()
-        if FutexLock.threadHoldsAny { mock.sawLock = true }
+        mock.noteLocks()
         mock.allocations += 1
         mock.lastWait = wait
         mock.onAllocate?()
@@ -43,7 +53,7 @@ final class MockSource {
       },
       free: { context, start, bytes in
         let mock = Unmanaged<MockSource>.fromOpaque(context!).takeUnretainedValue()
-        if FutexLock.threadHoldsAny { mock.sawLock = true }
+        mock.noteLocks()
         mock.frees += 1
         mock.bytesOut -= bytes
         let inner = PageSource.arena

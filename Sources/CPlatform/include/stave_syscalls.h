@@ -120,6 +120,10 @@ void *_Nullable stave_new_failed(size_t size);
 void *_Nullable stave_no_memory(void);
 // Bytes of a page, from the auxiliary vector.
 long stave_page_bytes(void);
+// Whether this thread has other user or group ids than the first thread of `process`.
+_Bool stave_user_differs(int process);
+// Bytes of memory of this machine.
+long stave_memory_bytes(void);
 // One more than the largest CPU number this system can have.
 long stave_possible_cpus(void);
 // For the inside of a spinning loop.
