@@ -63,7 +63,7 @@ public enum Heap {
 
   private static func injectsFailure() -> Bool {
     let rate = heap.pointee.options[.failureRate]
-    let calls = Int64(heap.pointee.slowCalls.wrappingAdd(1, ordering: .relaxed).newValue)
+    let calls = Int64(heap.pointee.injectableCalls.wrappingAdd(1, ordering: .relaxed).newValue)
     guard calls % rate == 0 else { return false }
     stave_add(&heap.pointee.injectedFailures, 1)
     return true

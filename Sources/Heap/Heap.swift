@@ -40,6 +40,8 @@ public struct HeapState: ~Copyable {
   let phase: Atomic<UInt32>
   var classLock: FutexLock
   let slowCalls: Atomic<UInt32>
+  /// Calls that `failure_rate` counts.
+  let injectableCalls: Atomic<UInt32>
 }
 
 @inline(__always)

@@ -18,8 +18,9 @@ extension UnsafeMutablePointer where Pointee == Arena {
   /// `bytes` is a multiple of the page, `alignment` a power of two of at least a page. Nil when the window is full or the
   /// system refuses.
   func takeRange(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
-    // Splitting a cached run now and releasing a part later want an entry each: neither may fail half-way.
-    guard pointee.map.reserveEntries(3) else { return nil }
+    // Splitting a cached run now and releasing a part later want entries. Where memory has run out there may be none; then
+    // what needs none, such as a run of just the size, must still be had.
+    _ = pointee.map.reserveEntries(64)
     if let range = takeCached(bytes: bytes, alignment: alignment, kind: kind) {
       noteCachedTaken()
       return range
