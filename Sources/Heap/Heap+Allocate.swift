@@ -29,6 +29,7 @@ public enum Heap {
     reclaimAll(.drainCPU)
     if let memory = allocateOnce(size) { return memory }
     arena.purge(recentToo: true)
+    arena.waitForPurges()
     return allocateOnce(size) ?? fail()
   }
 
@@ -39,6 +40,7 @@ public enum Heap {
     guard isWorthReclaiming(size) else { return nil }
     reclaimAll(.drainCPU)
     arena.purge(recentToo: true)
+    arena.waitForPurges()
     return arena.takeLarge(size: size, alignment: alignment)
   }
 

@@ -31,6 +31,7 @@ extension Heap {
     guard heap.isReady else { return }
     stave_own_fork(false)
     metadataPages.pointee.lock.resetInChild()
+    arena.resumeInChild()
     arena.pointee.lock.resetInChild()
     unlockZonesAfterFork(inChild: true)
     heap.pointee.classLock.resetInChild()

@@ -39,11 +39,13 @@ extension UnsafeMutablePointer where Pointee == Arena {
       }
       unlinkCached(run)
       run.pointee.kind = RangeKind.purging
+      pointee.purgesUnderWay += 1
       let start = run.pointee.start
       let bytes = run.pointee.length
       pointee.lock.unlock()
       let isReturned = stave_madvise(start, Int(bytes), 4 /* MADV_DONTNEED */) == 0
       pointee.lock.lock()
+      pointee.purgesUnderWay -= 1
       if isReturned {
         _ = pointee.map.remove(start: start, length: bytes)
         pointee.purgedBytes += bytes
@@ -57,6 +59,30 @@ extension UnsafeMutablePointer where Pointee == Arena {
       purged += bytes
     }
     return purged
+  }
+
+  /// Waits until no range is between cached and returned, when it can be found neither way. For who would fail otherwise.
+  public func waitForPurges() {
+    while true {
+      pointee.lock.lock()
+      let isQuiet = pointee.purgesUnderWay == 0
+      pointee.lock.unlock()
+      if isQuiet { return }
+      _ = stave_yield()
+    }
+  }
+
+  /// In the child of a fork: ranges that another thread of the parent was returning are cached still.
+  public func resumeInChild() {
+    pointee.purgesUnderWay = 0
+    var entry = pointee.map.entry(after: nil)
+    while let range = entry {
+      if range.pointee.kind == RangeKind.purging {
+        range.pointee.kind = RangeKind.cached
+        linkCached(range)
+      }
+      entry = range.pointee.next
+    }
   }
 
   /// Sums, bins and the map agree; the owner map knows each large block.

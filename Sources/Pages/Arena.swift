@@ -60,6 +60,8 @@ public struct Arena: ~Copyable {
   /// Fewest cached bytes since the last call of `purgeIdle`: what was not needed meanwhile.
   var lowestCached: UInt
   var recentCount: Int
+  /// Ranges whose pages are just being returned, without the lock.
+  var purgesUnderWay: Int32
   /// What madvise(2) is told about new parts of the arena; 0 for nothing.
   var hugePageAdvice: Int32
   /// Address space was limited when the process started: what lies free below the frontier is unmapped at once.
@@ -103,7 +105,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
       to: Arena(
         windowStart: start, windowEnd: start + units << unitShift, frontier: start, slabBytes: 0, largeBytes: 0, largeCount: 0,
         cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0,
-        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
+        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply),
         bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
     return true

@@ -279,6 +279,28 @@ extension OnRoot {
       checkAll()
     }
 
+    @Test func `L19 empty buckets that a zone keeps go with it`() {
+      let cpu = usableCPUs[0]
+      bind(toCPU: cpu)
+      defer { bindToAll() }
+      let out = bucketsOut()
+      let zone = makeTestZone("empties", 64)
+      // Two buckets of the depot are used up while there is room for all items in the cell.
+      let held = zone.takeMany(65)
+      zone.free(held[64])
+      #expect(emptyCaches(of: cpu))
+      zone.freeAll(Array(held.prefix(64)))
+      #expect(emptyCaches(of: cpu))
+      let again = zone.takeMany(zone.pointee.depotItems)
+      check(zone, holding: again.count)
+      #expect(zone.pointee.emptyBucketCount == 2)
+      zone.freeAll(again)
+      #expect(zone.pointee.emptyBucketCount == 2)
+      check(zone, holding: 0)
+      #expect(zone.destroy() == 0)
+      #expect(bucketsOut() == out)
+    }
+
     @Test func `L18 destroyed in a loop against a timer, nothing is retained`() {
       let mock = MockSource()
       reclaimAll(.drainCPU)
