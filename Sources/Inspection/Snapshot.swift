@@ -65,7 +65,6 @@ public struct Snapshot: Sendable {
   /// Bytes of ranges of the arena.
   public var arenaBytes = 0
   public var slabBytes = 0
-  public var largeRangeBytes = 0
   public var purgeable = 0
   public var foreign = 0
   public var purgedTotal = 0
