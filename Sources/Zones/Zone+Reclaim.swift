@@ -132,7 +132,6 @@ extension UnsafeMutablePointer where Pointee == stave_cell {
   /// the zone has hooks, which must not run here: then they stay. The cells are this thread's alone (withExclusiveCells).
   func moveToDepot(_ zone: ZonePointer) {
     let cell = self + zone.pointee.cell
-    cell.pointee.capacity = Swift.min(CPUCache.initialCapacity, UInt32(zone.pointee.cellCapacity))
     while cell.pointee.word & 0xffff != 0 {
       guard let bucket = zone.takeEmptyBucket() else {
         guard zone.pointee.zoneFini == nil, zone.pointee.keg.pointee.finish == nil else { return }
@@ -150,6 +149,7 @@ extension UnsafeMutablePointer where Pointee == stave_cell {
       CPUCache.addMoved(cell, Int64(moving))
       zone.depositBucket(bucket)
     }
+    CPUCache.useFirstSlots(zone.pointee.cell, of: self)
   }
 }
 
@@ -162,5 +162,6 @@ public func emptyCaches(of cpu: Int) -> Bool {
     forEachZone { zone in
       if zone.pointee.cell != 0 { cells.moveToDepot(zone) }
     }
+    CPUCache.returnFurtherSlots(of: cells)
   }
 }
