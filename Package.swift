@@ -36,8 +36,10 @@ func core(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: ["CPlatform"] + dependencies, swiftSettings: embedded + checked)
 }
 
+let wholeCore: [Target.Dependency] = ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"]
+
 func coreTests(_ name: String) -> Target {
-  .testTarget(name: name + "Tests", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"], swiftSettings: checked)
+  .testTarget(name: name + "Tests", dependencies: ["TestSupport"] + wholeCore, swiftSettings: checked)
 }
 
 var targets: [Target] = [
@@ -75,13 +77,15 @@ if forPreload {
       name: "StaveCommand",
       dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: checked),
+    // Holds no test, but what the tests share. A test target, so that it sees what they see and is built only with them.
+    .testTarget(name: "TestSupport", dependencies: wholeCore, path: "Tests/Support", swiftSettings: checked),
     coreTests("Primitives"),
     coreTests("AddressMap"),
     coreTests("Pages"),
     coreTests("Zones"),
     coreTests("Heap"),
-    .testTarget(name: "PreloadTests"),
-    .testTarget(name: "InspectionTests", dependencies: ["Inspection", "Exporters"], swiftSettings: checked),
+    .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
+    .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
   ]
   products += [.executable(name: "stave", targets: ["StaveCommand"])]
 }

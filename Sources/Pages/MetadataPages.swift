@@ -94,6 +94,26 @@ extension UnsafeMutablePointer where Pointee == MetadataPages {
   }
 }
 
+extension UnsafeMutablePointer where Pointee == MetadataPages {
+  /// Every page is in use, free, or not handed out yet; the list of free ones is as long as it says.
+  public func checkInvariants() {
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    var free = 0
+    var next = pointee.freePages
+    while next != 0 {
+      precondition(next % UInt(pageBytes) == 0, "a free metadata page that is no page")
+      free += 1
+      precondition(free <= pointee.freePageCount, "more free metadata pages than counted")
+      next = UnsafePointer<UInt>(bitPattern: next)!.pointee
+    }
+    precondition(free == pointee.freePageCount, "fewer free metadata pages than counted")
+    precondition(pointee.next <= pointee.end, "the rest of a chunk ends before it begins")
+    precondition(
+      pointee.usedBytes + free * pageBytes + Int(pointee.end - pointee.next) == pointee.mappedBytes, "metadata pages are lost")
+  }
+}
+
 // MARK: - Mapping
 
 let protectionReadWrite: Int32 = 3

@@ -109,4 +109,18 @@ public struct OwnerMap {
       index += 1
     }
   }
+
+  /// Both halves of a slab's unit name it, and only slabs have a cell. At rest only: no lock is taken.
+  public func checkInvariants() {
+    guard let owners, let cells else { return }
+    var index = 0
+    while index < Int(unitCount) {
+      let low = owners[index * 2]
+      let high = owners[index * 2 + 1]
+      let isSlab = low != 0 && low & 1 == 0
+      precondition(isSlab ? high == low : high == 0 || high & 1 == 1, "half a unit belongs to a slab")
+      precondition(isSlab || cells[index] == 0, "a cell for a unit without a slab")
+      index += 1
+    }
+  }
 }

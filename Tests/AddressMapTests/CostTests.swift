@@ -5,6 +5,7 @@
 import Testing
 
 @testable import AddressMap
+@testable import TestSupport
 
 /// The mean and the largest number of steps of some operations.
 private struct Steps: CustomStringConvertible {

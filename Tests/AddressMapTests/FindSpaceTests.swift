@@ -5,6 +5,7 @@
 import Testing
 
 @testable import AddressMap
+@testable import TestSupport
 
 @Suite struct FindSpaceTests {
   @Test func F2_fixedTakesExactlyTheAddressOrNothing() {

@@ -1,36 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // What the tests of this target share: a map with a supply whose page provider can count, fail and be watched; a model
-// of the map that is too plain to be wrong (an array of cells); a seeded generator.
-//
-// Environment: STAVE_SEED repeats a random test; STAVE_TEST_SCALE makes it longer (1: seconds; 100: a soak).
-
-import Foundation
+// of the map that is too plain to be wrong (an array of cells).
 
 @testable import AddressMap
 
 let page: UInt = 4096
-
-enum Settings {
-  static let seed = ProcessInfo.processInfo.environment["STAVE_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0 ... .max)
-  static let scale = ProcessInfo.processInfo.environment["STAVE_TEST_SCALE"].flatMap { Int($0) } ?? 1
-}
-
-struct Generator: RandomNumberGenerator {
-  var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var word = state
-    word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-    return word ^ (word >> 31)
-  }
-
-  mutating func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &self) }
-}
 
 /// What the page provider sees: the context pointer of the supply.
 final class Provider {

@@ -6,6 +6,7 @@ import Glibc
 import Testing
 
 @testable import Inspection
+@testable import TestSupport
 
 /// Writes core files for tests.
 struct CoreBuilder {
@@ -155,7 +156,7 @@ private struct GDBCore {
 
   @Test func garbageIsAnError() {
     let folder = Folder()
-    var numbers = SeededNumbers(state: 6)
+    var numbers = Generator(6)
     for round in 0..<300 {
       var bytes = (0..<Int.random(in: 0...9000, using: &numbers)).map { _ in UInt8.random(in: 0...255, using: &numbers) }
       // Every other one gets past the first checks.
@@ -167,7 +168,7 @@ private struct GDBCore {
 
   @Test func damagedCoresDoNotCrash() {
     let folder = Folder()
-    var numbers = SeededNumbers(state: 7)
+    var numbers = Generator(7)
     var builder = Self.sample()
     builder.notes.append((0x4649_4c45, CoreBuilder.files([(0x10000, 0x11000, 0, "/bin/sleep"), (0x20000, 0x21000, 1, "/bin/sleep")])))
     builder.segments[0].content = Array((readSmallFile("/bin/sleep") ?? Self.page).prefix(4096))
@@ -255,7 +256,7 @@ private struct GDBCore {
     guard let sample = GDBCore(), let whole = readSmallFile(sample.path) else { return }
     let folder = Folder()
     let path = folder.write(whole)
-    var numbers = SeededNumbers(state: 8)
+    var numbers = Generator(8)
     // Shorter and shorter, so that the file is written once: near the end, anywhere, and within the tables.
     var lengths = (0..<60).map { _ in Int.random(in: 0..<whole.count, using: &numbers) }
     lengths += (0..<60).map { _ in Int.random(in: 0..<16384, using: &numbers) } + [whole.count - 1, 64, 63, 4, 1, 0]

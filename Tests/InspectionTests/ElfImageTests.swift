@@ -7,6 +7,7 @@ import Glibc
 import Testing
 
 @testable import Inspection
+@testable import TestSupport
 
 @Suite struct ElfImageTests {
   private func module(_ name: String, in target: LiveProcess) throws -> Module {
@@ -72,7 +73,7 @@ import Testing
     guard let vdso = try own.mappings().first(where: { $0.path == "[vdso]" }) else { return skipLoudly("damagedImages: no vdso") }
     let intact = try own.readArray(UInt8.self, at: vdso.start, count: Int(vdso.length), limit: 1 << 20)
     #expect(try ElfImage(in: Bytes(bytes: intact), at: 0).address(ofDynamicSymbol: "__vdso_getcpu") != nil)
-    var numbers = SeededNumbers(state: 4)
+    var numbers = Generator(4)
     let extremes: [UInt8] = [0, 1, 0x7f, 0x80, 0xff]
     for _ in 0..<3000 {
       var bytes = intact
@@ -99,7 +100,7 @@ import Testing
     #expect(try whole.value(ofSymbol: "stave_root") != nil)
     #expect(try whole.value(ofSymbol: "stave_roo") == nil)
     #expect(try whole.value(ofSymbol: "tave_root") == nil)
-    var numbers = SeededNumbers(state: 5)
+    var numbers = Generator(5)
     let sections = Int(whole.header.sectionHeaders)
     for _ in 0..<500 {
       var bytes = intact

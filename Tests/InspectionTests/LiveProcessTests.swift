@@ -6,6 +6,7 @@ import Glibc
 import Testing
 
 @testable import Inspection
+@testable import TestSupport
 
 @Suite struct LiveProcessTests {
   static let ways: [LiveProcess.Wish] = [.any, .memoryFile]
@@ -66,7 +67,7 @@ import Testing
   @Test(arguments: ways) func batchesSurviveHoles(way: LiveProcess.Wish) throws {
     let own = try LiveProcess(process: getpid(), wish: way)
     let edge = Edge()
-    var numbers = SeededNumbers(state: 3)
+    var numbers = Generator(3)
     for index in 0..<Int(edge.page / 8) { edge.pointer.storeBytes(of: UInt64(index), toByteOffset: index * 8, as: UInt64.self) }
     // More than the kernel takes in one call; a fifth of them unreadable, some half readable.
     let addresses = (0..<5000).map { _ in edge.start + UInt.random(in: 0..<(edge.page / 8 * 5 / 4), using: &numbers) * 8 }

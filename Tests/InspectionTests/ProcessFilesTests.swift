@@ -6,6 +6,7 @@ import Glibc
 import Testing
 
 @testable import Inspection
+@testable import TestSupport
 
 @Suite struct ProcessFilesTests {
   @Test func parsesALineOfMaps() {
@@ -32,7 +33,7 @@ import Testing
   }
 
   @Test func garbageInMapsIsLeftOut() {
-    var numbers = SeededNumbers(state: 1)
+    var numbers = Generator(1)
     for length in 0..<400 {
       let text = (0..<length).map { _ in UInt8.random(in: 0...255, using: &numbers) }
       _ = Mapping.parse(maps: text)

@@ -10,6 +10,7 @@ import Primitives
 import Testing
 
 @testable import Pages
+@testable import TestSupport
 
 let mega: UInt = 1 << 20
 

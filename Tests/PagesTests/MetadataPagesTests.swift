@@ -7,6 +7,7 @@ import Primitives
 import Testing
 
 @testable import Pages
+@testable import TestSupport
 
 extension OnRoot {
   @Suite struct MetadataPagesTests {
@@ -100,6 +101,41 @@ extension OnRoot {
     }
     #endif
 
+    @Test func `random takes and returns never share, lose or leave dirty a page`() {
+      var generator = Generator(3)
+      var held: [(start: UnsafeMutableRawPointer, pages: Int, mark: Int)] = []
+      let used = metadataPages.pointee.usedBytes
+      for step in 0..<Stage.steps(2000, soak: 3_000_000) {
+        var problem: String? = nil
+        if held.count < 100 && generator.below(2) == 0 {
+          let pages = generator.below(6) == 0 ? 1 + generator.below(8) : 1
+          let start = metadataPages.allocate(bytes: pages * pageBytes)!
+          if start.load(as: Int.self) != 0 || (start + pages * pageBytes - 8).load(as: Int.self) != 0 { problem = "not zero" }
+          let mark = Int(generator.next() >> 2) | 1
+          for page in 0..<pages { (start + page * pageBytes).storeBytes(of: mark + page, as: Int.self) }
+          (start + pages * pageBytes - 8).storeBytes(of: mark, as: Int.self)
+          held.append((start, pages, mark))
+        } else if !held.isEmpty {
+          let (start, pages, mark) = held.remove(at: generator.below(held.count))
+          for page in 0..<pages where (start + page * pageBytes).load(as: Int.self) != mark + page { problem = "shared" }
+          if generator.below(2) == 0 {
+            metadataPages.free(start, bytes: pages * pageBytes)
+          } else {
+            for page in 0..<pages { metadataPages.free(start + page * pageBytes, bytes: pageBytes) }
+          }
+        }
+        if Stage.checks(step) { metadataPages.checkInvariants() }
+        if metadataPages.pointee.usedBytes - used != held.reduce(0, { $0 + $1.pages }) * pageBytes { problem = "used bytes" }
+        if let problem {
+          Issue.record("step \(step): \(problem) (STAVE_SEED=\(Stage.seed))")
+          break
+        }
+      }
+      for (start, pages, _) in held { metadataPages.free(start, bytes: pages * pageBytes) }
+      metadataPages.checkInvariants()
+      #expect(metadataPages.pointee.usedBytes == used)
+    }
+
     @Test func `threads never get the same page`() {
       let rounds = 300
       let used = metadataPages.pointee.usedBytes
@@ -125,58 +161,6 @@ extension OnRoot {
       #expect((0..<4).map { clashes[$0] } == [0, 0, 0, 0])
       #expect(metadataPages.pointee.usedBytes == used)
       clashes.deallocate()
-    }
-  }
-
-  @Suite struct OwnerMapTests {
-    init() { Stage.up() }
-
-    private func isNone(_ address: UInt) -> Bool {
-      if case .none = ownerMap.pointee.owner(of: address) { true } else { false }
-    }
-
-    @Test func `L30 any value of 64 bits may be asked about`() {
-      var generator = Generator(1)
-      let low = arena.pointee.windowStart
-      let high = arena.pointee.windowEnd
-      for address in [0, 1, 4096, low - 1, low &- unitBytes, high, high + 1, 1 << 47, 1 << 63, .max, .max - 4095, .max - unitBytes] {
-        #expect(isNone(address), "\(address) has no owner")
-      }
-      var owned = 0
-      for _ in 0..<100_000 {
-        let address = UInt(generator.next())
-        if (address < low || address >= high) && !isNone(address) { owned += 1 }
-      }
-      #expect(owned == 0)
-    }
-
-    @Test func `a unit leads to the slab that was set, in every byte, and to nobody once cleared`() {
-      let start = arena.takeSlab(bytes: 2 * unitBytes)!.address
-      let record = metadataPages.allocate(bytes: pageBytes)!
-      for unit in [start, start + unitBytes] { ownerMap.pointee.set(unitOf: unit, slab: record, cellOffset: 7) }
-      for offset in [0, 1, 4095, 65535, 65536, 131071] as [UInt] {
-        guard case .slab(let found) = ownerMap.pointee.owner(of: start + offset) else {
-          Issue.record("no slab at offset \(offset)")
-          continue
-        }
-        #expect(found == record)
-      }
-      let unit = Int(start >> unitShift) - Int(stave_hot().pointee.first_unit)
-      #expect(stave_hot().pointee.unit_cell![unit] == 7)
-      ownerMap.pointee.clear(unitsOf: start, bytes: 2 * unitBytes)
-      #expect(isNone(start) && isNone(start + unitBytes))
-      #expect(stave_hot().pointee.unit_cell![unit] == 0)
-      arena.releaseSlab(start, bytes: 2 * unitBytes)
-      metadataPages.free(record, bytes: pageBytes)
-    }
-
-    @Test func `setting an address outside the window changes nothing`() {
-      let record = metadataPages.allocate(bytes: pageBytes)!
-      ownerMap.pointee.set(unitOf: 0x1000_0000, slab: record, cellOffset: 1)
-      ownerMap.pointee.set(startOf: .max, large: record)
-      #expect(isNone(0x1000_0000))
-      #expect(isNone(.max))
-      metadataPages.free(record, bytes: pageBytes)
     }
   }
 }

@@ -5,6 +5,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 struct Scenario: Sendable, CustomTestStringConvertible {
   var file: String
   var role: String?

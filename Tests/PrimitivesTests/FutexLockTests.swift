@@ -7,6 +7,7 @@ import Foundation
 import Testing
 
 @testable import Primitives
+@testable import TestSupport
 
 /// A lock in memory of its own; zeroed memory is a free lock.
 private func makeLock(rank: UInt8 = 0) -> UnsafeMutablePointer<FutexLock> {

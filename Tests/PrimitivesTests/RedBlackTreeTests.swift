@@ -2,10 +2,10 @@
 //
 // The red-black tree alone, with a node whose summary is the largest weight below it, against a sorted array.
 
-import Foundation
 import Testing
 
 @testable import Primitives
+@testable import TestSupport
 
 private struct Node: RedBlackNode {
   var left: UnsafeMutablePointer<Node>?
@@ -64,15 +64,15 @@ extension RedBlackTree where Node == TestNode {
   }
 }
 
-private struct Generator: RandomNumberGenerator {
-  var state: UInt64
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var word = state
-    word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-    return word ^ (word >> 31)
+/// Where `key` goes in a sorted array.
+private func place(of key: Int, in nodes: [Link]) -> Int {
+  var low = 0
+  var high = nodes.count
+  while low < high {
+    let middle = (low + high) / 2
+    if nodes[middle].pointee.key > key { high = middle } else { low = middle + 1 }
   }
+  return low
 }
 
 @Suite struct RedBlackTreeTests {
@@ -124,21 +124,16 @@ private struct Generator: RandomNumberGenerator {
   }
 
   @Test func randomChangesAgainstASortedArray() {
-    let environment = ProcessInfo.processInfo.environment
-    let seed = environment["STAVE_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0 ... .max)
-    let scale = environment["STAVE_TEST_SCALE"].flatMap { Int($0) } ?? 1
-    print("RedBlackTree: STAVE_SEED=\(seed)")
-    var random = Generator(state: seed)
+    var random = Generator(10)
     var tree = RedBlackTree<Node>()
     var nodes: [Link] = []
-    for step in 0..<4000 * scale {
+    for step in 0..<Stage.steps(4000) {
       let growing = (step / 500) % 2 == 0
       switch Int.random(in: 0..<10, using: &random) {
       case 0..<(growing ? 6 : 2):
         let node = makeNode(Int.random(in: 0..<1 << 40, using: &random), weight: Int.random(in: 0..<100, using: &random))
         _ = tree.add(node)
-        let index = nodes.firstIndex { $0.pointee.key > node.pointee.key } ?? nodes.count
-        nodes.insert(node, at: index)
+        nodes.insert(node, at: place(of: node.pointee.key, in: nodes))
       case 8...:
         guard let node = nodes.randomElement(using: &random) else { continue }
         node.pointee.weight = Int.random(in: 0..<100, using: &random)
@@ -149,12 +144,13 @@ private struct Generator: RandomNumberGenerator {
         _ = tree.remove(node)
         node.deallocate()
       }
+      guard Stage.checks(step) else { continue }
       if let message = tree.invariantViolation(count: nodes.count) {
-        Issue.record("step \(step), seed \(seed): \(message)")
+        Issue.record("step \(step), STAVE_SEED=\(Stage.seed): \(message)")
         return
       }
       if step % 16 == 0, tree.keys != nodes.map(\.pointee.key) || tree.outermost(.right) != nodes.last {
-        Issue.record("step \(step), seed \(seed): order differs from the array")
+        Issue.record("step \(step), STAVE_SEED=\(Stage.seed): order differs from the array")
         return
       }
     }

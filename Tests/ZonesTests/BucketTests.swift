@@ -8,6 +8,7 @@ import Testing
 @testable import Heap
 @testable import Pages
 @testable import Primitives
+@testable import TestSupport
 @testable import Zones
 
 @Suite struct FlagTests {

@@ -10,6 +10,7 @@ import Testing
 @testable import Heap
 @testable import Pages
 @testable import Primitives
+@testable import TestSupport
 @testable import Zones
 
 #if STAVE_CHECK_LOCKS  // debug builds, whose system calls can be refused

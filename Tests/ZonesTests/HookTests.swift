@@ -8,6 +8,7 @@ import Testing
 @testable import Heap
 @testable import Pages
 @testable import Primitives
+@testable import TestSupport
 @testable import Zones
 
 /// A zone of 640-byte items: six to a slab, so that the calls can be counted by hand.

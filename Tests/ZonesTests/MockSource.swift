@@ -7,6 +7,7 @@ import Testing
 
 @testable import Pages
 @testable import Primitives
+@testable import TestSupport
 @testable import Zones
 
 final class MockSource {

@@ -7,6 +7,7 @@ import Testing
 
 @testable import Pages
 @testable import Primitives
+@testable import TestSupport
 @testable import Zones
 
 /// A row of the table of worked values (page 4096, 64 bit).

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What the tests of this target share: child processes, a folder that goes away, programs that may or may not be
-// installed, and random numbers that are the same in every run.
+// What the tests of this target share: child processes, a folder that goes away, programs that may or may not be installed.
 
 import Glibc
 
@@ -101,19 +100,6 @@ func run(_ path: String, _ arguments: [String]) -> Bool {
 func skipLoudly(_ what: String) {
   let line = "SKIPPED: \(what)\n"
   _ = Glibc.write(2, line, line.utf8.count)
-}
-
-/// SplitMix64.
-struct SeededNumbers: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ mixed >> 31
-  }
 }
 
 /// The error that `body` throws, nil if it throws none.

@@ -59,7 +59,7 @@ func check(_ zone: ZonePointer, holding: Int? = nil, sourceLocation: SourceLocat
   if let holding { demand(Int(counts.used) == holding, "used is \(counts.used), held are \(holding)") }
 }
 
-/// All zones and all kegs, those of the zone system too.
+/// All zones and all kegs, those of the zone system too, and what they stand on.
 func checkAll(sourceLocation: SourceLocation = #_sourceLocation) {
   var next = zones.pointee.first
   var count = 0
@@ -73,6 +73,8 @@ func checkAll(sourceLocation: SourceLocation = #_sourceLocation) {
     stave_kegs()[index]?.assumingMemoryBound(to: Keg.self).checkInvariants()
   }
   arena.checkInvariants()
+  metadataPages.checkInvariants()
+  ownerMap.pointee.checkInvariants()
 }
 
 /// Buckets in use, of all sizes.
@@ -96,27 +98,4 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return items
   }
   func freeAll(_ items: [UnsafeMutableRawPointer]) { for item in items { free(item) } }
-}
-
-/// Binds the calling thread to one CPU number; false if that is not to be had.
-@discardableResult
-func bind(toCPU cpu: Int) -> Bool {
-  var mask = [UInt64](repeating: 0, count: 128)
-  mask[cpu >> 6] = 1 << UInt64(cpu & 63)
-  return stave_syscall6(Int(SYS_sched_setaffinity), 0, 1024, mask.withUnsafeBytes { Int(bitPattern: $0.baseAddress!) }, 0, 0, 0) == 0
-}
-
-/// The CPUs that this process may use.
-let usableCPUs: [Int] = {
-  var mask = [UInt64](repeating: 0, count: 128)
-  let bytes = mask.withUnsafeMutableBytes {
-    stave_syscall6(Int(SYS_sched_getaffinity), 0, 1024, Int(bitPattern: $0.baseAddress!), 0, 0, 0)
-  }
-  return (0..<max(0, Int(bytes)) * 8).filter { mask[$0 >> 6] & (1 << UInt64($0 & 63)) != 0 }
-}()
-
-func bindToAll() {
-  var mask = [UInt64](repeating: 0, count: 128)
-  for cpu in usableCPUs { mask[cpu >> 6] |= 1 << UInt64(cpu & 63) }
-  _ = stave_syscall6(Int(SYS_sched_setaffinity), 0, 1024, mask.withUnsafeBytes { Int(bitPattern: $0.baseAddress!) }, 0, 0, 0)
 }

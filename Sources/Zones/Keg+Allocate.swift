@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Taking items out of a keg's slabs: partial slabs first, then free ones, then new ones; the lowest addresses come out first.
+
+import Primitives
+
+extension UnsafeMutablePointer where Pointee == Keg {
+  /// Takes up to `count` items into `buffer`, the lowest addresses last; how many. Fewer than asked for only if the page
+  /// source refuses. With `noWait` or after the first item nothing sleeps.
+  func take(into buffer: UnsafeMutablePointer<UInt>, count: Int, flags: WaitFlags) -> Int {
+    var taken = 0
+    pointee.lock.lock()
+    while taken < count {
+      if pointee.reserve > 0 && pointee.freeItems <= pointee.reserve && !flags.contains(.useReserve)
+        && pointee.freeItems > 0
+      {
+        guard taken == 0, makeSlab(flags: flags), pointee.freeItems > pointee.reserve else { break }
+      }
+      guard let slab = pointee.partial.first ?? pointee.free.first else {
+        if taken > 0 && !flags.contains(.noWait) { break }
+        guard makeSlab(flags: flags) else { break }
+        continue
+      }
+      if Int(slab.pointee.freeCount) == pointee.layout.items {
+        pointee.free.remove(slab)
+        pointee.freeSlabCount -= 1
+      } else {
+        pointee.partial.remove(slab)
+      }
+      // Not beyond the reserve, for those who may not use it.
+      let limit = flags.contains(.useReserve) ? count : Swift.min(count, taken + Swift.max(1, pointee.freeItems - pointee.reserve))
+      taken += takeItems(of: slab, into: buffer + taken, count: limit - taken)
+      if slab.pointee.freeCount == 0 { pointee.full.insert(slab) } else { pointee.partial.insert(slab) }
+      if flags.contains(.useReserve) && pointee.freeItems < pointee.reserve { break }
+    }
+    pointee.lock.unlock()
+    var low = 0
+    var high = taken - 1
+    while low < high {
+      (buffer[low], buffer[high]) = (buffer[high], buffer[low])
+      low += 1
+      high -= 1
+    }
+    return taken
+  }
+
+  private func takeItems(of slab: SlabPointer, into buffer: UnsafeMutablePointer<UInt>, count: Int) -> Int {
+    let words = slab.words
+    let wordCount = Bitmap.wordCount(for: pointee.layout.items)
+    let itemBytes = UInt(pointee.layout.itemBytes)
+    let first = item(0, of: slab)
+    var taken = 0
+    var index = 0
+    while index < wordCount && taken < count {
+      var word = words[index]
+      while word != 0 && taken < count {
+        let bit = word.trailingZeroBitCount
+        word &= word &- 1
+        buffer[taken] = first &+ UInt(index << 6 &+ bit) &* itemBytes
+        taken &+= 1
+      }
+      words[index] = word
+      index &+= 1
+    }
+    slab.pointee.freeCount &-= UInt16(taken)
+    pointee.freeItems &-= taken
+    return taken
+  }
+
+  func takeOne(flags: WaitFlags = .noWait) -> UnsafeMutableRawPointer? {
+    var address: UInt = 0
+    return take(into: &address, count: 1, flags: flags) == 1 ? UnsafeMutableRawPointer(bitPattern: address) : nil
+  }
+}

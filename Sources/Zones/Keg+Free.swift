@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Giving items back to their slabs, and wholly free slabs back to the page source.
+
+import Primitives
+
+extension UnsafeMutablePointer where Pointee == Keg {
+  /// Gives items back to their slabs. Slabs that become wholly free go back to the page source, except a few.
+  /// An address that is no item of this keg, or is free already, ends the process with a report.
+  func give(_ items: UnsafeMutablePointer<UInt>, count: Int) {
+    pointee.lock.lock()
+    for position in 0..<count {
+      let address = items[position]
+      guard let slab = slab(of: address), let index = index(of: address, in: slab) else {
+        pointee.lock.unlock()
+        reportBadFree("free of an address that is no item", address, keg: self)
+      }
+      let bits = freeItems(of: slab)
+      if bits.contains(index) {
+        pointee.lock.unlock()
+        reportBadFree("double free", address, keg: self)
+      }
+      bits.insert(index)
+      if slab.pointee.freeCount == 0 {
+        pointee.full.remove(slab)
+        pointee.partial.insert(slab)
+      }
+      slab.pointee.freeCount &+= 1
+      pointee.freeItems &+= 1
+      if Int(slab.pointee.freeCount) == pointee.layout.items {
+        pointee.partial.remove(slab)
+        pointee.free.insert(slab)
+        pointee.freeSlabCount += 1
+      }
+    }
+    let surplus = takeSurplusSlabs(keeping: pointee.slabsKept)
+    pointee.lock.unlock()
+    release(surplus)
+  }
+
+  /// Releases all wholly free slabs beyond what the reserve needs. Returns whether anything was released.
+  @discardableResult
+  func drain() -> Bool {
+    guard !pointee.flags.contains(.noFree) || pointee.flags.contains(.dying) else { return false }
+    pointee.lock.lock()
+    let surplus = takeSurplusSlabs(keeping: 0)
+    pointee.lock.unlock()
+    release(surplus)
+    return surplus != nil
+  }
+
+  /// Unlinks wholly free slabs, all counters put right, except `kept` and what the reserve needs. The lock is held.
+  private func takeSurplusSlabs(keeping kept: Int) -> SlabPointer? {
+    if pointee.flags.contains(.noFree) && !pointee.flags.contains(.dying) { return nil }
+    var surplus: SlabPointer? = nil
+    while pointee.freeSlabCount > kept, let slab = pointee.free.first {
+      if pointee.freeItems - pointee.layout.items < pointee.reserve { break }
+      pointee.free.remove(slab)
+      pointee.freeSlabCount -= 1
+      pointee.slabCount -= 1
+      pointee.freeItems -= pointee.layout.items
+      slab.pointee.next = surplus
+      surplus = slab
+    }
+    return surplus
+  }
+
+  func giveOne(_ item: UnsafeMutableRawPointer) {
+    var address = item.address
+    give(&address, count: 1)
+  }
+}

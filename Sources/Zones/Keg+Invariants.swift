@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The walk over all slabs of a keg that checks lists, bitmaps and sums against each other.
+
+import Primitives
+
+extension UnsafeMutablePointer where Pointee == Keg {
+  /// Walks the three lists: every slab is on the list its free count says, bitmaps agree with counts, sums agree.
+  public func checkInvariants() {
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    var slabs = 0
+    var items = 0
+    func check(_ list: SlabList, _ isRight: (Int) -> Bool) -> Int {
+      var count = 0
+      var previous: SlabPointer? = nil
+      var next = list.first
+      while let slab = next {
+        precondition(slab.pointee.previous == previous, "slab list: previous")
+        precondition(slab.pointee.kegIndex == pointee.index, "slab on a foreign keg")
+        precondition(freeItems(of: slab).population == Int(slab.pointee.freeCount), "free count and bitmap differ")
+        precondition(isRight(Int(slab.pointee.freeCount)), "slab on the wrong list")
+        items += Int(slab.pointee.freeCount)
+        slabs += 1
+        count += 1
+        previous = slab
+        next = slab.pointee.next
+      }
+      return count
+    }
+    let all = pointee.layout.items
+    _ = check(pointee.full) { $0 == 0 }
+    _ = check(pointee.partial) { $0 > 0 && $0 < all }
+    let free = check(pointee.free) { $0 == all }
+    precondition(free == pointee.freeSlabCount, "free slab count")
+    precondition(slabs == pointee.slabCount, "slab count")
+    precondition(items == pointee.freeItems, "free item count")
+  }
+}

@@ -1,1 +1,0 @@
-../ZonesTests/Stage.swift

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Real threads, on the CPUs that a test chooses: the concurrency library's pool may not be blocked.
+
+import CPlatform
+import Foundation
+
+/// Carries what the compiler cannot know to be safe to share; the test says why it is.
+struct Shared<Value>: @unchecked Sendable {
+  let value: Value
+  init(_ value: Value) { self.value = value }
+}
+
+/// Runs `body` in `count` threads at once and returns when all have ended.
+func inThreads(_ count: Int, _ body: @escaping (_ thread: Int) -> Void) {
+  let shared = Shared(body)
+  let done = DispatchGroup()
+  for index in 0..<count {
+    done.enter()
+    let thread = Thread {
+      shared.value(index)
+      done.leave()
+    }
+    thread.stackSize = 1 << 20
+    thread.start()
+  }
+  done.wait()
+}
+
+/// Binds the calling thread to one CPU number; false if that is not to be had.
+@discardableResult
+func bind(toCPU cpu: Int) -> Bool {
+  var mask = [UInt64](repeating: 0, count: 128)
+  mask[cpu >> 6] = 1 << UInt64(cpu & 63)
+  return stave_syscall6(Int(SYS_sched_setaffinity), 0, 1024, mask.withUnsafeBytes { Int(bitPattern: $0.baseAddress!) }, 0, 0, 0) == 0
+}
+
+/// The CPUs that this process may use.
+let usableCPUs: [Int] = {
+  var mask = [UInt64](repeating: 0, count: 128)
+  let bytes = mask.withUnsafeMutableBytes {
+    stave_syscall6(Int(SYS_sched_getaffinity), 0, 1024, Int(bitPattern: $0.baseAddress!), 0, 0, 0)
+  }
+  return (0..<max(0, Int(bytes)) * 8).filter { mask[$0 >> 6] & (1 << UInt64($0 & 63)) != 0 }
+}()
+
+func bindToAll() {
+  var mask = [UInt64](repeating: 0, count: 128)
+  for cpu in usableCPUs { mask[cpu >> 6] |= 1 << UInt64(cpu & 63) }
+  _ = stave_syscall6(Int(SYS_sched_setaffinity), 0, 1024, mask.withUnsafeBytes { Int(bitPattern: $0.baseAddress!) }, 0, 0, 0)
+}
