@@ -94,6 +94,28 @@ extension OnRoot {
       zone.destroy()
     }
 
+    @Test func `a cell that has grown keeps its items, and emptied it is small again`() {
+      let cpu = usableCPUs[0]
+      bind(toCPU: cpu)
+      defer { bindToAll() }
+      let zone = makeTestZone("growing", 64)
+      let items = (0..<300).map { _ in zone.allocate()! }
+      let cells = CPUCache.cells(of: cpu)!
+      let first = cells[zone.pointee.cell].slots
+      items.forEach { zone.free($0) }
+      #expect(cells[zone.pointee.cell].capacity > CPUCache.firstCapacity)
+      #expect(cells[zone.pointee.cell].slots != first)
+      check(zone, holding: 0)
+      // Last in, first out, wherever the slots lie.
+      #expect((0..<100).map { _ in zone.allocate()! } == items.suffix(100).reversed())
+      items.suffix(100).forEach { zone.free($0) }
+      #expect(emptyCaches(of: cpu))
+      #expect(cells[zone.pointee.cell].capacity == CPUCache.firstCapacity)
+      #expect(cells[zone.pointee.cell].slots == first)
+      check(zone, holding: 0)
+      zone.destroy()
+    }
+
     @Test func `idle means that nothing happened since the last look, while something is held`() {
       let cpu = usableCPUs[0]
       bind(toCPU: cpu)
