@@ -86,3 +86,30 @@ public struct Snapshot: Sendable {
   public var returned: Int { arenaBytes - slabBytes - largeBytes - purgeable - foreign }
   public var mapped: Int { arenaBytes - foreign + metadata }
 }
+
+// MARK: - Trust
+
+extension ZoneSnapshot {
+  /// Whether the figures can be of a zone, so that products and sums of them cannot overflow. A look at a busy process passes.
+  var isPlausible: Bool {
+    let items = 0...1 << 44
+    func fits(_ count: Int, _ each: Int) -> Bool {
+      let (bytes, overflow) = count.multipliedReportingOverflow(by: each)
+      return !overflow && bytes <= 1 << 50
+    }
+    return items ~= size && items ~= itemBytes && items ~= slabBytes && 0...1 << 20 ~= itemsPerSlab && 0...1 << 20 ~= bucketSize
+      && items ~= slabs && items ~= freeItems && items ~= walkedSlabs && items ~= walkedFreeItems && items ~= cachedInDepot
+      && -(1 << 40)...1 << 62 ~= frees && frees...1 << 62 ~= allocations && allocations - frees <= 1 << 44
+      && fits(Int(allocations - frees), size) && fits(cached, max(size, itemBytes)) && fits(slabs, max(slabBytes, itemsPerSlab))
+      && fits(walkedSlabs, max(slabBytes, itemsPerSlab * max(size, 1))) && fits(walkedFreeItems, itemBytes)
+  }
+}
+
+extension Snapshot {
+  /// Whether the figures can be of a process: what a damaged or hostile one says is not to end the reader in a trap (T13).
+  var isPlausible: Bool {
+    let bytes = 0...1 << 50
+    return pageBytes > 0 && bytes ~= arenaBytes && bytes ~= slabBytes && bytes ~= largeBytes && bytes ~= largeBlocks && bytes ~= purgeable
+      && bytes ~= foreign && purgedTotal >= 0 && bytes ~= metadata && zones.allSatisfy(\.isPlausible)
+  }
+}

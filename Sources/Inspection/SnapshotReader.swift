@@ -67,6 +67,7 @@ public struct SnapshotReader {
     try readArena(part(Arena.self, RootLayout.arenaOffset), part(OwnerMap.self, RootLayout.ownersOffset), into: &snapshot)
     let metadata = part(MetadataPages.self, RootLayout.metadataOffset)
     snapshot.metadata = metadata.pointee.mappedBytes
+    guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     return snapshot
   }
@@ -130,8 +131,8 @@ public struct SnapshotReader {
       let fill = Int64(cell.word & 0xffff)
       let popped = Int64(cell.word >> 16)
       result.cachedPerCPU.append(Int(fill))
-      pops += popped
-      result.frees += fill &+ popped &+ cell.moved
+      pops &+= popped
+      result.frees &+= fill &+ popped &+ cell.moved
     }
     result.allocations = max(result.frees, zone.pointee.directAllocations &+ pops)
     result.kegIndex = Int(keg.pointee.index)
@@ -148,12 +149,12 @@ public struct SnapshotReader {
       throw .damaged("the arena ends before it begins")
     }
     snapshot.arenaBytes = Int(arena.pointee.frontier - start)
-    snapshot.slabBytes = Int(arena.pointee.slabBytes)
-    snapshot.largeBytes = Int(arena.pointee.largeBytes)
-    snapshot.largeBlocks = Int(arena.pointee.largeCount)
-    snapshot.purgeable = Int(arena.pointee.cachedBytes + arena.pointee.recentBytes)
-    snapshot.foreign = Int(arena.pointee.foreignBytes)
-    snapshot.purgedTotal = Int(arena.pointee.purgedBytes)
+    snapshot.slabBytes = Int(clamping: arena.pointee.slabBytes)
+    snapshot.largeBytes = Int(clamping: arena.pointee.largeBytes)
+    snapshot.largeBlocks = Int(clamping: arena.pointee.largeCount)
+    snapshot.purgeable = Int(clamping: arena.pointee.cachedBytes &+ arena.pointee.recentBytes)
+    snapshot.foreign = Int(clamping: arena.pointee.foreignBytes)
+    snapshot.purgedTotal = Int(clamping: arena.pointee.purgedBytes)
     let units = snapshot.arenaBytes >> Int(unitShift - 1)  // the owner map has a word per half unit
     var slabs: [UInt] = []
     var position = 0

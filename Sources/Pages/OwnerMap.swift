@@ -117,9 +117,12 @@ public struct OwnerMap {
     while index < Int(unitCount) {
       let low = owners[index * 2]
       let high = owners[index * 2 + 1]
-      let isSlab = low != 0 && low & 1 == 0
-      precondition(isSlab ? high == low : high == 0 || high & 1 == 1, "half a unit belongs to a slab")
-      precondition(isSlab || cells[index] == 0, "a cell for a unit without a slab")
+      if low != 0 && low & 1 == 0 {
+        precondition(high == low, "half a unit belongs to a slab")
+      } else {
+        precondition(high == 0 || high & 1 == 1, "half a unit belongs to a slab")
+        precondition(cells[index] == 0, "a cell for a unit without a slab")
+      }
       index += 1
     }
   }

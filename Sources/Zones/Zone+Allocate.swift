@@ -19,6 +19,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
   @inline(never)
   public func allocateSlow(_ flags: WaitFlags, argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
     let flags = flags.checked
+    #if STAVE_CHECK_LOCKS
+    if flags.contains(.wait) && FutexLock.threadHoldsAny { warnOfSleep() }
+    #endif
     var isRefused = false
     guard let item = refill(flags, &isRefused) ?? waitForMemory(flags, &isRefused) else {
       stave_add(&pointee.failures, 1)
@@ -132,6 +135,20 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
   }
 }
+
+#if STAVE_CHECK_LOCKS
+extension UnsafeMutablePointer where Pointee == Zone {
+  /// A request that may sleep was made with one of Stave's locks held, as from a hook that runs under one (L2).
+  @inline(never)
+  private func warnOfSleep() {
+    var report = Report("may sleep with a lock held")
+    report.text("allocation from zone ")
+    report.name(pointee.name)
+    report.text("\n")
+    report.write()
+  }
+}
+#endif
 
 extension WaitFlags {
   /// Exactly one of `wait` and `noWait`; anything else is reported (the first ten times) and means `wait` (L27, T17).

@@ -42,7 +42,7 @@ private func ragged(_ count: Int, _ random: inout Generator) -> Rig {
 }
 
 @Suite struct CostTests {
-  @Test func V29_F6_stepsGrowWithTheLogarithm() {
+  @Test func V29_M3_F6_stepsGrowWithTheLogarithm() {
     let sizes = [1000, 100_000]
     var costs: [[Steps]] = []
     let names = ["lookup", "map, bottom-up", "map, top-down", "map, aligned", "unmap"]

@@ -56,7 +56,7 @@ private func alternating(_ index: UInt) -> EntryAttributes { EntryAttributes(kin
   }
 
   /// Every operation that wants an entry and gets none leaves the map as it was; those that need none do not ask.
-  @Test func I12_noEntryLeavesTheMapUnchanged() {
+  @Test func I9_I12_E5_noEntryLeavesTheMapUnchanged() {
     let rig = Rig(0, 1000 * page, oneByOne: true)
     rig.insert(10, 20)
     rig.insert(20, 30, alternating(1))
@@ -145,7 +145,7 @@ private func alternating(_ index: UInt) -> EntryAttributes { EntryAttributes(kin
 
   /// The number of entries is bounded by memory only, and at the moment the supply asks for a page the map is whole and
   /// no call into it is half done.
-  @Test func V28_entriesNeverRunOutAndTheSupplyNeverReenters() {
+  @Test func V28_E2_entriesNeverRunOutAndTheSupplyNeverReenters() {
     let rig = Rig(0, 1 << 40, bootstrapEntries: 8)
     var insideOnce = true
     var whole = true

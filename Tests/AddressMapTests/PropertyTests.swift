@@ -10,7 +10,7 @@ import Testing
 
 @Suite struct PropertyTests {
   @Test(arguments: [16, 96, 400])
-  func randomOperationsAgreeWithTheModel(cells: Int) {
+  func M3_F1_F8_randomOperationsAgreeWithTheModel(cells: Int) {
     var random = Generator(UInt64(cells))
     let stepsOfRound = 600
     for round in 0..<Stage.steps(4 * stepsOfRound, soak: 3_000_000) / stepsOfRound {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// malloc's rules on the heap called directly, beside the process's own malloc: sizes, alignment, zeroing, reallocation,
-// figures, giving back, what ends the process.
+// malloc's rules on the heap called directly, beside the process's own malloc: sizes, alignment, zeroing, reallocation.
 
 import CPlatform
 import Foundation
@@ -12,30 +11,6 @@ import Testing
 @testable import Primitives
 @testable import TestSupport
 @testable import Zones
-
-func fill(_ block: UnsafeMutableRawPointer, _ bytes: Int, _ value: UInt8) {
-  block.initializeMemory(as: UInt8.self, repeating: value, count: bytes)
-}
-
-func holds(_ block: UnsafeMutableRawPointer, _ bytes: Int, _ value: UInt8) -> Bool {
-  var offset = 0
-  while offset < bytes {
-    if block.load(fromByteOffset: offset, as: UInt8.self) != value { return false }
-    offset += offset < 256 ? 1 : 61
-  }
-  return bytes == 0 || block.load(fromByteOffset: bytes - 1, as: UInt8.self) == value
-}
-
-func freeAll(_ blocks: [UnsafeMutableRawPointer]) { for block in blocks { Heap.free(block) } }
-
-/// Live items of malloc's zones, and bytes of large blocks.
-func live() -> (items: Int, large: UInt) {
-  var items = 0
-  for index in 0..<SizeClass.count {
-    if let zone = heap.pointee.classZones[index] { items += used(zone) }
-  }
-  return (items, arena.pointee.largeBytes)
-}
 
 extension OnRoot {
   @Suite struct HeapTests {
@@ -68,7 +43,7 @@ extension OnRoot {
       Heap.free(nil)
     }
 
-    @Test func `L49 absurd sizes fail with ENOMEM, are counted as failures and take nothing`() {
+    @Test func `L49 L55 absurd sizes fail with ENOMEM, are counted as failures and take nothing`() {
       let before = live()
       let failures = heap.pointee.failures
       let sizes: [UInt] = [.max, .max - 15, .max - 4096, UInt(Int.max), 1 << 48, 1 << 62]
@@ -86,7 +61,7 @@ extension OnRoot {
       }
       #expect(Heap.allocate(1, alignment: 1 << 62) == nil)
       #expect(heap.pointee.failures >= failures + Int64(3 * sizes.count))
-      #expect(live() == before, "L55: counted on success only")
+      #expect(live() == before, "counted on success only")
       checkAll()
     }
 
@@ -174,234 +149,6 @@ extension OnRoot {
       Heap.free(small)
       Heap.free(large)
       #expect(Heap.usableSize(large) == nil)
-    }
-
-    @Test func `totals: used grows by what is taken and falls when it is freed`() {
-      let before = HeapTotals()
-      let blocks = (0..<1000).map { _ in Heap.allocate(1000)! }
-      let large = Heap.allocate(10 << 20)!
-      let during = HeapTotals()
-      #expect(during.usedBytes - before.usedBytes == 1000 * 1024 + 10 << 20)
-      freeAll(blocks)
-      Heap.free(large)
-      let after = HeapTotals()
-      #expect(after.usedBytes == before.usedBytes)
-      #expect(after.freeBytes >= before.freeBytes)
-    }
-
-    @Test func `L6 L8 trim gives back all that is free, each time`() {
-      _ = Heap.trim()
-      let slabs = arena.pointee.slabBytes
-      for _ in 0..<2 {
-        var blocks: [UnsafeMutableRawPointer] = []
-        for size in [16, 100, 1000, 10_000, 32_768, 100_000] as [UInt] { for _ in 0..<300 { blocks.append(Heap.allocate(size)!) } }
-        let grown = arena.pointee.slabBytes
-        #expect(grown > slabs)
-        freeAll(blocks)
-        #expect(Heap.trim() > 0)
-        #expect(arena.pointee.slabBytes <= slabs)
-        #expect(arena.pointee.cachedBytes == 0 && arena.pointee.recentBytes == 0)
-        checkAll()
-      }
-    }
-
-    @Test func `a few quiet periods give back what a trim would, but for what is in use`() {
-      _ = Heap.trim()
-      let slabs = arena.pointee.slabBytes
-      let keep = (0..<50).map { _ in Heap.allocate(2000)! }
-      let blocks = (0..<20_000).map { _ in Heap.allocate(2000)! } + (0..<20).map { _ in Heap.allocate(1 << 20)! }
-      let most = arena.pointee.slabBytes
-      freeAll(blocks)
-      var periods = 0
-      while Heap.endOfPeriod() && periods < 20 { periods += 1 }
-      #expect(periods < 20, "it comes to an end")
-      checkAll()
-      #expect(arena.pointee.slabBytes < slabs + (most - slabs) / 10)
-      #expect(arena.pointee.cachedBytes == 0 && arena.pointee.recentBytes == 0)
-      freeAll(keep)
-    }
-
-    @Test func `the zone table has vmstat's columns and every zone's line`() {
-      let block = Heap.allocate(128)!
-      let pipe = Pipe()
-      printZones(to: pipe.fileHandleForWriting.fileDescriptor)
-      try! pipe.fileHandleForWriting.close()
-      let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-      let lines = text.split(separator: "\n")
-      #expect(lines[0].hasPrefix("ITEM                     SIZE  LIMIT      USED      FREE         REQ  FAIL SLEEP XDOMAIN"))
-      #expect(lines.count == zones.pointee.zoneCount + 2)
-      #expect(lines.contains { $0.hasPrefix("malloc-128:") })
-      #expect(lines.last!.hasPrefix("large blocks: "))
-      Heap.free(block)
-    }
-
-    @Test func `L36 the locks around fork are taken in their order, and all are free after`() {
-      let block = Heap.allocate(100)!
-      Heap.prepareFork()
-      // Handlers of the program may allocate meanwhile on this thread.
-      let inside = Heap.allocate(5000)
-      #expect(inside != nil)
-      Heap.free(inside)
-      Heap.parentAfterFork()
-      #if STAVE_CHECK_LOCKS
-      #expect(!FutexLock.threadHoldsAny)
-      #endif
-      Heap.free(block)
-      checkAll()
-      freeAll((0..<1000).map { _ in Heap.allocate(64)! })
-    }
-
-    static func becomeChild() {
-      let blocks = (0..<1000).map { _ in Heap.allocate(100)! }
-      root.pointee.mailbox.request = 5
-      Heap.prepareFork()
-      Heap.childAfterFork()
-      precondition(root.pointee.mailbox.request == 0 && root.pointee.mailbox.answer == 0)
-      precondition(heap.pointee.background.isRunning == 0)
-      freeAll(blocks)
-      freeAll((0..<1000).map { _ in Heap.allocate(100)! })
-      reclaimAll(.drainCPU)
-      _ = Heap.trim()
-      checkAll()
-    }
-
-    @Test func `in the child of a fork all locks are free and the mailbox is new`() async {
-      await #expect(processExitsWith: .success) {
-        Stage.up()
-        OnRoot.HeapTests.becomeChild()
-      }
-      await #expect(processExitsWith: .success) {
-        Stage.up()
-        Stage.useLockedCaches()
-        OnRoot.HeapTests.becomeChild()
-      }
-    }
-
-    @Test func `failure_rate makes every n-th call fail, and nothing else`() async {
-      await #expect(processExitsWith: .success) {
-        Stage.up()
-        heap.pointee.options.values[Option.failureRate.rawValue] = 10
-        stave_hot().pointee.small_limit = 0
-        var failures = 0
-        for _ in 0..<1000 {
-          if let block = Heap.allocate(64) { Heap.free(block) } else { failures += 1 }
-        }
-        if failures != 100 { Issue.record("\(failures) of 1000 failed") }
-        precondition(heap.pointee.injectedFailures >= Int64(failures))
-        checkAll()
-      }
-    }
-
-    @Test func `configuration comes from the environment it is given`() async {
-      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
-        var entries: [UnsafePointer<CChar>?] = [UnsafePointer(strdup("STAVE_OPTIONS=percpu:locked,background:0,verbose:1,period:77")), nil]
-        entries.withUnsafeMutableBufferPointer { heap.configure(environment: UnsafePointer($0.baseAddress!)) }
-        precondition(CPUCache.isLocked && heap.pointee.options[.period] == 77)
-        freeAll((0..<1000).map { _ in Heap.allocate(64)! })
-        checkAll()
-      }
-      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-      #expect(text.contains("caches locked"))
-      #expect(text.contains("percpu:locked"))
-      #expect(text.contains("period:77"))
-    }
-  }
-
-  @Suite struct MisuseTests {
-    /// What the process said before it was stopped.
-    private func expectStopped(_ text: String, containing pieces: String..., sourceLocation: SourceLocation = #_sourceLocation) {
-      for piece in pieces where !text.contains(piece) {
-        Issue.record("\"\(piece)\" is missing in: \(text)", sourceLocation: sourceLocation)
-      }
-    }
-
-    @Test func `L21 freeing what is no block stops the process at that call, with the address and its nearest item`() async {
-      var result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
-        Stage.up()
-        let block = Heap.allocate(100)!
-        Heap.free(Heap.allocate(100))
-        Heap.free(block + 8)
-      }
-      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "bad free", "8 bytes into the item at", "in zone malloc-112")
-      result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
-        Stage.up()
-        var local = 0
-        withUnsafeMutableBytes(of: &local) { Heap.free($0.baseAddress!) }
-      }
-      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "which stave does not own")
-      result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
-        Stage.up()
-        let block = Heap.allocate(1 << 20)!
-        Heap.free(block + 4096)
-      }
-      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "4096 bytes into the large block at")
-      result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
-        Stage.up()
-        let zone = makeTestZone("authors", 512, flags: .offPage)
-        Heap.free(zone.allocate())
-      }
-      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "in zone authors")
-    }
-
-    @Test func `L21 a double free stops the process`() async {
-      var result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
-        Stage.up()
-        bind(toCPU: usableCPUs[0])
-        let block = Heap.allocate(100)
-        Heap.free(Heap.allocate(100))
-        Heap.free(block)
-        Heap.free(block)
-      }
-      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "double free", "malloc-112")
-      result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
-        Stage.up()
-        let block = Heap.allocate(1 << 20)
-        Heap.free(block)
-        Heap.free(block)
-      }
-      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "bad free", "free already")
-      // Not on top: no later than its return to the slab.
-      await #expect(processExitsWith: .signal(SIGABRT)) {
-        Stage.up()
-        bind(toCPU: usableCPUs[0])
-        let first = Heap.allocate(100)
-        let second = Heap.allocate(100)
-        Heap.free(first)
-        Heap.free(second)
-        Heap.free(first)
-        reclaimAll(.drainCPU)
-      }
-    }
-
-    @Test func `reallocating what is no block stops the process`() async {
-      let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
-        Stage.up()
-        _ = Heap.reallocate(Heap.allocate(1000)! + 16, 2000)
-      }
-      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "realloc()", "16 bytes into the item at")
-      await #expect(processExitsWith: .signal(SIGABRT)) {
-        Stage.up()
-        _ = Heap.reallocate(Heap.allocate(1 << 20)! + 65536, 2000)
-      }
-      await #expect(processExitsWith: .signal(SIGABRT)) {
-        Stage.up()
-        _ = Heap.reallocate(UnsafeMutableRawPointer(bitPattern: 0x1000), 2000)
-      }
-    }
-
-    @Test func `every offset into an item of every class is known for what it is`() {
-      Stage.up()
-      for index in 0..<SizeClass.count {
-        let size = SizeClass.size(index)
-        let block = Heap.allocate(UInt(size))!
-        var wrong = 0
-        for offset in 1..<size where size <= 1024 || offset % 7 == 1 {
-          if Heap.usableSize(block + offset) != nil { wrong += 1 }
-        }
-        #expect(wrong == 0, "class \(size)")
-        #expect(Heap.usableSize(block) == UInt(size))
-        Heap.free(block)
-      }
     }
   }
 }

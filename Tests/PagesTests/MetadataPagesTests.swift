@@ -105,7 +105,8 @@ extension OnRoot {
       var generator = Generator(3)
       var held: [(start: UnsafeMutableRawPointer, pages: Int, mark: Int)] = []
       let used = metadataPages.pointee.usedBytes
-      for step in 0..<Stage.steps(2000, soak: 3_000_000) {
+      var pagesHeld = 0
+      for step in 0..<Stage.steps(2000, soak: 2_000_000) {
         var problem: String? = nil
         if held.count < 100 && generator.below(2) == 0 {
           let pages = generator.below(6) == 0 ? 1 + generator.below(8) : 1
@@ -115,8 +116,10 @@ extension OnRoot {
           for page in 0..<pages { (start + page * pageBytes).storeBytes(of: mark + page, as: Int.self) }
           (start + pages * pageBytes - 8).storeBytes(of: mark, as: Int.self)
           held.append((start, pages, mark))
+          pagesHeld += pages
         } else if !held.isEmpty {
           let (start, pages, mark) = held.remove(at: generator.below(held.count))
+          pagesHeld -= pages
           for page in 0..<pages where (start + page * pageBytes).load(as: Int.self) != mark + page { problem = "shared" }
           if generator.below(2) == 0 {
             metadataPages.free(start, bytes: pages * pageBytes)
@@ -125,7 +128,7 @@ extension OnRoot {
           }
         }
         if Stage.checks(step) { metadataPages.checkInvariants() }
-        if metadataPages.pointee.usedBytes - used != held.reduce(0, { $0 + $1.pages }) * pageBytes { problem = "used bytes" }
+        if metadataPages.pointee.usedBytes - used != pagesHeld * pageBytes { problem = "used bytes" }
         if let problem {
           Issue.record("step \(step): \(problem) (STAVE_SEED=\(Stage.seed))")
           break

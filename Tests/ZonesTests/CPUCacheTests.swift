@@ -173,6 +173,34 @@ extension OnRoot {
       }
     }
 
+    @Test func `L35 threads that all want to make a CPU's region make one`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let zone = makeTestZone("regions", 64)
+        precondition(zones.pointee.regionCount == 0)
+        // All have seen that there is none before the first may make it.
+        let arrived = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
+        arrived.pointee = 0
+        let shared = Shared((zone, arrived))
+        inThreads(9) { thread in
+          let (zone, arrived) = shared.value
+          bind(toCPU: usableCPUs[0])
+          if thread == 0 {
+            zones.pointee.regionLock.lock()
+            stave_add(arrived, 1)
+            usleep(200_000)
+            zones.pointee.regionLock.unlock()
+          } else {
+            while stave_load32(UnsafeRawPointer(arrived).assumingMemoryBound(to: Int32.self)) == 0 { usleep(1000) }
+            zone.free(zone.allocate())
+          }
+        }
+        precondition(zones.pointee.regionCount == 1, "regions of one CPU: \(zones.pointee.regionCount)")
+        check(zone, holding: 0)
+        precondition(zone.destroy() == 0)
+      }
+    }
+
     @Test func `L4 the largest count of CPUs stays within the tables`() async {
       await #expect(processExitsWith: .success) {
         root.pointee.pageBytes = UInt32(stave_page_bytes())
@@ -233,107 +261,6 @@ extension OnRoot {
       second.freeAll(second.takeMany(10))
       check(second, holding: 0)
       second.destroy()
-    }
-
-    @Test func `a double free of the item on top of the cache stops the process`() async {
-      let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
-        Stage.up()
-        bind(toCPU: usableCPUs[0])
-        let zone = makeTestZone("doubled", 64)
-        let items = zone.takeMany(3)
-        zone.free(items[0])
-        zone.free(items[0])
-      }
-      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-      #expect(text.contains("double free"))
-      #expect(text.contains("in zone doubled"))
-    }
-
-    @Test func `a double free deeper in the cache stops the process when it comes back to its slab`() async {
-      let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
-        Stage.up()
-        bind(toCPU: usableCPUs[0])
-        let zone = makeTestZone("doubled", 64, flags: .offPage)
-        let items = zone.takeMany(3)
-        zone.free(items[0])
-        zone.free(items[1])
-        zone.free(items[0])
-        zone.reclaim(.drainCPU)
-      }
-      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-      #expect(text.contains("double free"))
-      #expect(text.contains("0 bytes into the item at"))
-    }
-
-    @Test func `an interior or foreign address stops the process when it comes to a slab`() async {
-      await #expect(processExitsWith: .signal(SIGABRT)) {
-        Stage.up()
-        let zone = makeTestZone("interior", 640, flags: .noBucket)
-        zone.free(zone.allocate()! + 8)
-      }
-      await #expect(processExitsWith: .signal(SIGABRT)) {
-        Stage.up()
-        let zone = makeTestZone("foreign", 512, flags: .noBucket.union(.offPage))
-        zone.free(UnsafeMutableRawPointer(bitPattern: 0x10000))
-      }
-    }
-  }
-
-  @Suite struct StartTests {
-    @Test func `L9 L10 L25 starting takes boot memory only, and zones made at each stage work after it`() async {
-      await #expect(processExitsWith: .success) {
-        root.pointee.pageBytes = UInt32(stave_page_bytes())
-        root.pointee.cpuCount = UInt32(min(stave_possible_cpus(), Int(STAVE_MAX_CPUS)))
-        metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
-        precondition(zones.start())
-        precondition(metadataPages.pointee.chunkCount == 0)
-        for keg in [zones.pointee.kegZone!, zones.pointee.zoneZone!] {
-          keg.checkInvariants()
-          let lies = UnsafeMutableRawPointer(keg).address &- stave_boot().address
-          precondition(lies < UInt(STAVE_BOOT_BYTES))
-        }
-        CPUCache.start(forceLocked: false)
-        // Before there is an arena: a zone in metadata pages works at once, one in the arena later.
-        let early = makeTestZone("early", 64, flags: .vm.union(.noBucket), source: .metadata)
-        let first = early.allocate()!
-        let waiting = makeTestZone("waiting", 640, flags: .noBucket)
-        check(early, holding: 1)
-        precondition(arena.start())
-        let item = waiting.allocate()!
-        let late = makeTestZone("late", 640)
-        late.freeAll(late.takeMany(100))
-        checkAll()
-        waiting.free(item)
-        early.free(first)
-        checkAll()
-        for zone in [early, waiting, late] { precondition(zone.destroy() == 0) }
-        // All of the boot memory is used before and after the first chunk: what is mapped is used or on the free list.
-        let state = metadataPages
-        var rest: [UnsafeMutableRawPointer] = []
-        let chunks = state.pointee.chunkCount
-        while state.pointee.chunkCount == chunks, let page = state.allocate(bytes: pageBytes) { rest.append(page) }
-        precondition(state.pointee.freePageCount == 0)
-      }
-    }
-
-    @Test func `L9 starting without restartable sequences takes the locked caches`() async {
-      await #expect(processExitsWith: .success) {
-        root.pointee.pageBytes = UInt32(stave_page_bytes())
-        root.pointee.cpuCount = UInt32(min(stave_possible_cpus(), Int(STAVE_MAX_CPUS)))
-        metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
-        precondition(zones.start())
-        CPUCache.start(forceLocked: true)
-        precondition(CPUCache.isLocked && root.pointee.mode == CacheMode.locked)
-        precondition(arena.start())
-        let zone = makeTestZone("locked", 64)
-        zone.freeAll(zone.takeMany(3000))
-        check(zone, holding: 0)
-        precondition(cached(zone) > 0)
-        zone.reclaim(.drainCPU)
-        check(zone, holding: 0)
-        precondition(cached(zone) == 0)
-        precondition(zone.destroy() == 0)
-      }
     }
   }
 }

@@ -94,7 +94,7 @@ extension OnRoot {
       #expect(zone.destroy() == 0)
     }
 
-    @Test func `keg to cache: zone init on each item; a refusal keeps the items before it`() {
+    @Test func `T19 keg to cache: zone init on each item; a refusal keeps the items before it`() {
       // 6 items in a slab, all asked for at once.
       for refusing in 1...6 {
         let mock = MockSource()
@@ -104,13 +104,29 @@ extension OnRoot {
         #expect((item == nil) == (refusing == 1))
         #expect(Hooks.count(.zoneInit) == refusing)
         #expect(Hooks.count(.zoneFini) == 0, "items that were not initialised are not finished")
-        #expect(zone.pointee.failures == (refusing == 1 ? 1 : 0), "T19: a failure only if there was no item at all")
+        #expect(zone.pointee.failures == (refusing == 1 ? 1 : 0), "a failure only if there was no item at all")
         #expect(zone.pointee.keg.outstanding == refusing - 1)
         check(zone, holding: item == nil ? 0 : 1)
         zone.free(item)
         #expect(zone.destroy() == 0)
         #expect(Hooks.count(.zoneFini) == refusing - 1)
         #expect(mock.bytesOut == 0)
+      }
+    }
+
+    @Test func `L26 a slab that was fetched and not used is on the free list, and drained`() {
+      for flags in [ZoneFlags.noBucket, .noBucket.union(.offPage), .none] {
+        let mock = MockSource()
+        let zone = makeHooked(mock, flags: flags, zoneHooks: true)
+        let keg = zone.pointee.keg
+        Hooks.refuse[.zoneInit] = 1
+        #expect(zone.allocate() == nil)
+        #expect(mock.allocations >= 1 && keg.pointee.slabCount == 1)
+        #expect(keg.pointee.freeSlabCount == 1 && keg.pointee.free.first != nil && keg.pointee.partial.first == nil)
+        check(zone, holding: 0)
+        #expect(keg.drain())
+        #expect(keg.pointee.slabCount == 0 && mock.bytesOut == 0)
+        #expect(zone.destroy() == 0)
       }
     }
 

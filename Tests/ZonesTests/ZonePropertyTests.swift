@@ -57,7 +57,7 @@ extension OnRoot {
     static func randomOperations(_ stream: UInt64) {
       var generator = Generator(stream)
       var subjects: [Subject] = []
-      for step in 0..<Stage.steps(6000) {
+      for step in 0..<Stage.steps(6000, soak: 1_000_000) {
         func demand(_ isTrue: Bool, _ what: String) {
           if !isTrue { Issue.record("step \(step): \(what) (STAVE_SEED=\(Stage.seed))") }
         }
@@ -161,7 +161,7 @@ extension OnRoot {
           while running.pointee > 0 {
             for zone in subjects {
               let counts = ZoneCounts(zone)
-              if counts.used < 0 || counts.cached < 0 || counts.frees < 0 { Issue.record("negative figures (L40, T21): \(counts)") }
+              if counts.used < 0 || counts.cached < 0 || counts.frees < 0 { Issue.record("negative figures: \(counts)") }
             }
             _ = stave_yield()
           }
@@ -219,7 +219,7 @@ extension OnRoot {
       running.deallocate()
     }
 
-    @Test func `L28 L40 L41 threads, draining and reading at once lose and double nothing`() async {
+    @Test func `L28 L40 L41 T21 threads, draining and reading at once lose and double nothing`() async {
       Self.stress()
       await #expect(processExitsWith: .success) {
         Stage.up()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What zones promise: alignment, zeroing, waiting, flags, names, layouts of all kinds.
+// What zones are: alignment, flags, names, layouts of all kinds.
 
 import CPlatform
 import Foundation
@@ -11,10 +11,6 @@ import Testing
 @testable import Primitives
 @testable import TestSupport
 @testable import Zones
-
-private func isZero(_ item: UnsafeMutableRawPointer, _ size: Int) -> Bool {
-  (0..<size).allSatisfy { item.load(fromByteOffset: $0, as: UInt8.self) == 0 }
-}
 
 extension OnRoot {
   @Suite struct ZoneTests {
@@ -43,149 +39,8 @@ extension OnRoot {
           if index % 10 == 0 { check(zone, holding: 149 - index) }
         }
         check(zone, holding: 0)
-        #expect(zone.destroy() == 0, "L15: every layout can be destroyed")
+        #expect(zone.destroy() == 0)
         arena.checkInvariants()
-      }
-    }
-
-    @Test func `L31 zero on every path, without it an item keeps its contents`() {
-      for flags in [ZoneFlags.none, .noBucket, .offPage, .malloc] {
-        let zone = makeTestZone("zeroed", 320, flags: flags)
-        func dirty(_ items: [UnsafeMutableRawPointer]) { for item in items { item.initializeMemory(as: UInt8.self, repeating: 0xDB, count: 320) } }
-        let request = WaitFlags.noWait.union(.zero)
-        // A new slab.
-        var items = zone.takeMany(300, request)
-        #expect(items.allSatisfy { isZero($0, 320) })
-        dirty(items)
-        // The cell, the depot, the keg's own free items: 300 items have been through all of them.
-        zone.freeAll(items)
-        items = zone.takeMany(300, request)
-        #expect(items.allSatisfy { isZero($0, 320) })
-        dirty(items)
-        zone.freeAll(items)
-        // The depot alone.
-        for cpu in 0..<Int(root.pointee.cpuCount) { _ = emptyCaches(of: cpu) }
-        items = zone.takeMany(300, request)
-        #expect(items.allSatisfy { isZero($0, 320) })
-        dirty(items)
-        // Back to the keg, whose slabs stay because one item of each is kept.
-        zone.freeAll(Array(items.dropFirst(150)))
-        zone.reclaim(.drainCPU)
-        let again = zone.takeMany(150, request)
-        #expect(again.allSatisfy { isZero($0, 320) })
-        check(zone, holding: 300)
-        // Without the flag nothing is cleared.
-        dirty([again[0]])
-        zone.free(again[0])
-        let same = zone.allocate()!
-        if same == again[0] { #expect(same.load(fromByteOffset: 319, as: UInt8.self) == 0xDB) }
-        zone.free(same)
-        zone.freeAll(Array(again.dropFirst()) + items.prefix(150))
-        check(zone, holding: 0)
-        #expect(zone.destroy() == 0)
-      }
-    }
-
-    @Test func `items of a new slab are zero even if the source gives dirty pages, except for malloc`() {
-      for (flags, expected) in [(ZoneFlags.none, true), (.zeroInit, true), (.offPage, true), (.malloc, false)] {
-        let mock = MockSource()
-        mock.dirt = 0x99
-        let zone = makeTestZone("fresh", 200, flags: flags, source: mock.source)
-        let items = zone.takeMany(60)
-        #expect(items.allSatisfy { isZero($0, 200) } == expected)
-        zone.freeAll(items)
-        #expect(zone.destroy() == 0)
-      }
-    }
-
-    @Test func `L27 T17 exactly one wait flag; anything else means waiting`() {
-      func repaired(_ flags: WaitFlags) -> WaitFlags { flags.checked }
-      #expect(repaired(.wait) == .wait)
-      #expect(repaired(.noWait) == .noWait)
-      #expect(repaired(.noWait.union(.zero).union(.noVM)) == .noWait.union(.zero).union(.noVM))
-      zones.pointee.badFlagReports = 10
-      #expect(repaired(.none) == .wait)
-      #expect(repaired(.zero) == .wait.union(.zero))
-      #expect(repaired(.wait.union(.noWait)) == .wait)
-      #expect(repaired(.wait.union(.noWait).union(.noVM)) == .wait.union(.noVM))
-      let zone = makeTestZone("flags", 64)
-      for flags in [WaitFlags.none, .zero, .wait.union(.noWait), .wait, .noWait, .useReserve] {
-        let item = zone.allocate(flags)
-        #expect(item != nil)
-        zone.free(item)
-      }
-      check(zone, holding: 0)
-      #expect(zone.destroy() == 0)
-      zones.pointee.badFlagReports = 0
-    }
-
-    @Test func `L27 bad flags are reported ten times and no more`() async {
-      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
-        Stage.up()
-        let zone = makeTestZone("flags", 64, flags: .noBucket)
-        for _ in 0..<30 { zone.free(zone.allocate(.none)) }
-        for _ in 0..<30 { zone.free(zone.allocate(.wait.union(.noWait))) }
-        for _ in 0..<30 { zone.free(zone.allocate(.wait)) }
-      }
-      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-      #expect(text.components(separatedBy: "bad wait flags").count - 1 == 10)
-    }
-
-    @Test func `L37 noVM makes no call of the page source and does not wait`() {
-      for flags in [ZoneFlags.none, .offPage, .noBucket] {
-        let mock = MockSource()
-        let zone = makeTestZone("novm", 640, flags: flags, source: mock.source)
-        let headers = headersOut()
-        #expect(zone.allocate(.noWait.union(.noVM)) == nil)
-        #expect(zone.allocate(.wait.union(.noVM)) == nil)
-        #expect(mock.allocations == 0)
-        #expect(headersOut() == headers)
-        #expect(zone.pointee.failures == 2)
-        check(zone, holding: 0)
-        // With slabs at hand it works, until they are used up.
-        let first = zone.allocate()!
-        let calls = mock.allocations
-        let rest = zone.takeMany(100, .noWait.union(.noVM))
-        #expect(rest.count == calls * zone.pointee.keg.pointee.layout.items - 1)
-        #expect(mock.allocations == calls)
-        check(zone, holding: rest.count + 1)
-        zone.freeAll(rest + [first])
-        #expect(zone.destroy() == 0)
-      }
-    }
-
-    @Test func `L37 a page source may allocate from a vm zone while it serves one`() {
-      let mock = MockSource()
-      let entries = makeTestZone("map entries", 96, flags: .vm)
-      let zone = makeTestZone("served", 640, source: mock.source)
-      var depth = 0
-      var deepest = 0
-      mock.onAllocate = {
-        depth += 1
-        deepest = max(deepest, depth)
-        entries.free(entries.allocate())
-        depth -= 1
-      }
-      let items = zone.takeMany(200)
-      #expect(items.count == 200)
-      #expect(deepest == 1)
-      zone.freeAll(items)
-      check(zone, holding: 0)
-      check(entries, holding: 0)
-      #expect(zone.destroy() == 0)
-      #expect(entries.destroy() == 0)
-    }
-
-    @Test func `L22 a vm zone takes no off-page header, however large its items`() {
-      let headers = headersOut()
-      for size in [64, 2048, 4096, 9000] {
-        let zone = makeTestZone("vm", size, flags: .vm)
-        let items = zone.takeMany(40)
-        #expect(items.count == 40)
-        #expect(headersOut() == headers)
-        zone.freeAll(items)
-        check(zone, holding: 0)
-        #expect(zone.destroy() == 0)
       }
     }
 
@@ -203,6 +58,37 @@ extension OnRoot {
       #expect(mock.bytesOut == out, "and used again")
       #expect(zone.destroy() == 0)
       #expect(mock.bytesOut == 0)
+    }
+
+    @Test func `L1 items of a noFree zone keep their last words, however much is drained meanwhile`() {
+      // The loser of a race for the last reference still reads the count that lies in what the winner has freed.
+      let zone = makeTestZone("counts", 64, flags: .noFree)
+      let items = zone.takeMany(4000)
+      for item in items { item.storeBytes(of: 0x5EED_C0DE, as: UInt32.self) }
+      let isDone = UnsafeMutablePointer<UInt32>.allocate(capacity: 1)
+      isDone.pointee = 0
+      let shared = Shared((zone, items, isDone))
+      inThreads(2) { thread in
+        let (zone, items, isDone) = shared.value
+        if thread == 0 {
+          zone.freeAll(items)
+          for _ in 0..<10 {
+            reclaimAll(.drainCPU)
+            arena.purge(recentToo: true)
+          }
+          _ = stave_claim(isDone)
+        } else {
+          var wrong = 0
+          repeat {
+            for item in items where item.load(as: UInt32.self) != 0x5EED_C0DE { wrong += 1 }
+          } while stave_load32(UnsafeRawPointer(isDone).assumingMemoryBound(to: Int32.self)) == 0
+          if wrong > 0 { Issue.record("\(wrong) counts were lost") }
+        }
+      }
+      #expect(items.allSatisfy { $0.load(as: UInt32.self) == 0x5EED_C0DE })
+      check(zone, holding: 0)
+      #expect(zone.destroy() == 0)
+      isDone.deallocate()
     }
 
     @Test func `noBucket: each operation goes to the keg`() {
@@ -268,89 +154,20 @@ extension OnRoot {
       checkAll()
     }
 
+    @Test func `T14 names that differ only beyond the cut are numbered like equal ones`() {
+      let first = makeTestZone("a name of more than thirty-one bytes, the first")
+      let second = makeTestZone("a name of more than thirty-one bytes, the second")
+      #expect(first.pointee.name.equals(second.pointee.name))
+      #expect(second.pointee.instance == first.pointee.instance + 1)
+      for zone in [first, second] { zone.destroy() }
+    }
+
     @Test func `absurd zones are refused and leave nothing`() {
       let count = zones.pointee.zoneCount
       for size in [0, -1, (1 << 40) + 1] { #expect(makeZone(name: FixedName("absurd"), size: size) == nil) }
       #expect(makeZone(name: FixedName("absurd"), size: 64, alignMask: 5) == nil)
       #expect(zones.pointee.zoneCount == count)
       checkAll()
-    }
-
-    @Test func `the reserve is for those who may use it`() {
-      let mock = MockSource()
-      let zone = makeTestZone("reserve", 640, flags: .noBucket, source: mock.source)
-      let perSlab = zone.pointee.keg.pointee.layout.items
-      zone.pointee.keg.pointee.reserve = 4
-      let first = zone.allocate()!
-      mock.isRefusing = true
-      // Down to the reserve, no further, and no endless loop when the source refuses.
-      let rest = zone.takeMany(100)
-      #expect(rest.count == perSlab - 1 - 4)
-      let reserved = zone.takeMany(100, .noWait.union(.useReserve))
-      #expect(reserved.count == 4)
-      check(zone, holding: perSlab)
-      mock.isRefusing = false
-      let more = zone.allocate()!
-      check(zone, holding: perSlab + 1)
-      zone.freeAll(rest + reserved + [first, more])
-      zone.reclaim(.drainCPU)
-      #expect(zone.pointee.keg.pointee.freeItems >= 4, "reclaim leaves the reserve")
-      check(zone, holding: 0)
-      #expect(zone.destroy() == 0)
-      #expect(mock.bytesOut == 0)
-    }
-
-    @Test(.timeLimit(.minutes(1))) func `waiting lasts until memory comes, and not waiting does not`() {
-      let mock = MockSource()
-      let zone = makeTestZone("waiting", 640, source: mock.source)
-      mock.isRefusing = true
-      #expect(zone.allocate(.noWait) == nil)
-      #expect(zone.pointee.failures == 1)
-      mock.isRefusing = false
-      mock.refuseAt = 1
-      let once = zone.allocate(.wait)
-      #expect(once != nil, "one refusal is waited out")
-      #expect(zone.pointee.sleeps == 1)
-      zone.free(once)
-      zone.reclaim(.drainCPU)
-      mock.isRefusing = true
-      let shared = Shared((zone, mock))
-      inThreads(2) { thread in
-        let (zone, mock) = shared.value
-        if thread == 0 {
-          let item = zone.allocate(.wait)
-          if item == nil { Issue.record("a waiting request gave nil") }
-          zone.free(item)
-        } else {
-          usleep(30_000)
-          mock.isRefusing = false
-        }
-      }
-      check(zone, holding: 0)
-      #expect(zone.destroy() == 0)
-      #expect(mock.bytesOut == 0)
-    }
-
-    @Test func `a source that refuses its k-th call: nil or an item, nothing lost`() {
-      for flags in [ZoneFlags.none, .offPage, .noBucket, .malloc] {
-        for refusing in 1...12 {
-          let mock = MockSource()
-          let zone = makeTestZone("refused", 640, flags: flags, source: mock.source)
-          mock.refuseAt = refusing
-          var items: [UnsafeMutableRawPointer] = []
-          var failures = 0
-          for _ in 0..<100 {
-            if let item = zone.allocate() { items.append(item) } else { failures += 1 }
-            check(zone, holding: items.count)
-          }
-          #expect(failures <= 1)
-          #expect(zone.pointee.failures == Int64(failures))
-          zone.freeAll(items)
-          check(zone, holding: 0)
-          #expect(zone.destroy() == 0)
-          #expect(mock.bytesOut == 0)
-        }
-      }
     }
   }
 }

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The heap's figures, and how free memory goes back: at once when asked, by and by when idle.
+
+import CPlatform
+import Foundation
+import Testing
+
+@testable import Heap
+@testable import Pages
+@testable import Primitives
+@testable import TestSupport
+@testable import Zones
+
+extension OnRoot {
+  @Suite struct GivingBackTests {
+    init() { Stage.up() }
+
+    @Test func `totals: used grows by what is taken and falls when it is freed`() {
+      let before = HeapTotals()
+      let blocks = (0..<1000).map { _ in Heap.allocate(1000)! }
+      let large = Heap.allocate(10 << 20)!
+      let during = HeapTotals()
+      #expect(during.usedBytes - before.usedBytes == 1000 * 1024 + 10 << 20)
+      freeAll(blocks)
+      Heap.free(large)
+      let after = HeapTotals()
+      #expect(after.usedBytes == before.usedBytes)
+      #expect(after.freeBytes >= before.freeBytes)
+    }
+
+    @Test func `L6 L8 trim gives back all that is free, each time`() {
+      _ = Heap.trim()
+      let slabs = arena.pointee.slabBytes
+      for _ in 0..<2 {
+        var blocks: [UnsafeMutableRawPointer] = []
+        for size in [16, 100, 1000, 10_000, 32_768, 100_000] as [UInt] { for _ in 0..<300 { blocks.append(Heap.allocate(size)!) } }
+        let grown = arena.pointee.slabBytes
+        #expect(grown > slabs)
+        freeAll(blocks)
+        #expect(Heap.trim() > 0)
+        #expect(arena.pointee.slabBytes <= slabs)
+        #expect(arena.pointee.cachedBytes == 0 && arena.pointee.recentBytes == 0)
+        checkAll()
+      }
+    }
+
+    @Test func `a few quiet periods give back what a trim would, but for what is in use`() {
+      _ = Heap.trim()
+      let slabs = arena.pointee.slabBytes
+      let keep = (0..<50).map { _ in Heap.allocate(2000)! }
+      let blocks = (0..<20_000).map { _ in Heap.allocate(2000)! } + (0..<20).map { _ in Heap.allocate(1 << 20)! }
+      let most = arena.pointee.slabBytes
+      freeAll(blocks)
+      var periods = 0
+      while Heap.endOfPeriod() && periods < 20 { periods += 1 }
+      #expect(periods < 20, "it comes to an end")
+      checkAll()
+      #expect(arena.pointee.slabBytes < slabs + (most - slabs) / 10)
+      #expect(arena.pointee.cachedBytes == 0 && arena.pointee.recentBytes == 0)
+      freeAll(keep)
+    }
+
+    @Test func `the zone table has vmstat's columns and every zone's line`() {
+      let block = Heap.allocate(128)!
+      let pipe = Pipe()
+      printZones(to: pipe.fileHandleForWriting.fileDescriptor)
+      try! pipe.fileHandleForWriting.close()
+      let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+      let lines = text.split(separator: "\n")
+      #expect(lines[0].hasPrefix("ITEM                     SIZE  LIMIT      USED      FREE         REQ  FAIL SLEEP XDOMAIN"))
+      #expect(lines.count == zones.pointee.zoneCount + 2)
+      #expect(lines.contains { $0.hasPrefix("malloc-128:") })
+      #expect(lines.last!.hasPrefix("large blocks: "))
+      Heap.free(block)
+    }
+  }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What ends the process: frees and reallocations of what is no block, or no longer.
+
+import CPlatform
+import Foundation
+import Testing
+
+@testable import Heap
+@testable import Pages
+@testable import Primitives
+@testable import TestSupport
+@testable import Zones
+
+extension OnRoot {
+  @Suite struct MisuseTests {
+    /// What the process said before it was stopped.
+    private func expectStopped(_ text: String, containing pieces: String..., sourceLocation: SourceLocation = #_sourceLocation) {
+      for piece in pieces where !text.contains(piece) {
+        Issue.record("\"\(piece)\" is missing in: \(text)", sourceLocation: sourceLocation)
+      }
+    }
+
+    @Test func `L21 freeing what is no block stops the process at that call, with the address and its nearest item`() async {
+      var result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        let block = Heap.allocate(100)!
+        Heap.free(Heap.allocate(100))
+        Heap.free(block + 8)
+      }
+      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "bad free", "8 bytes into the item at", "in zone malloc-112")
+      result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        var local = 0
+        withUnsafeMutableBytes(of: &local) { Heap.free($0.baseAddress!) }
+      }
+      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "which stave does not own")
+      result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        let block = Heap.allocate(1 << 20)!
+        Heap.free(block + 4096)
+      }
+      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "4096 bytes into the large block at")
+      result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        let zone = makeTestZone("authors", 512, flags: .offPage)
+        Heap.free(zone.allocate())
+      }
+      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "in zone authors")
+    }
+
+    @Test func `L21 a double free stops the process`() async {
+      var result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        bind(toCPU: usableCPUs[0])
+        let block = Heap.allocate(100)
+        Heap.free(Heap.allocate(100))
+        Heap.free(block)
+        Heap.free(block)
+      }
+      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "double free", "malloc-112")
+      result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        let block = Heap.allocate(1 << 20)
+        Heap.free(block)
+        Heap.free(block)
+      }
+      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "bad free", "free already")
+      // Not on top: no later than its return to the slab.
+      await #expect(processExitsWith: .signal(SIGABRT)) {
+        Stage.up()
+        bind(toCPU: usableCPUs[0])
+        let first = Heap.allocate(100)
+        let second = Heap.allocate(100)
+        Heap.free(first)
+        Heap.free(second)
+        Heap.free(first)
+        reclaimAll(.drainCPU)
+      }
+    }
+
+    @Test func `reallocating what is no block stops the process`() async {
+      let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        _ = Heap.reallocate(Heap.allocate(1000)! + 16, 2000)
+      }
+      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "realloc()", "16 bytes into the item at")
+      await #expect(processExitsWith: .signal(SIGABRT)) {
+        Stage.up()
+        _ = Heap.reallocate(Heap.allocate(1 << 20)! + 65536, 2000)
+      }
+      await #expect(processExitsWith: .signal(SIGABRT)) {
+        Stage.up()
+        _ = Heap.reallocate(UnsafeMutableRawPointer(bitPattern: 0x1000), 2000)
+      }
+    }
+
+    @Test func `every offset into an item of every class is known for what it is`() {
+      Stage.up()
+      for index in 0..<SizeClass.count {
+        let size = SizeClass.size(index)
+        let block = Heap.allocate(UInt(size))!
+        var wrong = 0
+        for offset in 1..<size where size <= 1024 || offset % 7 == 1 {
+          if Heap.usableSize(block + offset) != nil { wrong += 1 }
+        }
+        #expect(wrong == 0, "class \(size)")
+        #expect(Heap.usableSize(block) == UInt(size))
+        Heap.free(block)
+      }
+    }
+  }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What the heap has to do with the life of its process: options, injected failures, fork.
+
+import CPlatform
+import Foundation
+import Testing
+
+@testable import Heap
+@testable import Pages
+@testable import Primitives
+@testable import TestSupport
+@testable import Zones
+
+extension OnRoot {
+  @Suite struct ProcessTests {
+    init() { Stage.up() }
+
+    @Test func `L36 the locks around fork are taken in their order, and all are free after`() {
+      let block = Heap.allocate(100)!
+      Heap.prepareFork()
+      // Handlers of the program may allocate meanwhile on this thread.
+      let inside = Heap.allocate(5000)
+      #expect(inside != nil)
+      Heap.free(inside)
+      Heap.parentAfterFork()
+      #if STAVE_CHECK_LOCKS
+      #expect(!FutexLock.threadHoldsAny)
+      #endif
+      Heap.free(block)
+      checkAll()
+      freeAll((0..<1000).map { _ in Heap.allocate(64)! })
+    }
+
+    static func becomeChild() {
+      let blocks = (0..<1000).map { _ in Heap.allocate(100)! }
+      root.pointee.mailbox.request = 5
+      Heap.prepareFork()
+      Heap.childAfterFork()
+      precondition(root.pointee.mailbox.request == 0 && root.pointee.mailbox.answer == 0)
+      precondition(heap.pointee.background.isRunning == 0)
+      freeAll(blocks)
+      freeAll((0..<1000).map { _ in Heap.allocate(100)! })
+      reclaimAll(.drainCPU)
+      _ = Heap.trim()
+      checkAll()
+    }
+
+    @Test func `in the child of a fork all locks are free and the mailbox is new`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        OnRoot.ProcessTests.becomeChild()
+      }
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        Stage.useLockedCaches()
+        OnRoot.ProcessTests.becomeChild()
+      }
+    }
+
+    @Test func `failure_rate makes every n-th call fail, and nothing else`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        heap.pointee.options.values[Option.failureRate.rawValue] = 10
+        stave_hot().pointee.small_limit = 0
+        var failures = 0
+        for _ in 0..<1000 {
+          if let block = Heap.allocate(64) { Heap.free(block) } else { failures += 1 }
+        }
+        if failures != 100 { Issue.record("\(failures) of 1000 failed") }
+        precondition(heap.pointee.injectedFailures >= Int64(failures))
+        checkAll()
+      }
+    }
+
+    @Test func `configuration comes from the environment it is given`() async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+        var entries: [UnsafePointer<CChar>?] = [UnsafePointer(strdup("STAVE_OPTIONS=percpu:locked,background:0,verbose:1,period:77")), nil]
+        entries.withUnsafeMutableBufferPointer { heap.configure(environment: UnsafePointer($0.baseAddress!)) }
+        precondition(CPUCache.isLocked && heap.pointee.options[.period] == 77)
+        freeAll((0..<1000).map { _ in Heap.allocate(64)! })
+        checkAll()
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.contains("caches locked"))
+      #expect(text.contains("percpu:locked"))
+      #expect(text.contains("period:77"))
+    }
+  }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Blocks that grow, shrink and move.
+
+import AddressMap
+import CPlatform
+import Foundation
+import Primitives
+import Testing
+
+@testable import Pages
+@testable import TestSupport
+
+extension OnRoot {
+  @Suite struct ArenaResizeTests {
+    private let ground = LevelGround()
+
+    @Test func `a block grows into the run or the gap behind it and shrinks in place`() throws {
+      let block = arena.takeLarge(size: 2 * mega)!.start
+      let behind = arena.takeLarge(size: 4 * mega)!.start
+      try #require(behind == block + 2 * mega)
+      fill(block, 2 * mega, 0x11)
+      #expect(!arena.resizeLarge(block, to: 3 * mega), "somebody is there")
+      #expect(arena.releaseLarge(behind))
+      #expect(arena.resizeLarge(block, to: 3 * mega), "half of a cached run")
+      arena.checkInvariants()
+      #expect(arena.resizeLarge(block, to: 6 * mega), "the rest of it")
+      arena.checkInvariants()
+      #expect(arena.resizeLarge(block, to: 40 * mega), "the gap, and the frontier moves")
+      arena.checkInvariants()
+      try #require(arena.largeBytes(at: block) == 40 * mega)
+      #expect(UnsafePointer<UInt8>(bitPattern: block + 2 * mega - 1)!.pointee == 0x11)
+      fill(block, 40 * mega)
+      #expect(arena.resizeLarge(block, to: 1))
+      #expect(arena.largeBytes(at: block) == 32768)
+      #expect(arena.pointee.cachedBytes == 40 * mega - 32768)
+      arena.checkInvariants()
+      #expect(!arena.resizeLarge(block, to: .max))
+      #expect(!arena.resizeLarge(block, to: 1 << 46))
+      #expect(arena.releaseLarge(block))
+      arena.checkInvariants()
+    }
+
+    @Test func `moving keeps the contents and leaves nothing behind`() {
+      let block = arena.takeLarge(size: 4 * mega)!.start
+      let wall = arena.takeLarge(size: 1)!.start
+      var offset: UInt = 0
+      while offset < 4 * mega {
+        UnsafeMutablePointer<UInt>(bitPattern: block + offset)!.pointee = offset ^ 0x55
+        offset += 4096
+      }
+      let moved = arena.moveLarge(block, to: 9 * mega)!
+      arena.checkInvariants()
+      #expect(moved != block)
+      #expect(arena.largeBytes(at: moved) == 9 * mega)
+      #expect(isOwnerNone(block))
+      #expect(!isLargeStart(block))
+      var wrong = 0
+      offset = 0
+      while offset < 4 * mega {
+        if UnsafePointer<UInt>(bitPattern: moved + offset)!.pointee != offset ^ 0x55 { wrong += 1 }
+        offset += 4096
+      }
+      #expect(wrong == 0)
+      #expect(isZero(moved + 4 * mega, 5 * mega))
+      #expect(residentPages(block, 4 * mega) == 0, "the place it left reads as zero and holds nothing")
+      #expect(arena.releaseLarge(moved))
+      let back = arena.takeLarge(size: 4 * mega)!
+      if back.isZero { #expect(isZero(back.start, 4 * mega)) }
+      #expect(arena.releaseLarge(back.start))
+      #expect(arena.releaseLarge(wall))
+      arena.checkInvariants()
+    }
+  }
+}
