@@ -144,7 +144,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
   ) {
     initialize(
       to: Keg(
-        name: name, index: 0, flags: flags, layout: layout, alignMask: alignMask, reserve: 0, slabCount: 0, freeSlabCount: 0,
+        name: name, index: 0, flags: flags, layout: layout, inverse: .max / UInt64(layout.itemBytes) + 1, alignMask: alignMask, reserve: 0, slabCount: 0, freeSlabCount: 0,
         freeItems: 0, partial: SlabList(), free: SlabList(), full: SlabList(), cellOffset: 0, zone: nil,
         lock: FutexLock(rank: rank), source: source, initialize: hook, finish: finish, headerKeg: nil, slabsMade: 0,
         slabsKept: 1))
