@@ -17,7 +17,7 @@ let checked: [SwiftSetting] = [
 let embedded: [SwiftSetting] = [
   .enableExperimentalFeature("Embedded", .when(traits: ["Preload"])),
   .unsafeFlags(
-    ["-wmo", "-no-allocations", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xcc", "-fno-stack-protector",
+    ["-wmo", "-no-allocations", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xfrontend", "-function-sections", "-Xcc", "-fno-stack-protector",
       "-Xcc", "-fomit-frame-pointer"],
     .when(traits: ["Preload"])),
 ]
@@ -26,7 +26,7 @@ let plainC: [CSetting] = [
   .define("STAVE_PRELOAD", .when(traits: ["Preload"])),
   .define("STAVE_INJECT", .when(configuration: .debug)),
   .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
-  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-O2"], .when(traits: ["Preload"])),
+  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-ffunction-sections", "-O2"], .when(traits: ["Preload"])),
 ]
 
 let forPreload = Context.environment["STAVE_PRELOAD"] != nil
@@ -55,7 +55,7 @@ if forPreload {
   targets += [
     core("StaveMalloc", ["Primitives", "Pages", "Zones", "Heap"]),
     .target(
-      name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld"],
+      name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
       cSettings: plainC + [.unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
       linkerSettings: [
         .unsafeFlags(

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Start, fork and end of a process: what only libc's tables of constructors and handlers can call. And the note that names
+// the root to readers where no symbol does (Inspection/StaveNote.swift describes it).
+
+#define _GNU_SOURCE
+#include "stave_entry.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/auxv.h>
+
+__asm__(".pushsection .note.stave, \"a\", @note\n\t.balign 4\n\t.long 6, 8, 1\n\t.asciz \"Stave\"\n\t.balign 4\n"
+        "1:\t.quad stave_root_bytes - 1b\n\t.popsection");
+
+// glibc's fork takes the lock of the list of streams after the handlers have run, and a thread that holds it may want a
+// lock of ours: so that lock is taken first, as glibc does for its own malloc. It is recursive.
+extern void _IO_list_lock(void) __attribute__((weak));
+extern void _IO_list_unlock(void) __attribute__((weak));
+extern void _IO_list_resetlock(void) __attribute__((weak));
+
+static void prepare_fork(void) {
+  if (_IO_list_lock) _IO_list_lock();
+  stave_prepare_fork();
+}
+static void parent_after_fork(void) {
+  stave_parent_after_fork();
+  if (_IO_list_unlock) _IO_list_unlock();
+}
+static void child_after_fork(void) {
+  stave_child_after_fork();
+  if (_IO_list_resetlock) _IO_list_resetlock();
+}
+
+// First among the atfork handlers to be registered, so the last to prepare and the first to be done. In a program that
+// libstave.a is part of, the call from program.c comes before the constructors of all libraries.
+__attribute__((constructor(101))) void stave_start(int count, char **arguments, char **environment) {
+  static int started;
+  (void)count; (void)arguments;
+  if (started) return;
+  started = 1;
+  stave_configure(getauxval(AT_SECURE) ? NULL : environment);
+  pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
+}
+
+__attribute__((destructor(101))) static void finish(void) { stave_at_exit(); }
