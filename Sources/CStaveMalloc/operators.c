@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "stave_entry.h"
 #include <dlfcn.h>
+#include <stdlib.h>
 
 void *_Znwm(size_t size);
 void _ZdlPv(void *memory);
@@ -21,16 +22,24 @@ typedef void *(*aligned_new_function)(size_t, size_t);
 typedef void *(*aligned_nothrow_new_function)(size_t, size_t, const void *);
 
 void *stave_new_failed(size_t size) {
-  new_function next = (new_function)dlsym(RTLD_NEXT, "_Znwm");
-  if (next == NULL) __builtin_trap();
-  return next(size);
+  static new_function known;
+  new_function next = __atomic_load_n(&known, __ATOMIC_RELAXED);
+  if (next == NULL) {
+    next = (new_function)dlsym(RTLD_NEXT, "_Znwm");
+    __atomic_store_n(&known, next, __ATOMIC_RELAXED);
+  }
+  if (next != NULL) return next(size);
+  // A C++ library that only a plug-in loads is not in the load order.
+  void *memory = malloc(size);
+  if (memory == NULL) __builtin_trap();
+  return memory;
 }
 
 STAVE_EXPORT void *_Znam(size_t size) { return _Znwm(size); }
 
 static void *nothrow_new(size_t size, const void *tag, const char *name) {
-  if (_Znwm == stave_new) {
-    void *memory = stave_malloc(size);
+  if (stave_is(_Znwm, stave_new)) {
+    void *memory = stave_new_quietly(size);
     if (__builtin_expect(memory != NULL, 1)) return memory;
   }
   nothrow_new_function next = (nothrow_new_function)dlsym(RTLD_NEXT, name);
@@ -40,7 +49,7 @@ STAVE_EXPORT void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag) { return no
 STAVE_EXPORT void *_ZnamRKSt9nothrow_t(size_t size, const void *tag) { return nothrow_new(size, tag, "_ZnamRKSt9nothrow_t"); }
 
 STAVE_EXPORT void *_ZnwmSt11align_val_t(size_t size, size_t alignment) {
-  void *memory = stave_aligned(alignment, size);
+  void *memory = stave_new_aligned(alignment, size);
   if (__builtin_expect(memory != NULL, 1)) return memory;
   aligned_new_function next = (aligned_new_function)dlsym(RTLD_NEXT, "_ZnwmSt11align_val_t");
   return next != NULL ? next(size, alignment) : stave_new_failed(size);
@@ -48,7 +57,7 @@ STAVE_EXPORT void *_ZnwmSt11align_val_t(size_t size, size_t alignment) {
 STAVE_EXPORT void *_ZnamSt11align_val_t(size_t size, size_t alignment) { return _ZnwmSt11align_val_t(size, alignment); }
 
 STAVE_EXPORT void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, const void *tag) {
-  void *memory = stave_aligned(alignment, size);
+  void *memory = stave_new_aligned(alignment, size);
   if (__builtin_expect(memory != NULL, 1)) return memory;
   const char *name = "_ZnwmSt11align_val_tRKSt9nothrow_t";
   aligned_nothrow_new_function next = (aligned_nothrow_new_function)dlsym(RTLD_NEXT, name);

@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include "stave_entry.h"
 #include <pthread.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <sys/auxv.h>
 
 __asm__(".pushsection .note.stave, \"a\", @note\n\t.balign 4\n\t.long 6, 8, 1\n\t.asciz \"Stave\"\n\t.balign 4\n"
@@ -31,6 +31,16 @@ static void child_after_fork(void) {
   if (_IO_list_resetlock) _IO_list_resetlock();
 }
 
+// Whether malloc is this one: the program, or a library before this one, may define it too. Its address may also be that of a
+// stub in a program that takes it, so then a block is asked for.
+static _Bool is_the_malloc(void) {
+  if (stave_is(malloc, stave_malloc)) return 1;
+  void *probe = malloc(1);
+  _Bool ours = stave_owns(probe);
+  free(probe);
+  return ours;
+}
+
 // First among the atfork handlers to be registered, so the last to prepare and the first to be done. In a program that
 // libstave.a is part of, the call from program.c comes before the constructors of all libraries.
 __attribute__((constructor(101))) void stave_start(int count, char **arguments, char **environment) {
@@ -38,6 +48,10 @@ __attribute__((constructor(101))) void stave_start(int count, char **arguments, 
   (void)count; (void)arguments;
   if (started) return;
   started = 1;
+  if (!is_the_malloc()) {
+    stave_step_aside(free);
+    return;
+  }
   stave_configure(getauxval(AT_SECURE) ? NULL : environment);
   pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
 }

@@ -21,6 +21,17 @@ public func staveStats() { if heap.isReady || heap.start() { printZones(to: 2) }
 @_silgen_name("stave_configure")
 public func staveConfigure(_ environment: UnsafePointer<UnsafePointer<CChar>?>?) { heap.configure(environment: environment) }
 
+/// Whether `memory`, which malloc gave, came from here, be it through another malloc that puts something before it.
+@_silgen_name("stave_owns")
+public func staveOwns(_ memory: UnsafeMutableRawPointer?) -> Bool {
+  guard let memory else { return false }
+  if case .none = ownerMap.pointee.owner(of: UInt(bitPattern: memory)) { return false }
+  return true
+}
+
+@_silgen_name("stave_step_aside")
+public func staveStepAside(_ free: @convention(c) (UnsafeMutableRawPointer?) -> Void) { heap.stepAside(freeingAt: free) }
+
 @_silgen_name("stave_at_exit")
 public func staveAtExit() { if heap.isReady && heap.pointee.options[.stats] == 1 { printZones(to: heap.pointee.statisticsFile) } }
 

@@ -12,13 +12,22 @@
 void *stave_malloc(size_t size);
 void *stave_new(size_t size);
 void stave_free(void *memory);
-void *stave_aligned(size_t alignment, size_t size);
+void *stave_new_quietly(size_t size);
+void *stave_new_aligned(size_t alignment, size_t size);
 void stave_configure(char **environment);
+_Bool stave_owns(void *memory);
+void stave_step_aside(void (*free)(void *memory));
 void stave_at_exit(void);
 void stave_prepare_fork(void);
 void stave_parent_after_fork(void);
 void stave_child_after_fork(void);
 void stave_totals(size_t *totals);
+
+// Whether an exported name leads here. The compiler may not see through it: to it, different names are different functions.
+static inline _Bool stave_is(const void *name, const void *ours) {
+  __asm__("" : "+r"(name));
+  return name == ours;
+}
 
 // The constructor.
 void stave_start(int count, char **arguments, char **environment);
