@@ -41,8 +41,9 @@ static _Bool is_the_malloc(void) {
   return ours;
 }
 
-// First among the atfork handlers to be registered, so the last to prepare and the first to be done. In a program that
-// libstave.a is part of, the call from program.c comes before the constructors of all libraries.
+// Before all other constructors: by the flag INITFIRST of libstave.so, and by program.c where libstave.a is part of the program. For
+// our handlers must be the first to be registered, so the last to prepare and the first to be done: another handler may wait
+// for a thread that waits for us.
 __attribute__((constructor(101))) void stave_start(int count, char **arguments, char **environment) {
   static int started;
   (void)count; (void)arguments;
