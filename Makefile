@@ -54,7 +54,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
 	install -m 755 build/stave $(DESTDIR)$(PREFIX)/bin/stave
 	install -m 755 build/libstave.so $(DESTDIR)$(PREFIX)/lib/libstave.so.0
-	install -m 644 build/libstave.a $(DESTDIR)$(PREFIX)/lib/libstave.a
+	[ ! -f build/libstave.a ] || install -m 644 build/libstave.a $(DESTDIR)$(PREFIX)/lib/libstave.a
 	ln -sf libstave.so.0 $(DESTDIR)$(PREFIX)/lib/libstave.so
 
 clean:
