@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make            build/stave and build/libstave.so
+# make            build/stave, build/libstave.so and build/libstave.a
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
@@ -13,13 +13,16 @@ DESTDIR ?=
 SPEED ?= release
 PRELOAD = .build/preload
 
-.PHONY: all library command run test bench bench-peers soak check install clean
+.PHONY: all library static command run test bench bench-peers soak check install clean
 
-all: library command
+all: library static command
 
 library:
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
 	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-malloc.so build/libstave.so
+
+static: library
+	@SWIFT=$(SWIFT) Scripts/make-archive $(PRELOAD)/$(SPEED)/stave-malloc.product/Objects.LinkFileList build/libstave.a
 
 command:
 	@$(SWIFT) build -c release --product stave
@@ -45,11 +48,13 @@ bench-peers:
 check: all
 	Scripts/check-ladder
 	Scripts/check-library build/libstave.so $(PRELOAD)/$(SPEED)/libstave-malloc.so
+	Scripts/check-archive build/libstave.a
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
 	install -m 755 build/stave $(DESTDIR)$(PREFIX)/bin/stave
 	install -m 755 build/libstave.so $(DESTDIR)$(PREFIX)/lib/libstave.so.0
+	[ ! -f build/libstave.a ] || install -m 644 build/libstave.a $(DESTDIR)$(PREFIX)/lib/libstave.a
 	ln -sf libstave.so.0 $(DESTDIR)$(PREFIX)/lib/libstave.so
 
 clean:

@@ -26,7 +26,7 @@ let plainC: [CSetting] = [
   .define("STAVE_PRELOAD", .when(traits: ["Preload"])),
   .define("STAVE_INJECT", .when(configuration: .debug)),
   .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
-  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-O2"], .when(traits: ["Preload"])),
+  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-ffunction-sections", "-O2"], .when(traits: ["Preload"])),
 ]
 
 let forPreload = Context.environment["STAVE_PRELOAD"] != nil
@@ -57,12 +57,14 @@ if forPreload {
   targets += [
     core("StaveMalloc", ["Primitives", "Pages", "Zones", "Heap"]),
     .target(
-      name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld"],
+      name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
       cSettings: plainC + [.unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
       linkerSettings: [
         .unsafeFlags(
           ["-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveMalloc/exports.map",
-           "-Xlinker", "\(Context.packageDirectory)/Sources/CStaveMalloc/aliases.ld", "-Xlinker", "--soname=libstave.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow"],
+           "-Xlinker", "\(Context.packageDirectory)/Sources/CStaveMalloc/aliases.ld", "-Xlinker", "--soname=libstave.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow",
+           // Its constructor runs before all others, see CStaveMalloc/start.c.
+           "-Xlinker", "-zinitfirst"],
           .when(traits: ["Preload"]))
       ]),
   ]

@@ -12,6 +12,14 @@ void *stave_no_memory(void) {
   return NULL;
 }
 
+void *stave_invalid(void) {
+  errno = EINVAL;
+  return NULL;
+}
+
+int stave_errno(void) { return errno; }
+void stave_set_errno(int error) { errno = error; }
+
 long stave_page_bytes(void) {
   unsigned long bytes = getauxval(AT_PAGESZ);
   return bytes >= 4096 && (bytes & (bytes - 1)) == 0 ? (long)bytes : 4096;

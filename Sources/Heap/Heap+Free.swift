@@ -39,7 +39,8 @@ extension Heap {
       guard arena.pointee.isLargeStart(memory.address), arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
       noteSlowCall()
     case .none:
-      reportUnowned("free()", memory.address)
+      guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }
+      elsewhere(memory)
     }
   }
 

@@ -11,6 +11,8 @@ struct Scenario: Sendable, CustomTestStringConvertible {
   var file: String
   var role: String?
   var seeds: [Int] = [1]
+  /// Its file is also a library, which it is linked with.
+  var isItsOwnLibrary = false
 
   var program: String { String(file.prefix { $0 != "." }) }
   var testDescription: String { [program, role].compactMap { $0 }.joined(separator: " ") }
@@ -20,8 +22,17 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     Scenario(file: "usable.c"), Scenario(file: "introspection.c"), Scenario(file: "operators.cc"), Scenario(file: "replaced.cc"),
     Scenario(file: "moments.c"), Scenario(file: "plugins.c"), Scenario(file: "threads.c"), Scenario(file: "forks.c"),
     Scenario(file: "forks.c", role: "handlers"), Scenario(file: "spawns.c"), Scenario(file: "signals.c"),
+    Scenario(file: "early.c", isItsOwnLibrary: true),
     Scenario(file: "hopping.c"), Scenario(file: "random.c", seeds: [1, 2]), Scenario(file: "exhaustion.c"), Scenario(file: "misuse.c"),
   ]
+
+  /// What it has to be linked with. Nil: there is no compiler.
+  func libraryFlags() throws -> [String]? {
+    guard isItsOwnLibrary else { return [] }
+    let flags = ["-DLIBRARY", "-shared", "-fPIC", "-Wno-unused"]
+    guard let library = try Compiler.build(file, as: "\(program)-library.so", flags: flags) else { return nil }
+    return [library.path, "-Wl,-rpath,\(Place.binaries.path)"]
+  }
 }
 
 extension PreloadedLibrary {
@@ -32,7 +43,9 @@ extension PreloadedLibrary {
 
   @Test(.enabled(if: Library.exists), arguments: Scenario.all, Mode.tried)
   static func scenario(_ scenario: Scenario, _ mode: Mode) throws {
-    guard let program = try Compiler.build(scenario.file, as: scenario.program) else { return }
+    guard let flags = try scenario.libraryFlags(),
+      let program = try Compiler.build(scenario.file, as: scenario.program, flags: flags)
+    else { return }
     var arguments = scenario.role.map { [$0] } ?? []
     if scenario.program == "plugins" {
       guard let plugin = try Compiler.build("plugin.c", as: "plugin.so", flags: ["-shared", "-fPIC"]) else { return }

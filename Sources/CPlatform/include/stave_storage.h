@@ -17,6 +17,7 @@ enum {
   STAVE_UNIT_SHIFT = 16,          // the address map's unit: 64 KiB
   STAVE_MAX_KEGS = 8192,
   STAVE_BOOT_BYTES = 32768,       // metadata before the first system call
+  STAVE_ROOT_BYTES = 4096,
 };
 
 // A zone's cache on one CPU. `word`: how many pointers lie in the slots (low 16 bits) and how many items were popped
@@ -81,8 +82,9 @@ static inline void *_Nonnull stave_boot(void) { return stave_boot_memory; }
 static inline struct stave_cell *_Nullable *_Nonnull stave_cpu_table(void) { return &stave_hot_storage.cpu[STAVE_CPU_GUARDS]; }
 static inline uint16_t *_Nonnull stave_size_table(void) { return stave_hot_storage.size_cell; }
 
-// The root: 4 KiB whose layout Pages/Root.swift defines. Exported under this name; readers find it by the symbol.
-extern unsigned char stave_root[4096];
-static inline void *_Nonnull stave_root_storage(void) { return stave_root; }
+// The root, whose layout Pages/Root.swift defines. Readers find it by its exported name, `stave_root`, or by a note. The core
+// uses a name of its own for it, since an exported one means the first copy that the process has loaded.
+extern unsigned char stave_root_bytes[STAVE_ROOT_BYTES] STAVE_HIDDEN;
+static inline void *_Nonnull stave_root_storage(void) { return stave_root_bytes; }
 
 #endif

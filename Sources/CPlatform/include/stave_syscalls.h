@@ -118,6 +118,11 @@ static inline unsigned stave_current_cpu(void) {
 void *_Nullable stave_new_failed(size_t size);
 // errno = ENOMEM; null.
 void *_Nullable stave_no_memory(void);
+// errno = EINVAL; null.
+void *_Nullable stave_invalid(void);
+int stave_errno(void);
+void stave_set_errno(int error);
+enum { STAVE_EINVAL = 22, STAVE_ENOMEM = 12 };
 // Bytes of a page, from the auxiliary vector.
 long stave_page_bytes(void);
 // Whether this thread has other user or group ids than the first thread of `process`.
