@@ -256,7 +256,7 @@ extension OnRoot {
       Heap.prepareFork()
       Heap.childAfterFork()
       precondition(root.pointee.mailbox.request == 0 && root.pointee.mailbox.answer == 0)
-      precondition(heap.pointee.background.isRunning == 0)
+      precondition(heap.pointee.background.thread == 0)
       freeAll(blocks)
       freeAll((0..<1000).map { _ in Heap.allocate(100)! })
       reclaimAll(.drainCPU)

@@ -58,6 +58,10 @@ extern void *_Nullable stave_kegs_storage[STAVE_MAX_KEGS] STAVE_HIDDEN;
 static inline void stave_add(int64_t *_Nonnull where, int64_t count) { __atomic_fetch_add(where, count, __ATOMIC_RELAXED); }
 // From 0 to 1, for whoever comes first.
 static inline _Bool stave_claim(uint32_t *_Nonnull where) { return __atomic_exchange_n(where, 1, __ATOMIC_ACQ_REL) == 0; }
+// From `expected` to `wanted`; false if it is something else.
+static inline _Bool stave_swap32(int32_t *_Nonnull where, int32_t expected, int32_t wanted) {
+  return __atomic_compare_exchange_n(where, &expected, wanted, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
 static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
 static inline struct stave_cell_place *_Nonnull stave_cell_places(void) { return stave_cell_places_storage; }
 static inline void *_Nullable *_Nonnull stave_regions(void) { return stave_regions_storage; }
