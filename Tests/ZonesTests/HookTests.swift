@@ -3,6 +3,7 @@
 // When hooks run, with what, in which order, and what happens when one refuses (spec 2.4).
 
 import CPlatform
+import Foundation
 import Testing
 
 @testable import Heap
@@ -237,6 +238,66 @@ extension OnRoot {
       #expect(!Hooks.sawLock)
       #expect(!mock.sawLock)
       #expect(zone.destroy() == 0)
+    }
+
+    @Test func `L36 a fini may do all that an author may, under shortage too`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let mock = MockSource()
+        let other = makeTestZone("other", 64)
+        other.freeAll(other.takeMany(500))
+        let zone = makeTestZone(
+          "deep", 96,
+          hooks: ZoneHooks(finish: { _, _ in
+            guard Recursion.depth == 0 else { return }
+            Recursion.depth += 1
+            if FutexLock.threadHoldsAny { Hooks.sawLock = true }
+            let inner = makeTestZone("inner", 200)
+            inner.free(inner.allocate())
+            inner.destroy()
+            // What malloc does when memory is short.
+            reclaimAll(.drainCPU)
+            for cpu in 0..<Int(root.pointee.cpuCount) { _ = emptyCaches(of: cpu) }
+            Heap.free(Heap.allocate(3000))
+            Recursion.depth -= 1
+          }), source: mock.source)
+        zone.freeAll(zone.takeMany(1000))
+        mock.onFree = {
+          guard Recursion.depth == 0 else { return }
+          Recursion.depth += 1
+          reclaimAll(.drain)
+          Recursion.depth -= 1
+        }
+        reclaimAll(.drainCPU)
+        zone.freeAll(zone.takeMany(1000))
+        for _ in 0..<3 { trimIdleDepots() }
+        precondition(zone.destroy() == 0 && other.destroy() == 0)
+        precondition(!Hooks.sawLock && !mock.sawLock && mock.bytesOut == 0)
+        checkAll()
+      }
+    }
+
+    @Test func `L36 a zone is not destroyed under a walk that is at it`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        // The fini of one zone is slow; another thread destroys that zone and its neighbours meanwhile.
+        for round in 0..<20 {
+          let zones = (0..<3).map { _ in
+            makeTestZone("slow", 4096, hooks: ZoneHooks(finish: { _, _ in usleep(200) }))
+          }
+          for zone in zones { zone.freeAll(zone.takeMany(20)) }
+          let shared = Shared(zones)
+          inThreads(2) { thread in
+            if thread == 0 {
+              usleep(UInt32(round) * 300)
+              for zone in shared.value { precondition(zone.destroy() == 0) }
+            } else {
+              reclaimAll(.drainCPU)
+            }
+          }
+          checkAll()
+        }
+      }
     }
 
     @Test func `L29 a destructor may allocate from its own zone and free to it`() {
