@@ -71,10 +71,16 @@ extension UnsafeMutablePointer where Pointee == Zone {
     pointee.zoneFini != nil || pointee.keg.pointee.finish != nil || !pointee.keg.pointee.source.isOurs
   }
 
-  /// With the reclaim lock, so that fork catches nothing between two places and who waits for memory finds all of it; but
-  /// without any lock where an author's code may run (L36).
+  /// With the reclaim lock, so that fork catches nothing between two places and who waits for memory finds all of it. But
+  /// without any lock where an author's code may run (L36); a zone at which a walk is already is passed over then, since it may
+  /// be that code which began this one.
   func whileReclaiming(_ body: () -> Void) {
-    if hasAuthorsCode { return body() }
+    if hasAuthorsCode {
+      guard stave_claim(&pointee.isReclaimed) else { return }
+      body()
+      pointee.isReclaimed = 0
+      return
+    }
     zones.pointee.reclaimLock.lock()
     body()
     zones.pointee.reclaimLock.unlock()
@@ -122,6 +128,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   private func drainCache(of cpu: Int) {
     guard let cells = CPUCache.cells(of: cpu), cells[pointee.cell].word & 0xffff != 0 else { return }
     _ = CPUCache.withExclusiveCells(of: cpu) { $0.moveToDepot(self) }
+    guard cells[pointee.cell].word & 0xffff != 0 else { return }
     // What found no bucket goes by way of the stack, so that an author's code runs without the region's lock.
     var buffer = InlineArray<64, UInt>(repeating: 0)
     withUnsafeMutablePointer(to: &buffer) { raw in

@@ -38,6 +38,8 @@ public struct Zone: ~Copyable {
   var depotLock: FutexLock
   /// Walks over all zones that are at this one; it is not destroyed meanwhile. Under the list lock.
   var walks: Int
+  /// 1 while a walk gives back from this zone, whose author's code may begin another (2.19.8).
+  var isReclaimed: UInt32
   var emptyBuckets: UnsafeMutablePointer<Bucket>?
   var emptyBucketCount: Int
   var constructor: Constructor?
@@ -121,7 +123,7 @@ public func makeZone(
       cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? max(bucketSize, 254) : bucketSize,
       bucketSizeMin: bucketSize, bucketSizeMax: 254, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
       directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, depotLock: FutexLock(rank: LockRank.depot),
-      walks: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: hooks.constructor, destructor: hooks.destructor, zoneInit: nil,
+      walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: hooks.constructor, destructor: hooks.destructor, zoneInit: nil,
       zoneFini: nil))
   state.pointee.listLock.lock()
   guard state.register(keg) else {

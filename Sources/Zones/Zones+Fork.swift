@@ -22,7 +22,10 @@ public func unlockZonesAfterFork(inChild: Bool) {
   forEachKeg(isInternal: false) { release($0.pointee.lock) }
   forEachZoneUnlocked {
     release($0.pointee.depotLock)
-    if inChild { $0.pointee.walks = 0 }
+    if inChild {
+      $0.pointee.walks = 0
+      $0.pointee.isReclaimed = 0
+    }
   }
   if inChild { zones.pointee.listLock.resetInChild() } else { zones.pointee.listLock.unlock() }
   if CPUCache.isLocked { CPUCache.forEachRegion { release(CPUCache.lock(of: $0).pointee) } }

@@ -59,6 +59,30 @@ extension OnRoot {
       }
     }
 
+    #if STAVE_CHECK_LOCKS  // debug builds, whose system calls can be refused
+    @Test func `L39 a thread that the system refuses is asked for again, but not at every call`() async {
+      await #expect(processExitsWith: .success) {
+        precondition(heap.start())
+        let block = Heap.allocate(64 << 20)!
+        let other = Heap.allocate(64 << 20)!
+        stave_inject().pointee.always = 11
+        Heap.free(block)  // its stack is refused
+        precondition(heap.pointee.background.thread == 0 && heap.pointee.background.failures == 1)
+        stave_inject().pointee.always = 0
+        heap.pointee.background.failures = 0
+        stave_inject().pointee.error = 11
+        stave_inject().pointee.after = 2  // behind the stack's mapping comes the thread
+        Heap.free(other)
+        precondition(stave_inject().pointee.after == 0)
+        precondition(heap.pointee.background.thread == 0 && heap.pointee.background.failures == 1)
+        for _ in 0..<100 { Heap.free(Heap.allocate(5 << 20)) }
+        precondition(heap.pointee.background.failures == 1, "not asked again so soon")
+        for _ in 0..<5000 { Heap.free(Heap.allocate(5 << 20)) }
+        precondition(heap.pointee.background.failures == 0 && heap.pointee.background.thread > 0)
+      }
+    }
+    #endif
+
     @Test func `no thread is started in what is not our process`() async {
       await #expect(processExitsWith: .success) {
         precondition(heap.start())

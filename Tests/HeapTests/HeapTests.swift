@@ -303,6 +303,14 @@ extension OnRoot {
       #expect(text.contains("caches locked"))
       #expect(text.contains("percpu:locked"))
       #expect(text.contains("period:77"))
+      await #expect(processExitsWith: .success) {
+        for (words, advice) in [("always", 14), ("never", 15), ("default", 0)] as [(String, Int32)] {
+          var entries: [UnsafePointer<CChar>?] = [UnsafePointer(strdup("STAVE_HUGEPAGES=\(words)")), nil]
+          arena.pointee.hugePageAdvice = 0
+          entries.withUnsafeMutableBufferPointer { heap.configure(environment: UnsafePointer($0.baseAddress!)) }
+          precondition(arena.pointee.hugePageAdvice == advice, words)
+        }
+      }
     }
   }
 

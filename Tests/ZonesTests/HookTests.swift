@@ -23,6 +23,7 @@ private func makeHooked(_ mock: MockSource, flags: ZoneFlags = .none, zoneHooks:
 private enum Recursion {
   nonisolated(unsafe) static var zone: ZonePointer?
   nonisolated(unsafe) static var depth = 0
+  nonisolated(unsafe) static var deepest = 0
 }
 
 extension OnRoot {
@@ -274,6 +275,27 @@ extension OnRoot {
         precondition(zone.destroy() == 0 && other.destroy() == 0)
         precondition(!Hooks.sawLock && !mock.sawLock && mock.bytesOut == 0)
         checkAll()
+      }
+    }
+
+    @Test func `L36 a fini that runs into a shortage each time does not nest for ever`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let zone = makeTestZone(
+          "nesting", 96,
+          hooks: ZoneHooks(finish: { _, _ in
+            Recursion.depth += 1
+            Recursion.deepest = max(Recursion.deepest, Recursion.depth)
+            reclaimAll(.drainCPU)
+            Recursion.depth -= 1
+          }))
+        for request in [Reclaim.trim, .drain, .drainCPU] {
+          zone.freeAll(zone.takeMany(3000))
+          reclaimAll(request)
+        }
+        precondition(Recursion.deepest == 1, "\(Recursion.deepest) deep")
+        check(zone, holding: 0)
+        precondition(zone.destroy() == 0)
       }
     }
 
