@@ -20,6 +20,11 @@ private func makeHooked(_ mock: MockSource, flags: ZoneFlags = .none, zoneHooks:
 }
 
 /// What a destructor that uses its own zone needs to know.
+private enum Slow {
+  nonisolated(unsafe) static var hasEntered = false
+  nonisolated(unsafe) static var hasLeft = false
+}
+
 private enum Recursion {
   nonisolated(unsafe) static var zone: ZonePointer?
   nonisolated(unsafe) static var depth = 0
@@ -302,23 +307,27 @@ extension OnRoot {
     @Test func `L36 a zone is not destroyed under a walk that is at it`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
-        // The fini of one zone is slow; another thread destroys that zone and its neighbours meanwhile.
-        for round in 0..<20 {
-          let zones = (0..<3).map { _ in
-            makeTestZone("slow", 4096, hooks: ZoneHooks(finish: { _, _ in usleep(200) }))
-          }
-          for zone in zones { zone.freeAll(zone.takeMany(20)) }
-          let shared = Shared(zones)
-          inThreads(2) { thread in
-            if thread == 0 {
-              usleep(UInt32(round) * 300)
-              for zone in shared.value { precondition(zone.destroy() == 0) }
-            } else {
-              reclaimAll(.drainCPU)
-            }
-          }
-          checkAll()
+        // The fini is slow, once; meanwhile another thread destroys the zone.
+        let zone = makeTestZone(
+          "slow", 4096,
+          hooks: ZoneHooks(finish: { _, _ in
+            guard !Slow.hasEntered else { return }
+            Slow.hasEntered = true
+            usleep(100_000)
+            Slow.hasLeft = true
+          }))
+        let neighbours = [makeTestZone("before", 64), makeTestZone("behind", 64)]
+        zone.freeAll(zone.takeMany(20))
+        let shared = Shared((zone, neighbours))
+        inThreads(2) { thread in
+          if thread == 1 { return reclaimAll(.drainCPU) }
+          while !Slow.hasEntered { usleep(100) }
+          for neighbour in shared.value.1 { precondition(neighbour.destroy() == 0) }
+          precondition(!Slow.hasLeft, "others can be destroyed at any time")
+          precondition(shared.value.0.destroy() == 0)
+          precondition(Slow.hasLeft)
         }
+        checkAll()
       }
     }
 
