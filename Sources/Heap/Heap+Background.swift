@@ -94,16 +94,25 @@ extension Heap {
   }
 
   private static func runBackground() {
-    var clock: UInt32 = 0
-    while true {
-      _ = stave_futex_wait(&clock, 0, heap.pointee.options[.period] * 1_000_000)
-      // libc does not know this thread, so a change of user or group passes it by: it must not outlive that.
-      if stave_rights_differ() { break }
+    while rest(heap.pointee.options[.period] * 1_000_000) {
       if root.pointee.mailbox.request != root.pointee.mailbox.answer { answerMailbox() }
       heap.pointee.background.periods += 1
       if endOfPeriod() { heap.pointee.background.quietPeriods = 0 } else { heap.pointee.background.quietPeriods += 1 }
       if heap.pointee.background.quietPeriods >= patience { break }
     }
+  }
+
+  /// Sleeps that many nanoseconds. False if the process has given up rights meanwhile, or gained some: libc does not know this
+  /// thread, so that passes it by, and it must not outlive it by more than a second.
+  private static func rest(_ nanoseconds: Int64) -> Bool {
+    var clock: UInt32 = 0
+    var left = nanoseconds
+    while left > 0 {
+      _ = stave_futex_wait(&clock, 0, Swift.min(left, 1_000_000_000))
+      if stave_rights_differ() { return false }
+      left -= 1_000_000_000
+    }
+    return true
   }
 
   /// Returns what the last period did not need. False if there was nothing.

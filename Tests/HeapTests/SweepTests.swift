@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // L39: one script over everything that the heap and author zones can do, run with the first system call refused, then with the
-// second, and so on until none is. Every request is answered or refused, nothing is lost, and all of it can be had afterwards.
+// second, and so on until none is; the same with runs of refusals, for what tries again. Every request is answered or refused,
+// nothing is lost, and all of it can be had afterwards.
 
 #if STAVE_CHECK_LOCKS  // debug builds, whose system calls can be refused
 
@@ -56,10 +57,12 @@ extension OnRoot {
         zone.reclaim(.drain)
         zone.reclaim(.drainCPU)
         check(zone, holding: 0)
-        let after = stave_inject().pointee.after
-        stave_inject().pointee.after = 0  // items that stayed in a cell whose CPU could not be stopped come now
+        // Items that stayed in a cell whose CPU could not be stopped come now.
+        let injection = stave_inject().pointee
+        stave_inject().pointee.after = 0
+        stave_inject().pointee.left = 0
         precondition(zone.destroy() == 0)
-        stave_inject().pointee.after = after
+        stave_inject().pointee = injection
       }
     }
 
@@ -70,6 +73,9 @@ extension OnRoot {
       for size in [100, 70_000] { held.add(Heap.allocate(UInt(size), alignment: 1 << 20), size) }
       for _ in 0..<6 { held.add(Heap.allocate(1 << 20), 1 << 20) }
       held.freeAll(every: 3)
+      if let block = arena.takeLarge(size: 2 << 20) {
+        precondition(arena.releaseLarge(arena.moveLarge(block.start, to: 7 << 20) ?? block.start))
+      }
       let last = held.blocks.count - 1
       held.resize(last, to: 1_500_000)  // in place, or moved by the kernel
       held.resize(last, to: 6 << 20)
@@ -84,8 +90,17 @@ extension OnRoot {
     }
 
     static func sweep() {
+      for more in [0, 1, 7] {
+        stave_inject().pointee.more = more
+        sweepOnce()
+      }
+    }
+
+    private static func sweepOnce() {
       script()
       let before = live()
+      let buckets = bucketsOut()
+      let headers = headersOut()
       var number = 1
       while true {
         // No metadata is left, so that it has to be mapped.
@@ -97,11 +112,13 @@ extension OnRoot {
         script()
         let wasRefused = stave_inject().pointee.after == 0
         stave_inject().pointee.after = 0
+        stave_inject().pointee.left = 0
         precondition(live() == before, "lost with call \(number) refused")
         checkAll()
         // All can be had again, and given back.
         _ = Heap.trim()
         precondition(arena.pointee.cachedBytes == 0 && arena.pointee.recentBytes == 0, "not returned with call \(number) refused")
+        precondition(bucketsOut() == buckets && headersOut() == headers, "buckets or headers lost with call \(number) refused")
         if !wasRefused { break }
         number += 1
         precondition(number < 1000)
@@ -117,6 +134,16 @@ extension OnRoot {
       await #expect(processExitsWith: .success) {
         Stage.up()
         Stage.useLockedCaches()
+        OnRoot.SweepTests.sweep()
+      }
+    }
+
+    @Test func `L39 the same where address space is limited, so that it is unmapped too`() async {
+      await #expect(processExitsWith: .success) {
+        var limit = rlimit(rlim_cur: 16 << 30, rlim_max: 16 << 30)
+        precondition(setrlimit(__rlimit_resource_t(9), &limit) == 0)
+        Stage.up()
+        precondition(arena.pointee.isTight)
         OnRoot.SweepTests.sweep()
       }
     }

@@ -35,16 +35,18 @@ static inline long stave_syscall6(long number, long a, long b, long c, long d, l
 #endif
 
 #ifdef STAVE_INJECT
-// Tests set `after` to n: the n-th injectable call from then on answers -`error`. Zero is off. `calls` counts all of them.
+// Tests set `after` to n: the n-th injectable call from then on answers -`error`, and so do the `more` calls behind it. Zero is
+// off. `calls` counts all of them.
 // While `always` is set, all of them answer -`always`. `page` is a page size to simulate: what is mapped anywhere begins at a
 // multiple of it.
-struct stave_injection { long after; long error; long calls; long always; long page; };
+struct stave_injection { long after; long error; long calls; long always; long page; long more; long left; };
 extern struct stave_injection stave_injection;
 static inline struct stave_injection *_Nonnull stave_inject(void) { return &stave_injection; }
 static inline long stave_injected(void) {
   stave_injection.calls++;
   if (stave_injection.always > 0) return -stave_injection.always;
-  if (stave_injection.after > 0 && --stave_injection.after == 0) return -stave_injection.error;
+  if (stave_injection.left > 0) return stave_injection.left--, -stave_injection.error;
+  if (stave_injection.after > 0 && --stave_injection.after == 0) return stave_injection.left = stave_injection.more, -stave_injection.error;
   return 0;
 }
 #define STAVE_MAY_FAIL do { long failed = stave_injected(); if (failed) return failed; } while (0)
