@@ -123,7 +123,8 @@ public func makeZone(
       cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? max(bucketSize, 254) : bucketSize,
       bucketSizeMin: bucketSize, bucketSizeMax: 254, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
       directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, depotLock: FutexLock(rank: LockRank.depot),
-      walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: hooks.constructor, destructor: hooks.destructor, zoneInit: nil,
+      walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: hooks.constructor,
+      destructor: hooks.destructor, zoneInit: nil,
       zoneFini: nil))
   state.pointee.listLock.lock()
   guard state.register(keg) else {

@@ -24,8 +24,8 @@
 //
 // Locks, outermost first: reclaim, region, zone list, depot, keg (of headers and buckets last), then those of Pages. None is
 // held over a hook, an author's page source or a sleep: the reclaim lock is taken for one zone at a time, and not for zones
-// that have either. Debug builds report a request that may wait, made where waiting is wrong (Primitives/FutexLock). Buckets and slab headers come from internal zones that have neither
-// caches nor off-page headers, so nothing recurses.
+// that have either. Debug builds report a request that may wait, made where waiting is wrong (Primitives/FutexLock). Buckets
+// and slab headers come from internal zones that have neither caches nor off-page headers, so nothing recurses.
 //
 // Costs: a hit is one section of about twenty instructions; a miss takes the depot lock once per bucket, or the keg lock
 // once per bucket's worth of items. A zone is one structure of some 400 bytes and 32 bytes per CPU, plus slots as used.

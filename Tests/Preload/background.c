@@ -154,11 +154,10 @@ static void leave(void) {
   int status;
   CHECK(waitpid(child, &status, 0) == child, "waitpid: %s", strerror(errno));
   if (status != 0) skip("user namespaces are not to be had here");
-  void *small[20000];
-  for (unsigned i = 0; i < 20000; i++) small[i] = malloc(probeSize(i % 700));
-  for (unsigned i = 0; i < 20000; i++) free(small[i]);
-  for (unsigned i = 0; i < 100; i++) free(hide(malloc(2 * MiB)));
-  growAndFree(8);
+  void *small[8000];
+  for (unsigned i = 0; i < 8000; i++) small[i] = malloc(probeSize(i % 700));
+  for (unsigned i = 0; i < 8000; i++) free(small[i]);
+  for (unsigned i = 0; i < 100; i++) free(hide(malloc(MiB * 3 / 2 + i)));
   CHECK(unshare(CLONE_NEWUSER) == 0, "unshare: %s", strerror(errno));
 }
 
