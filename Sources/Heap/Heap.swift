@@ -84,7 +84,8 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   private func setUp() -> Bool {
     let header = root
     if header.pointee.version == 0 {
-      header.pointee.pageBytes = UInt32(stave_page_bytes())
+      // Set already by tests that simulate another page size.
+      if header.pointee.pageBytes == 0 { header.pointee.pageBytes = UInt32(stave_page_bytes()) }
       header.pointee.process = UInt32(stave_getpid())
       header.pointee.cpuCount = UInt32(Swift.min(stave_possible_cpus(), Int(STAVE_MAX_CPUS)))
       header.pointee.started = stave_nanoseconds()

@@ -51,8 +51,9 @@ public enum CPUCache {
       !forceLocked && stave_has_rseq() != 0 && stave_libc_has_rseq() != 0 && stave_rseq_cpu() >= 0
       && stave_membarrier(registerRestart, 0, 0) == 0
     root.pointee.mode = usable ? CacheMode.restartable : CacheMode.locked
-    // Threads on CPUs without a region must find empty cells, not zero.
-    for cpu in 0..<Int(root.pointee.cpuCount) { guards[cpu] = stave_no_cells() }
+    // Threads on CPUs without a region must find empty cells, not zero: also on those that the system did not name.
+    let reachable = min(max(Int(root.pointee.cpuCount), stave_cpu_set_size()), Int(STAVE_MAX_CPUS))
+    for cpu in 0..<reachable { guards[cpu] = stave_no_cells() }
   }
 
   /// In the child of a fork, which may not have inherited the registration.

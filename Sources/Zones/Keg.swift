@@ -33,7 +33,7 @@ public struct Keg: ~Copyable {
   public var full: SlabList
   /// Where free() finds the cell of this keg's items; 0 where it must look closely.
   public var cellOffset: UInt16
-  /// The zone created with the keg.
+  /// The zone created with the keg; nil when it was destroyed while items were out.
   public var zone: UnsafeMutablePointer<Zone>?
 
   public var lock: FutexLock

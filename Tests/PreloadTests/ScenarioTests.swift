@@ -21,7 +21,7 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     Scenario(file: "alignment.c"), Scenario(file: "sizes.c"), Scenario(file: "reallocation.c"), Scenario(file: "zeroing.c"),
     Scenario(file: "usable.c"), Scenario(file: "introspection.c"), Scenario(file: "operators.cc"), Scenario(file: "replaced.cc"),
     Scenario(file: "moments.c"), Scenario(file: "plugins.c"), Scenario(file: "threads.c"), Scenario(file: "forks.c"),
-    Scenario(file: "forks.c", role: "handlers"), Scenario(file: "spawns.c"), Scenario(file: "signals.c"),
+    Scenario(file: "forks.c", role: "handlers"), Scenario(file: "spawns.c"), Scenario(file: "signals.c"), Scenario(file: "background.c"),
     Scenario(file: "early.c", isItsOwnLibrary: true),
     Scenario(file: "hopping.c"), Scenario(file: "random.c", seeds: [1, 2]), Scenario(file: "exhaustion.c"), Scenario(file: "misuse.c"),
   ]

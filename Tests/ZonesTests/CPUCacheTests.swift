@@ -131,6 +131,27 @@ extension OnRoot {
       zone.destroy()
     }
 
+    @Test func `L3 L4 a thread on a CPU beyond the count goes round the caches`() async {
+      await #expect(processExitsWith: .success) {
+        guard let cpu = usableCPUs.last, cpu > 0 else { return }
+        Stage.up()
+        // As if the system had named fewer CPUs than it has.
+        root.pointee.cpuCount = UInt32(cpu)
+        for index in 0..<Int(STAVE_MAX_CPUS) { stave_cpu_table()[index] = nil }
+        CPUCache.start(forceLocked: false)
+        bind(toCPU: cpu)
+        let zone = makeTestZone("beyond", 64)
+        zone.freeAll(zone.takeMany(1000))
+        check(zone, holding: 0)
+        precondition(CPUCache.cells(of: cpu) == nil)
+        for size in [16, 1000, 100_000] as [UInt] { Heap.free(Heap.allocate(size)) }
+        bindToAll()
+        zone.freeAll(zone.takeMany(1000))
+        precondition(zone.destroy() == 0)
+        checkAll()
+      }
+    }
+
     @Test func `L3 CPU numbers below the count may have a region; each CPU used has one, whatever gaps lie between`() {
       let zone = makeTestZone("sparse", 64)
       let chosen = Array(usableCPUs.enumerated().filter { $0.offset % 2 == 0 }.map(\.element).prefix(4))

@@ -63,6 +63,10 @@ static inline _Bool stave_claim(uint32_t *_Nonnull where) { return __atomic_exch
 static inline _Bool stave_replace32(uint32_t *_Nonnull where, uint32_t old, uint32_t new) {
   return __atomic_compare_exchange_n(where, &old, new, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
+// From `expected` to `wanted`; false if it is something else.
+static inline _Bool stave_swap32(int32_t *_Nonnull where, int32_t expected, int32_t wanted) {
+  return __atomic_compare_exchange_n(where, &expected, wanted, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
 static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
 static inline struct stave_cell_place *_Nonnull stave_cell_places(void) { return stave_cell_places_storage; }
 static inline void *_Nullable *_Nonnull stave_regions(void) { return stave_regions_storage; }
