@@ -70,7 +70,7 @@ if forPreload {
   targets += [
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"], swiftSettings: checked),
-    .target(name: "Exporters", dependencies: ["Inspection"], swiftSettings: checked),
+    .target(name: "Exporters", dependencies: ["CPlatform", "Heap", "Inspection"], swiftSettings: checked),
     .executableTarget(
       name: "StaveCommand",
       dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", .product(name: "ArgumentParser", package: "swift-argument-parser")],
