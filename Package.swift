@@ -75,6 +75,7 @@ if forPreload {
       name: "StaveCommand",
       dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: checked),
+    .executableTarget(name: "StaveManuals", dependencies: ["Exporters"], swiftSettings: checked),
     coreTests("Primitives"),
     coreTests("AddressMap"),
     coreTests("Pages"),
@@ -82,8 +83,9 @@ if forPreload {
     coreTests("Heap"),
     .testTarget(name: "PreloadTests"),
     .testTarget(name: "InspectionTests", dependencies: ["Inspection", "Exporters"], swiftSettings: checked),
+    .testTarget(name: "CommandTests", dependencies: ["StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
-  products += [.executable(name: "stave", targets: ["StaveCommand"])]
+  products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
 }
 
 let package = Package(

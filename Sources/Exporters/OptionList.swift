@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The library's options for readers: as text, as JSON, for the README, for the manual. All of it from the one list that the
+// The library's options for readers: as text, as JSON, for the README; the
+// manual is made from its entries. All of it from the one list that the
 // library itself reads (Heap/Options.swift).
 
 import Heap
 
 public enum OptionList {
-  struct Entry {
-    let key: String
+  public struct Entry: Sendable {
+    public let key: String
     /// The words it takes; empty for a number.
-    let words: [String]
+    public let words: [String]
+    public let summary: String
+    /// The default.
+    public let standard: String
     let least: Int
     let limit: Int
-    let standard: String
-    let summary: String
 
     init(_ option: Option) {
       key = option.key.description
@@ -24,7 +26,8 @@ public enum OptionList {
       summary = option.summary.description
     }
 
-    var values: String {
+    /// What it takes, in words.
+    public var values: String {
       if !words.isEmpty { return words.joined(separator: ", ") }
       if limit == 1 { return "0, 1" }
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
@@ -35,7 +38,7 @@ public enum OptionList {
     }
   }
 
-  static var entries: [Entry] { (0..<Option.count).map { Entry(Option(rawValue: $0)!) } }
+  public static var entries: [Entry] { (0..<Option.count).map { Entry(Option(rawValue: $0)!) } }
 
   public static var lines: [String] {
     var table = TextTable(["KEY", "VALUES", "DEFAULT", "MEANING"])
@@ -66,13 +69,6 @@ public enum OptionList {
   public static var markdown: [String] {
     ["| key | values | default | meaning |", "|---|---|---|---|"]
       + entries.map { "| \($0.key) | \($0.values) | \($0.standard) | \($0.summary) |" }
-  }
-
-  /// A list in mdoc, for the manual.
-  public static var manual: [String] {
-    [".Bl -tag -width Ds"]
-      + entries.flatMap { [".It Cm \($0.key) : Ar \($0.words.isEmpty ? "number" : $0.words.joined(separator: " | "))", $0.summary, "Values: \($0.values); default: \($0.standard)."] }
-      + [".El"]
   }
 
   /// What is wrong with `key:value,…`, as a sentence; nil if nothing is.
