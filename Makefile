@@ -32,10 +32,10 @@ run: all
 	@Scripts/sizeable-source > build/sizeable.swift
 	build/stave run --watch 0.5 --compare -- swiftc -O -c build/sizeable.swift -o build/sizeable.o 2>&1
 
-test: all
+test: all manuals
 	$(SWIFT) test
 
-soak: all
+soak: all manuals
 	STAVE_TEST_SCALE=100 $(SWIFT) test
 
 bench: all

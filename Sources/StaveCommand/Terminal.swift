@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // A picture on a terminal, redrawn without flicker (each line is overwritten and cleared to its end; the screen is never
-// blanked): the whole screen with raw keys, or some lines below the cursor.
+// blanked): the whole screen with raw keys, or the lowest rows of an ordinary one.
 
 import Glibc
 
@@ -13,7 +13,7 @@ final class Terminal {
 
   static var isInteractive: Bool { isatty(0) == 1 && Style(descriptor: 1).isTerminal }
 
-  /// `full`: the alternate screen, with keys. Otherwise text is redrawn in place below the cursor.
+  /// `full`: the alternate screen, with keys. Otherwise lines are redrawn at the bottom.
   init(descriptor: Int32, full: Bool) {
     self.descriptor = descriptor
     isFull = full
@@ -59,17 +59,36 @@ final class Terminal {
     put(text + "\u{1b}[J")
   }
 
-  private var drawnLines = 0
+  /// Where lines are drawn below a program that prints to the same terminal: rows that are taken from the part that scrolls.
+  private var footer: (rows: Int, columns: Int, height: Int)?
 
-  /// Draws over what the last call drew, further up on an ordinary screen. Nothing elsewhere.
+  /// Draws lines at the bottom, over what the last call drew there; what others print goes on above. Nothing elsewhere.
   func redraw(_ lines: [String]) {
     guard isTerminal else { return }
     let (rows, columns) = size
-    let shown = lines.prefix(max(1, rows - 1))
-    var text = drawnLines > 0 ? "\u{1b}[\(drawnLines)A" : ""
-    for line in shown { text += "\r" + Style.clip(line, columns) + "\u{1b}[K\n" }
-    drawnLines = shown.count
-    put(text + "\r\u{1b}[J")
+    let height = min(lines.count, rows - 4)
+    if height <= 0 { return eraseFooter() }
+    var text = ""
+    if let old = footer, old.rows != rows || old.columns != columns || old.height < height { eraseFooter() }
+    if footer == nil {
+      // Room below the cursor; then the rest scrolls alone. Setting margins moves the cursor, so it is kept meanwhile.
+      text += String(repeating: "\n", count: height) + "\u{1b}[\(height)A\u{1b}7\u{1b}[1;\(rows - height)r\u{1b}8"
+      footer = (rows, columns, height)
+    }
+    let first = rows - (footer?.height ?? height)
+    text += "\u{1b}7"
+    for row in first..<rows {
+      let line = row - first < lines.count ? Style.clip(lines[row - first], columns) : ""
+      text += "\u{1b}[\(row + 1);1H" + line + "\u{1b}[K"
+    }
+    put(text + "\u{1b}8")
+  }
+
+  /// All rows scroll again.
+  private func eraseFooter() {
+    guard footer != nil else { return }
+    footer = nil
+    put("\u{1b}7\u{1b}[r\u{1b}8\u{1b}[J")
   }
 
   enum Key: Equatable {

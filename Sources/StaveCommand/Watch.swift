@@ -29,7 +29,7 @@ struct Watch {
       next = seconds + interval
       if snapshot.used >= largest?.used ?? 0 { largest = snapshot }
       view.add(snapshot, entry)
-      let lines = view.lines(columns: screen.size.columns, zones: rows)
+      let lines = (style.isTerminal ? [""] : []) + view.lines(columns: screen.size.columns, zones: rows)
       if style.isTerminal { screen.redraw(lines) } else { printError(lines.joined(separator: "\n") + "\n") }
     }
     screen.redraw([])

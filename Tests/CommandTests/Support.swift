@@ -16,6 +16,7 @@ enum Built {
   }()
   static let library = root.appending(path: "build/libstave.so").path
   static var hasLibrary: Bool { FileManager.default.isReadableFile(atPath: library) }
+  static var hasManual: Bool { hasLibrary && FileManager.default.isReadableFile(atPath: root.appending(path: "build/man/man7/stave.7").path) }
   /// Of this machine, without what would set options of Stave.
   static let environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("STAVE_") && $0.key != "LD_PRELOAD" }
 }
