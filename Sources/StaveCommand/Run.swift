@@ -33,7 +33,7 @@ struct Run: ParsableCommand {
   @Option(help: ArgumentHelp("With --watch: zones shown.", valueName: "count"))
   var rows = 12
 
-  @Argument(parsing: .captureForPassthrough, help: "The program and its arguments.", completion: .shellCommand("compgen -c"))
+  @Argument(parsing: .captureForPassthrough, help: "The program and its arguments.", completion: .custom { _, _, start in Run.programs(beginning: start) })
   var program: [String] = []
 
   private var words: [String] { program.first == "--" ? Array(program.dropFirst()) : program }
@@ -59,5 +59,19 @@ struct Run: ParsableCommand {
     let child = Child(words: words, library: library)
     if watch == nil && !compare { try child.become() }
     throw ExitCode(try Watch(child: child, interval: watch, rows: rows, rounds: compare ? rounds : 0).run())
+  }
+
+  /// Of the folders on PATH, for completion.
+  @Sendable private static func programs(beginning start: String) -> [String] {
+    var found: Set<String> = []
+    for folder in (getenv("PATH").map { String(cString: $0) } ?? "").split(separator: ":") {
+      guard let directory = opendir(String(folder)) else { continue }
+      defer { closedir(directory) }
+      while let item = readdir(directory) {
+        let name = withUnsafeBytes(of: &item.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        if name.hasPrefix(start), !name.hasPrefix("."), access("\(folder)/\(name)", X_OK) == 0 { found.insert(name) }
+      }
+    }
+    return found.sorted()
   }
 }
