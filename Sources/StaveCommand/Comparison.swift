@@ -62,8 +62,11 @@ struct Comparison {
     row("CPU time", { $0.fixed(2) + " s" }) { $0.cpu }
     row("peak memory, largest process", { Int($0).humanBytes }) { Double($0.peak) }
     row("peak memory, all processes", { Int($0).humanBytes }) { Double($0.peakOfAll) }
-    return table.lines().map(\.trimmingRight) + ["A ratio below 1: less with Stave."]
+    return table.lines().map(\.trimmingRight) + ["A ratio below 1: less with Stave." + (isNoisy ? " The machine was busy: believe the CPU time, not the wall time." : "")]
   }
+
+  /// Runs of the same program that took more than a third longer than others.
+  private var isNoisy: Bool { [with, without].contains { $0.map(\.wall).max()! > 1.33 * $0.map(\.wall).min()! + 0.02 } }
 }
 
 /// The least and the middle of some figures.

@@ -53,7 +53,7 @@ struct Watch {
   private func report(_ outcome: Outcome, _ comparison: Comparison, _ largest: Snapshot?) {
     var lines: [String] = []
     if comparison.isComplete {
-      lines += comparison.lines() + [""]
+      lines += [""] + comparison.lines() + [""]
     } else if rounds == 0 {
       lines.append(
         "\(child.words[0].printable) took \(outcome.wall.fixed(2)) s, \(outcome.cpu.fixed(2)) s of CPU time, and at its peak \(outcome.peak.humanBytes) in its largest"

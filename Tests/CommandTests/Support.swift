@@ -28,6 +28,35 @@ struct Ended {
   var errors: String
 }
 
+/// Starts a program with these files as its first descriptors; with a session of its own, the first terminal among them controls it.
+func spawn(
+  _ program: String, _ arguments: [String], _ environment: [String: String], files: [(path: String, flags: Int32)], newSession: Bool = false
+) throws -> pid_t {
+  var actions = posix_spawn_file_actions_t()
+  posix_spawn_file_actions_init(&actions)
+  defer { posix_spawn_file_actions_destroy(&actions) }
+  for (descriptor, file) in files.enumerated() { posix_spawn_file_actions_addopen(&actions, Int32(descriptor), file.path, file.flags, 0o600) }
+  var attributes = posix_spawnattr_t()
+  posix_spawnattr_init(&attributes)
+  defer { posix_spawnattr_destroy(&attributes) }
+  // The test program blocks signals in its threads, which children would inherit.
+  var none = sigset_t(), all = sigset_t()
+  sigemptyset(&none)
+  sigfillset(&all)
+  posix_spawnattr_setsigmask(&attributes, &none)
+  posix_spawnattr_setsigdefault(&attributes, &all)
+  let session = newSession ? 0x80 /* POSIX_SPAWN_SETSID */ : 0
+  posix_spawnattr_setflags(&attributes, Int16(session | Int(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF)))
+  let words = ([program] + arguments).map { strdup($0) } + [nil]
+  let variables = Built.environment.merging(["STAVE_LIBRARY": Built.library]) { $1 }.merging(environment) { $1 }
+    .map { strdup("\($0.key)=\($0.value)") } + [nil]
+  defer { for text in words + variables { free(text) } }
+  var child: pid_t = 0
+  let code = posix_spawn(&child, program, &actions, &attributes, words, variables)
+  guard code == 0 else { throw POSIXError(POSIXErrorCode(rawValue: code) ?? .EINVAL) }
+  return child
+}
+
 /// A program, started and not yet waited for. What it prints goes to files.
 final class Started {
   let id: pid_t
@@ -39,30 +68,9 @@ final class Started {
   init(_ program: String, _ arguments: [String], _ environment: [String: String] = [:], input: String = "/dev/null") throws {
     let scratch = FileManager.default.temporaryDirectory.appending(path: "stave-command-\(UUID().uuidString)")
     (output, errors) = (scratch.appendingPathExtension("out"), scratch.appendingPathExtension("err"))
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_addopen(&actions, 0, input, O_RDONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, 1, output.path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
-    posix_spawn_file_actions_addopen(&actions, 2, errors.path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
-    var attributes = posix_spawnattr_t()
-    posix_spawnattr_init(&attributes)
-    defer { posix_spawnattr_destroy(&attributes) }
-    // The test program blocks signals in its threads, which children would inherit.
-    var none = sigset_t(), all = sigset_t()
-    sigemptyset(&none)
-    sigfillset(&all)
-    posix_spawnattr_setsigmask(&attributes, &none)
-    posix_spawnattr_setsigdefault(&attributes, &all)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
-    let words = ([program] + arguments).map { strdup($0) } + [nil]
-    let variables = Built.environment.merging(["STAVE_LIBRARY": Built.library]) { $1 }.merging(environment) { $1 }
-      .map { strdup("\($0.key)=\($0.value)") } + [nil]
-    defer { for text in words + variables { free(text) } }
-    var child: pid_t = 0
-    let code = posix_spawn(&child, program, &actions, &attributes, words, variables)
-    guard code == 0 else { throw POSIXError(POSIXErrorCode(rawValue: code) ?? .EINVAL) }
-    id = child
+    id = try spawn(
+      program, arguments, environment,
+      files: [(input, O_RDONLY), (output.path, O_WRONLY | O_CREAT | O_APPEND), (errors.path, O_WRONLY | O_CREAT | O_APPEND)])
   }
 
   deinit {
