@@ -74,13 +74,14 @@ if forPreload {
   targets += [
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"], swiftSettings: checked),
-    .target(name: "Exporters", dependencies: ["Inspection"], swiftSettings: checked),
+    .target(name: "Exporters", dependencies: ["CPlatform", "Heap", "Inspection"], swiftSettings: checked),
     .executableTarget(
       name: "StaveCommand",
       dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: checked),
     // Holds no test, but what the tests share. A test target, so that it sees what they see and is built only with them.
     .testTarget(name: "TestSupport", dependencies: wholeCore, path: "Tests/Support", swiftSettings: checked),
+    .executableTarget(name: "StaveManuals", dependencies: ["Exporters"], swiftSettings: checked),
     coreTests("Primitives"),
     coreTests("AddressMap"),
     coreTests("Pages"),
@@ -88,8 +89,9 @@ if forPreload {
     coreTests("Heap"),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
+    .testTarget(name: "CommandTests", dependencies: ["StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
-  products += [.executable(name: "stave", targets: ["StaveCommand"])]
+  products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
 }
 
 let package = Package(

@@ -57,7 +57,7 @@ public struct SnapshotReader {
       throw .layoutMismatch(found: header.pointee.layoutDigest, expected: layoutDigest())
     }
     var snapshot = Snapshot()
-    snapshot.target = target.name
+    snapshot.target = target.name.printable
     snapshot.process = target.process
     snapshot.taken = Int64(clock_gettime_nsec())
     snapshot.pageBytes = Int(header.pointee.pageBytes)
