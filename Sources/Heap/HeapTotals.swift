@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // What this process can say of itself: sums over its zones, and the zone table as text. Exact when no other thread is
-// inside the allocator; never negative otherwise. Takes no lock and allocates nothing.
+// inside the allocator; never negative otherwise. Takes the zone list's lock for moments and allocates nothing.
 
 import CPlatform
 import Pages
@@ -42,16 +42,17 @@ public struct HeapTotals {
   public var freeBytes: UInt = 0
 
   public init() {
-    var next = zones.pointee.first
-    while let zone = next {
+    var used: UInt = 0
+    var free: UInt = 0
+    forEachListedZone { zone in
       let counts = ZoneCounts(zone)
       let keg = zone.pointee.keg
       let capacity = keg.pointee.slabCount * keg.pointee.layout.items
-      usedBytes += UInt(counts.used) * UInt(zone.pointee.size)
-      freeBytes += UInt(max(0, capacity - Int(counts.used))) * UInt(zone.pointee.size)
-      next = zone.pointee.next
+      used += UInt(counts.used) * UInt(zone.pointee.size)
+      free += UInt(max(0, capacity - Int(counts.used))) * UInt(zone.pointee.size)
     }
-    usedBytes += arena.pointee.largeBytes
+    usedBytes = used + arena.pointee.largeBytes
+    freeBytes = free
   }
 }
 
@@ -60,27 +61,11 @@ public func printZones(to file: Int32) {
   var line = Report()
   line.text("ITEM                     SIZE  LIMIT      USED      FREE         REQ  FAIL SLEEP XDOMAIN\n")
   line.write(to: file)
-  var next = zones.pointee.first
-  while let zone = next {
-    let counts = ZoneCounts(zone)
-    let capacity = zone.pointee.keg.pointee.slabCount * zone.pointee.keg.pointee.layout.items
-    line.name(zone.pointee.name)
-    line.text(":")
-    line.pad(20 - zone.pointee.name.count)
-    line.number(UInt(zone.pointee.size), width: 8)
-    line.text(",     0,")
-    line.number(UInt(counts.used), width: 9)
-    line.text(",")
-    line.number(UInt(max(0, Int64(capacity) - counts.used)), width: 9)
-    line.text(",")
-    line.number(UInt(counts.allocations), width: 11)
-    line.text(",")
-    line.number(UInt(max(0, zone.pointee.failures)), width: 5)
-    line.text(",")
-    line.number(UInt(max(0, zone.pointee.sleeps)), width: 5)
-    line.text(",      0\n")
+  // A zone at a time: nothing is written with the lock held, for whoever reads may be slow.
+  var position = 0
+  while withListedZone(at: position, { zone in appendRow(zone, to: &line) }) {
     line.write(to: file)
-    next = zone.pointee.next
+    position += 1
   }
   line.text("large blocks: ")
   line.number(arena.pointee.largeCount)
@@ -90,4 +75,24 @@ public func printZones(to file: Int32) {
   line.number(arena.pointee.cachedBytes + arena.pointee.recentBytes)
   line.text(" bytes\n")
   line.write(to: file)
+}
+
+private func appendRow(_ zone: ZonePointer, to line: inout Report) {
+  let counts = ZoneCounts(zone)
+  let capacity = zone.pointee.keg.pointee.slabCount * zone.pointee.keg.pointee.layout.items
+  line.name(zone.pointee.name)
+  line.text(":")
+  line.pad(20 - zone.pointee.name.count)
+  line.number(UInt(zone.pointee.size), width: 8)
+  line.text(",     0,")
+  line.number(UInt(counts.used), width: 9)
+  line.text(",")
+  line.number(UInt(max(0, Int64(capacity) - counts.used)), width: 9)
+  line.text(",")
+  line.number(UInt(counts.allocations), width: 11)
+  line.text(",")
+  line.number(UInt(max(0, zone.pointee.failures)), width: 5)
+  line.text(",")
+  line.number(UInt(max(0, zone.pointee.sleeps)), width: 5)
+  line.text(",      0\n")
 }

@@ -61,6 +61,47 @@ extension OnRoot {
       freeAll(keep)
     }
 
+    @Test func `L40 figures can be asked for while zones come and go`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let isDone = UnsafeMutablePointer<UInt32>.allocate(capacity: 1)
+        isDone.pointee = 0
+        let nowhere = open("/dev/null", O_WRONLY)
+        let shared = Shared(isDone)
+        inThreads(3) { thread in
+          if thread == 0 {
+            // So many that the pages in which zones and kegs lie come and go too.
+            for _ in 0..<30 * Stage.scale {
+              let all = (0..<80).map { _ in makeTestZone("brief", 64, flags: .noBucket) }
+              for zone in all { zone.free(zone.allocate()) }
+              for zone in all { zone.destroy() }
+              reclaimAll(.drain)
+            }
+            _ = stave_claim(shared.value)
+          } else {
+            while stave_load32(UnsafeRawPointer(shared.value).assumingMemoryBound(to: Int32.self)) == 0 {
+              if thread == 1 { _ = HeapTotals() } else { printZones(to: nowhere) }
+            }
+          }
+        }
+        checkAll()
+      }
+    }
+
+    @Test func `L17 figures can be asked for before anything has started`() async {
+      await #expect(processExitsWith: .success) {
+        precondition(!heap.isReady)
+        let totals = HeapTotals()
+        precondition(totals.usedBytes == 0 && totals.freeBytes == 0)
+        printZones(to: 1)
+        // And when a zone's cells are nowhere yet.
+        Stage.up()
+        let zone = makeTestZone("cellless", 64)
+        precondition(zones.pointee.regionCount == 0 && ZoneCounts(zone).used == 0 && ZoneCounts(zone).cached == 0)
+        precondition(zone.destroy() == 0)
+      }
+    }
+
     @Test func `the zone table has vmstat's columns and every zone's line`() {
       let block = Heap.allocate(128)!
       let pipe = Pipe()

@@ -30,6 +30,14 @@ import Testing
     #expect(MemoryLayout<stave_cell>.offset(of: \.capacity) == 16 && MemoryLayout<stave_cell>.offset(of: \.slots) == 24)
   }
 
+  @Test func `L41 the memory of a zone is budgeted`() {
+    // A zone with its keg, and what each CPU holds for it besides the slots.
+    #expect(MemoryLayout<Zone>.stride + MemoryLayout<Keg>.stride <= 1024)
+    #expect(MemoryLayout<stave_cell>.stride <= 32)
+    // The boot memory holds the zone system's own first zones.
+    #expect(2 * MemoryLayout<Keg>.stride <= 4096)
+  }
+
   @Test func `L74 one definition for each constant: what says it twice agrees`() {
     #expect(Int(STAVE_UNIT_SHIFT) == Int(unitShift))
     #expect(unitBytes == 1 << unitShift)

@@ -110,29 +110,32 @@ extension OnRoot {
       arena.checkInvariants()
     }
 
-    @Test func `L23 threads never get overlapping ranges`() {
-      let rounds = 200 * Stage.scale
-      let taken = UnsafeMutablePointer<(start: UInt, bytes: UInt)>.allocate(capacity: 4 * rounds)
-      taken.initialize(repeating: (0, 0), count: 4 * rounds)
-      let shared = Shared(taken)
+    @Test func `L23 threads never get overlapping ranges, slabs or blocks`() {
+      let wrong = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
+      wrong.pointee = 0
+      let shared = Shared(wrong)
       inThreads(4) { thread in
         var generator = Generator(UInt64(110 + thread))
-        for round in 0..<rounds {
-          let bytes = unitBytes * UInt(1 + generator.below(3))
-          if generator.below(2) == 0 {
-            shared.value[thread * rounds + round] = (arena.takeSlab(bytes: bytes)!.address, bytes)
-          } else {
-            shared.value[thread * rounds + round] = (arena.takeLarge(size: bytes)!.start, bytes | 1)
+        var held: [(start: UInt, bytes: UInt, isSlab: Bool, mark: UInt)] = []
+        for round in 0..<8000 * Stage.scale + 20 {
+          if round < 8000 * Stage.scale {
+            let bytes = unitBytes * UInt(1 + generator.below(3))
+            let isSlab = generator.below(4) > 0
+            let start = isSlab ? arena.takeSlab(bytes: bytes)!.address : arena.takeLarge(size: bytes)!.start
+            let mark = UInt(thread) << 32 | UInt(round)
+            for offset in stride(from: 0, to: bytes, by: Int(unitBytes)) { UnsafeMutablePointer<UInt>(bitPattern: start + offset)!.pointee = mark }
+            held.append((start, bytes, isSlab, mark))
           }
+          guard held.count > 20 || round >= 8000 * Stage.scale, !held.isEmpty else { continue }
+          let old = held.remove(at: generator.below(held.count))
+          for offset in stride(from: 0, to: old.bytes, by: Int(unitBytes))
+          where UnsafePointer<UInt>(bitPattern: old.start + offset)!.pointee != old.mark { stave_add(shared.value, 1) }
+          if old.isSlab { arena.releaseSlab(old.start, bytes: old.bytes) } else if !arena.releaseLarge(old.start) { stave_add(shared.value, 1) }
         }
       }
-      let ranges = (0..<4 * rounds).map { taken[$0] }.sorted { $0.start < $1.start }
-      #expect(zip(ranges, ranges.dropFirst()).allSatisfy { $0.start + $0.bytes & ~1 <= $1.start })
-      for range in ranges {
-        if range.bytes & 1 == 0 { arena.releaseSlab(range.start, bytes: range.bytes) } else { #expect(arena.releaseLarge(range.start)) }
-      }
+      #expect(wrong.pointee == 0)
       arena.checkInvariants()
-      taken.deallocate()
+      wrong.deallocate()
     }
 
     @Test func `L5 concurrent large frees end with nothing lost`() {

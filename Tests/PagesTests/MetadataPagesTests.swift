@@ -106,7 +106,7 @@ extension OnRoot {
       var held: [(start: UnsafeMutableRawPointer, pages: Int, mark: Int)] = []
       let used = metadataPages.pointee.usedBytes
       var pagesHeld = 0
-      for step in 0..<Stage.steps(2000, soak: 2_000_000) {
+      for step in 0..<Stage.steps(2000, soak: 1_000_000) {
         var problem: String? = nil
         if held.count < 100 && generator.below(2) == 0 {
           let pages = generator.below(6) == 0 ? 1 + generator.below(8) : 1

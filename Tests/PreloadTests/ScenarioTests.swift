@@ -10,7 +10,8 @@ import Testing
 struct Scenario: Sendable, CustomTestStringConvertible {
   var file: String
   var role: String?
-  var seeds: [Int] = [1]
+  /// What it does is drawn by lot.
+  var isRandom = false
   /// Its file is also a library, which it is linked with.
   var isItsOwnLibrary = false
 
@@ -20,11 +21,13 @@ struct Scenario: Sendable, CustomTestStringConvertible {
   static let all = [
     Scenario(file: "alignment.c"), Scenario(file: "sizes.c"), Scenario(file: "reallocation.c"), Scenario(file: "zeroing.c"),
     Scenario(file: "usable.c"), Scenario(file: "introspection.c"), Scenario(file: "operators.cc"), Scenario(file: "replaced.cc"),
-    Scenario(file: "moments.c"), Scenario(file: "plugins.c"), Scenario(file: "threads.c"), Scenario(file: "forks.c"),
-    Scenario(file: "forks.c", role: "handlers"), Scenario(file: "spawns.c"), Scenario(file: "signals.c"), Scenario(file: "background.c"),
-    Scenario(file: "early.c", isItsOwnLibrary: true),
-    Scenario(file: "hopping.c"), Scenario(file: "random.c", seeds: [1, 2]), Scenario(file: "exhaustion.c"), Scenario(file: "misuse.c"),
+    Scenario(file: "moments.c"), Scenario(file: "plugins.c"), Scenario(file: "threads.c", isRandom: true),
+    Scenario(file: "forks.c", isRandom: true), Scenario(file: "forks.c", role: "handlers", isRandom: true), Scenario(file: "spawns.c"),
+    Scenario(file: "signals.c", isRandom: true), Scenario(file: "background.c"), Scenario(file: "early.c", isItsOwnLibrary: true),
+    Scenario(file: "hopping.c", isRandom: true), Scenario(file: "random.c", isRandom: true), Scenario(file: "exhaustion.c"),
+    Scenario(file: "misuse.c"),
   ]
+  static let random = all.filter { $0.isRandom }
 
   /// What it has to be linked with. Nil: there is no compiler.
   func libraryFlags() throws -> [String]? {
@@ -42,7 +45,13 @@ extension PreloadedLibrary {
   }
 
   @Test(.enabled(if: Library.exists), arguments: Scenario.all, Mode.tried)
-  static func scenario(_ scenario: Scenario, _ mode: Mode) throws {
+  static func scenario(_ scenario: Scenario, _ mode: Mode) throws { try perform(scenario, mode, seed: 1) }
+
+  /// Those that draw lots, once more with the seed of this run.
+  @Test(.enabled(if: Library.exists), arguments: Scenario.random, Mode.tried)
+  static func anotherSeed(_ scenario: Scenario, _ mode: Mode) throws { try perform(scenario, mode, seed: Stage.seed) }
+
+  private static func perform(_ scenario: Scenario, _ mode: Mode, seed: UInt64) throws {
     guard let flags = try scenario.libraryFlags(),
       let program = try Compiler.build(scenario.file, as: scenario.program, flags: flags)
     else { return }
@@ -52,18 +61,11 @@ extension PreloadedLibrary {
       arguments.append(plugin.path)
     }
     if Library.isStave { arguments.append("--expect-stave") }
-    for seed in scenario.seeds {
-      let outcome = try run(
-        program.path, arguments + ["--seed", "\(seed)", "--scale", "\(scale)"], environment: mode.environment, seconds: 120 + 60 * scale)
-      let skips = outcome.text.split(separator: "\n").filter { $0.hasPrefix("SKIPPED") }
-      for line in skips { print("\(line) (\(scenario.testDescription))") }
-      if outcome.status == 77 && !skips.isEmpty { return }
-      if scenario.program == "exhaustion" && mode == .locked {
-        // Open: with locked caches and address space used up, free ranges of the arena are sometimes not found again.
-        withKnownIssue(isIntermittent: true) { #expect(outcome.succeeded, outcome.report) }
-      } else {
-        #expect(outcome.succeeded, outcome.report)
-      }
-    }
+    let outcome = try run(
+      program.path, arguments + ["--seed", "\(seed)", "--scale", "\(scale)"], environment: mode.environment, seconds: 120 + 60 * scale)
+    let skips = outcome.text.split(separator: "\n").filter { $0.hasPrefix("SKIPPED") }
+    for line in skips { print("\(line) (\(scenario.testDescription))") }
+    if outcome.status == 77 && !skips.isEmpty { return }
+    #expect(outcome.succeeded, "seed \(seed): \(outcome.report)")
   }
 }

@@ -6,11 +6,16 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 extension PreloadedLibrary {
   @Test(arguments: ["sections", "stress"])
   static func sectionsAreRestartable(_ name: String) throws {
     guard let program = try buildSections(name, sabotage: nil) else { return }
-    let outcome = try run(program.path, [], environment: [:], seconds: 150)
+    // The stress takes as many seconds as it is given: three, in a soak up to two minutes.
+    let seconds = min(120, 3 * scale)
+    let arguments = name == "stress" ? ["\(seconds)", "\(Stage.seed)"] : []
+    let outcome = try run(program.path, arguments, environment: [:], seconds: 150 + seconds)
     if outcome.status == 77 { return announceSkip("\(name): \(outcome.text)") }
     #expect(outcome.succeeded, outcome.report)
   }

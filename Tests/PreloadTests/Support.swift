@@ -5,8 +5,6 @@
 import Foundation
 import Testing
 
-@testable import TestSupport
-
 /// Everything here runs one after another: the machine may have two CPUs, and half of the programs want both.
 @Suite(.serialized) enum PreloadedLibrary {}
 

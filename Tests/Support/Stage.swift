@@ -59,3 +59,8 @@ func isZero(_ start: UInt, _ bytes: UInt) -> Bool {
   }
   return true
 }
+
+/// The same for any size and address, fast even where nothing is optimised: each byte equals the one before it.
+func isZero(_ item: UnsafeMutableRawPointer, _ size: Int) -> Bool {
+  size == 0 || item.load(as: UInt8.self) == 0 && memcmp(item, item + 1, size - 1) == 0
+}

@@ -12,10 +12,6 @@ import Testing
 @testable import TestSupport
 @testable import Zones
 
-private func isZero(_ item: UnsafeMutableRawPointer, _ size: Int) -> Bool {
-  (0..<size).allSatisfy { item.load(fromByteOffset: $0, as: UInt8.self) == 0 }
-}
-
 extension OnRoot {
   @Suite struct RequestTests {
     init() { Stage.up() }

@@ -57,7 +57,8 @@ extension OnRoot {
     static func randomOperations(_ stream: UInt64) {
       var generator = Generator(stream)
       var subjects: [Subject] = []
-      for step in 0..<Stage.steps(6000, soak: 1_000_000) {
+      // A step is some twenty operations.
+      for step in 0..<Stage.steps(6000, soak: 500_000) {
         func demand(_ isTrue: Bool, _ what: String) {
           if !isTrue { Issue.record("step \(step): \(what) (STAVE_SEED=\(Stage.seed))") }
         }
@@ -79,7 +80,7 @@ extension OnRoot {
               continue
             }
             if noVM { demand(subject.mock.allocations == calls, "noVM reached the page source") }
-            if isZeroed { demand((0..<subject.size).allSatisfy { item.load(fromByteOffset: $0, as: UInt8.self) == 0 }, "not zeroed") }
+            if isZeroed { demand(isZero(item, subject.size), "not zeroed") }
             let new = Held(item: item, mark: UInt8(truncatingIfNeeded: generator.next()))
             new.write(subject.size)
             subject.held.append(new)
