@@ -42,7 +42,7 @@ struct Child {
     signal(SIGCHLD, SIG_DFL)
     sigprocmask(SIG_BLOCK, &ended, &before)
     defer { sigprocmask(SIG_SETMASK, &before, nil) }
-    let started = Child.now()
+    let started = monotonicSeconds()
     let process = try start(mask: before)
     Signals.passOn(to: process)
     defer { Signals.passOn(to: 0) }
@@ -53,12 +53,12 @@ struct Child {
     while wait4(process, &status, WNOHANG, &usage) == 0 {
       var patience = timespec(tv_sec: 0, tv_nsec: 50_000_000)
       _ = sigtimedwait(&ended, nil, &patience)
-      guard Child.now() - sampled >= 0.05 else { continue }
-      sampled = Child.now()
+      guard monotonicSeconds() - sampled >= 0.05 else { continue }
+      sampled = monotonicSeconds()
       outcome.peakOfAll = max(outcome.peakOfAll, Family(of: process).resident)
       body(process, sampled - started)
     }
-    outcome.wall = Child.now() - started
+    outcome.wall = monotonicSeconds() - started
     let signalled = status & 0x7f
     outcome.status = signalled == 0 ? status >> 8 & 0xff : 128 + signalled
     outcome.cpu = Child.seconds(usage.ru_utime) + Child.seconds(usage.ru_stime)
@@ -102,12 +102,6 @@ struct Child {
   private static func cannotRun(_ program: String, _ code: Int32) -> ExitCode {
     printError("stave: cannot run \(program.printable): \(String(cString: strerror(code)))")
     return ExitCode(code == ENOENT ? 127 : 126)
-  }
-
-  private static func now() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
 
   private static func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }

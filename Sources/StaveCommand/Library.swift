@@ -13,7 +13,7 @@ enum Library {
       guard let path = readable(given) else { throw missing("STAVE_LIBRARY names \(given): \(String(cString: strerror(errno)))") }
       return try fit(path)
     }
-    guard let command = readable("/proc/self/exe") else { throw missing("/proc is not mounted; name the library in STAVE_LIBRARY") }
+    guard let command = readable("/proc/self/exe") else { throw missing("cannot tell where this command's file is (replaced meanwhile, or no /proc): name the library in STAVE_LIBRARY") }
     let folder = command.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
     for candidate in ["/libstave.so", "/../lib/libstave.so.0", "/../lib/libstave.so", "/../lib/stave/libstave.so"] {
       if let path = readable(folder + candidate) { return try fit(path) }

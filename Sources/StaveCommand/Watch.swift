@@ -24,8 +24,12 @@ struct Watch {
     var largest: Snapshot?
     var next = 0.0
     let outcome = try child.run { process, seconds in
-      // Until there is something to see every tick is one to look at; then it is for the caller to say.
-      guard let interval, seconds >= next, let (snapshot, entry) = Watch.largest(of: process) else { return }
+      guard let interval, seconds >= next else { return }
+      guard let (snapshot, entry) = Watch.largest(of: process) else {
+        // Not yet there, or never: looking in vain costs more than a look, so ever less often.
+        next = seconds + min(interval, seconds)
+        return
+      }
       next = seconds + interval
       if snapshot.used >= largest?.used ?? 0 { largest = snapshot }
       view.add(snapshot, entry)

@@ -28,13 +28,22 @@ import Testing
   @Test(arguments: [
     (["zones", "0"], "no process 0"), (["zones", "4194305"], "has ended"), (["zones", "/nonexistent/core"], "No such file"),
     (["zones", "/dev/null"], "cannot open"), (["zones", "/bin/sh"], "not a core file"), (["zones", "--name", "no such name"], "no process is named"),
-    (["sum", "\(getpid())"], "no Stave in process"), (["trim", "\(getpid())"], "start the program with `stave run"),
   ])
   func `what is not there or cannot be read is status 1, and the error says what to do`(_ arguments: [String], _ words: String) throws {
     let ended = try Started(Built.command, arguments).end()
     #expect(ended.status == 1)
     #expect(ended.errors.hasPrefix("stave: ") && ended.errors.contains(words), "\(ended.errors)")
     #expect(ended.output.isEmpty)
+  }
+
+  @Test func `a process without Stave is status 1, too`() throws {
+    // Not this one: the tests of the heap start Stave in it.
+    let plain = try Started("/bin/sleep", ["60"])
+    usleep(50_000)
+    for command in ["zones", "sum", "trim"] {
+      let ended = try stave(command, "\(plain.id)")
+      #expect(ended.status == 1 && ended.errors.hasPrefix("stave: no Stave in process \(plain.id)") && ended.errors.contains("`stave run"))
+    }
   }
 
   @Test func `help and version are status 0 on standard output`() throws {
