@@ -122,3 +122,11 @@ enum Hooks {
     ZoneHooks(constructor: constructor, destructor: destructor, initialize: kegInit, finish: kegFini)
   }
 }
+
+/// A zone of 640-byte items: six to a slab, so that the calls can be counted by hand.
+func makeHooked(_ mock: MockSource, flags: ZoneFlags = .none, zoneHooks: Bool = false) -> ZonePointer {
+  Hooks.reset()
+  let zone = makeTestZone("hooked", 640, flags: flags, hooks: Hooks.all, source: mock.source)
+  if zoneHooks { zone.setZoneHooks(initialize: Hooks.zoneInit, finish: Hooks.zoneFini) }
+  return zone
+}
