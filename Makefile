@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make            build/stave and build/libstave.so
+# make            build/stave, build/libstave.so and build/libstave.a
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
 # make soak       the tests at full length
-# make install    PREFIX=/usr/local DESTDIR=
+# make manuals    the manual (build/man) and completion for shells (build/completion)
+# make readme     the table of options in README.md, from the library's list
+# make install    PREFIX=/usr/local DESTDIR=: command, library, manual, completion; make uninstall takes them away
 
 SWIFT ?= swift
 PREFIX ?= /usr/local
@@ -13,13 +15,16 @@ DESTDIR ?=
 SPEED ?= release
 PRELOAD = .build/preload
 
-.PHONY: all library command run test bench bench-peers soak check install clean
+.PHONY: all library static command run test bench bench-peers soak check manuals readme install uninstall clean
 
-all: library command
+all: library static command
 
 library:
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
 	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-malloc.so build/libstave.so
+
+static: library
+	@SWIFT=$(SWIFT) Scripts/make-archive $(PRELOAD)/$(SPEED)/stave-malloc.product/Objects.LinkFileList build/libstave.a
 
 command:
 	@$(SWIFT) build -c release --product stave
@@ -28,15 +33,15 @@ command:
 
 run: all
 	@Scripts/sizeable-source > build/sizeable.swift
-	build/stave run --watch 0.5 --compare -- swiftc -O -c build/sizeable.swift -o build/sizeable.o
+	build/stave run --watch 0.5 --compare -- swiftc -O -c build/sizeable.swift -o build/sizeable.o 2>&1
 
 # Everything with a fixed seed, then what is random once more with a fresh one, which it prints.
-test: all
+test: all manuals
 	STAVE_SEED=1 $(SWIFT) test --skip anotherSeed
 	$(SWIFT) test --skip-build --skip PreloadTests
 	$(SWIFT) test --skip-build --filter anotherSeed
 
-soak: all
+soak: all manuals
 	Scripts/soak
 
 bench: all
@@ -50,12 +55,41 @@ check: all
 	Scripts/check-lessons
 	Scripts/check-analysis
 	Scripts/check-library build/libstave.so $(PRELOAD)/$(SPEED)/libstave-malloc.so
+	Scripts/check-archive build/libstave.a
 
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib
-	install -m 755 build/stave $(DESTDIR)$(PREFIX)/bin/stave
-	install -m 755 build/libstave.so $(DESTDIR)$(PREFIX)/lib/libstave.so.0
-	ln -sf libstave.so.0 $(DESTDIR)$(PREFIX)/lib/libstave.so
+manuals: command
+	@$(SWIFT) build -c release --product stave-manuals
+	@.build/release/stave-manuals build/stave Documentation/man build/man
+	@mkdir -p build/completion
+	@for shell in bash zsh fish; do build/stave --generate-completion-script $$shell > build/completion/stave.$$shell || exit 1; done
+
+readme:
+	@$(SWIFT) build -c release --product stave-manuals
+	@.build/release/stave-manuals --readme README.md
+
+BIN = $(DESTDIR)$(PREFIX)/bin
+LIB = $(DESTDIR)$(PREFIX)/lib
+SHARE = $(DESTDIR)$(PREFIX)/share
+BASH = $(SHARE)/bash-completion/completions/stave
+ZSH = $(SHARE)/zsh/site-functions/_stave
+FISH = $(SHARE)/fish/vendor_completions.d/stave.fish
+
+install: all manuals
+	install -d $(BIN) $(LIB) $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7 $(dir $(BASH) $(ZSH) $(FISH))
+	install -m 755 build/stave $(BIN)/stave
+	install -m 755 build/libstave.so $(LIB)/libstave.so.0
+	ln -sf libstave.so.0 $(LIB)/libstave.so
+	install -m 644 build/libstave.a $(LIB)/libstave.a
+	install -m 644 build/man/man1/* $(SHARE)/man/man1
+	install -m 644 build/man/man5/* $(SHARE)/man/man5
+	install -m 644 build/man/man7/* $(SHARE)/man/man7
+	install -m 644 build/completion/stave.bash $(BASH)
+	install -m 644 build/completion/stave.zsh $(ZSH)
+	install -m 644 build/completion/stave.fish $(FISH)
+
+uninstall:
+	rm -f $(BIN)/stave $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
+	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:
 	rm -rf build .build Benchmarks/.build

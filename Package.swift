@@ -17,7 +17,7 @@ let checked: [SwiftSetting] = [
 let embedded: [SwiftSetting] = [
   .enableExperimentalFeature("Embedded", .when(traits: ["Preload"])),
   .unsafeFlags(
-    ["-wmo", "-no-allocations", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xcc", "-fno-stack-protector",
+    ["-wmo", "-no-allocations", "-Xfrontend", "-function-sections", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xcc", "-fno-stack-protector",
       "-Xcc", "-fomit-frame-pointer"],
     .when(traits: ["Preload"])),
 ]
@@ -26,7 +26,7 @@ let plainC: [CSetting] = [
   .define("STAVE_PRELOAD", .when(traits: ["Preload"])),
   .define("STAVE_INJECT", .when(configuration: .debug)),
   .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
-  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-O2"], .when(traits: ["Preload"])),
+  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-ffunction-sections", "-O2"], .when(traits: ["Preload"])),
 ]
 
 let forPreload = Context.environment["STAVE_PRELOAD"] != nil
@@ -57,12 +57,14 @@ if forPreload {
   targets += [
     core("StaveMalloc", ["Primitives", "Pages", "Zones", "Heap"]),
     .target(
-      name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld"],
+      name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
       cSettings: plainC + [.unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
       linkerSettings: [
         .unsafeFlags(
           ["-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveMalloc/exports.map",
-           "-Xlinker", "\(Context.packageDirectory)/Sources/CStaveMalloc/aliases.ld", "-Xlinker", "--soname=libstave.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow"],
+           "-Xlinker", "\(Context.packageDirectory)/Sources/CStaveMalloc/aliases.ld", "-Xlinker", "--soname=libstave.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow",
+           // Its constructor runs before all others, see CStaveMalloc/start.c.
+           "-Xlinker", "-zinitfirst"],
           .when(traits: ["Preload"]))
       ]),
   ]
@@ -72,13 +74,14 @@ if forPreload {
   targets += [
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"], swiftSettings: checked),
-    .target(name: "Exporters", dependencies: ["Inspection"], swiftSettings: checked),
+    .target(name: "Exporters", dependencies: ["CPlatform", "Heap", "Inspection"], swiftSettings: checked),
     .executableTarget(
       name: "StaveCommand",
       dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: checked),
     // Holds no test, but what the tests share. A test target, so that it sees what they see and is built only with them.
     .testTarget(name: "TestSupport", dependencies: wholeCore, path: "Tests/Support", swiftSettings: checked),
+    .executableTarget(name: "StaveManuals", dependencies: ["Exporters"], swiftSettings: checked),
     coreTests("Primitives"),
     coreTests("AddressMap"),
     coreTests("Pages"),
@@ -86,8 +89,9 @@ if forPreload {
     coreTests("Heap"),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
+    .testTarget(name: "CommandTests", dependencies: ["StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
-  products += [.executable(name: "stave", targets: ["StaveCommand"])]
+  products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
 }
 
 let package = Package(

@@ -11,7 +11,8 @@ uintptr_t stave_fork_owner_storage;
 void *stave_regions_storage[STAVE_MAX_CPUS];
 void *stave_kegs_storage[STAVE_MAX_KEGS];
 unsigned char stave_boot_memory[STAVE_BOOT_BYTES] __attribute__((aligned(4096)));
-__attribute__((visibility("default"))) unsigned char stave_root[4096] __attribute__((aligned(4096)));
+unsigned char stave_root_bytes[STAVE_ROOT_BYTES] __attribute__((aligned(4096)));
+extern unsigned char stave_root[STAVE_ROOT_BYTES] __attribute__((alias("stave_root_bytes"), visibility("default")));
 #ifdef STAVE_INJECT
 struct stave_injection stave_injection;
 #endif

@@ -12,42 +12,52 @@ void *stave_no_memory(void) {
   return NULL;
 }
 
+void *stave_invalid(void) {
+  errno = EINVAL;
+  return NULL;
+}
+
+int stave_errno(void) { return errno; }
+void stave_set_errno(int error) { errno = error; }
+
 long stave_page_bytes(void) {
   unsigned long bytes = getauxval(AT_PAGESZ);
   return bytes >= 4096 && (bytes & (bytes - 1)) == 0 ? (long)bytes : 4096;
 }
 
-// The effective id in a line "Uid: real effective …" of /proc/PID/status.
-static unsigned long effective_id(const char *text, long count, char first) {
-  for (long at = 0; at + 4 < count; at++) {
-    if ((at > 0 && text[at - 1] != '\n') || text[at] != first || text[at + 1] != 'i' || text[at + 2] != 'd' || text[at + 3] != ':') continue;
-    unsigned long ids[2] = { 0, 0 };
-    at += 4;
-    for (int which = 0; which < 2; which++) {
-      while (at < count && (text[at] == '\t' || text[at] == ' ')) at++;
-      while (at < count && text[at] >= '0' && text[at] <= '9') ids[which] = ids[which] * 10 + (unsigned long)(text[at++] - '0');
-    }
-    return ids[1];
-  }
-  return ~0ul;
-}
-
-_Bool stave_user_differs(int process) {
-  char text[2048], path[32] = "/proc/", reversed[12];
-  int end = 6, digits = 0;
-  do reversed[digits++] = (char)('0' + process % 10);
-  while ((process /= 10) > 0);
-  while (digits > 0) path[end++] = reversed[--digits];
-  for (const char *tail = "/status"; *tail; tail++) path[end++] = *tail;
-  path[end] = 0;
+// A digest of the lines of a status file that say what its task may do; 0 if it cannot be read.
+static uint64_t rights(const char *path) {
+  static const char names[][4] = { "Uid", "Gid", "Gro", "Cap", "NoN", "Sec" };
+  char text[4096];
   long file = stave_open(path, 0);
   if (file < 0) return 0;
   long count = stave_read((int)file, text, sizeof text);
   stave_close((int)file);
-  if (count <= 0) return 0;
-  return effective_id(text, count, 'U') != (unsigned long)stave_syscall6(SYS_geteuid, 0, 0, 0, 0, 0, 0) ||
-         effective_id(text, count, 'G') != (unsigned long)stave_syscall6(SYS_getegid, 0, 0, 0, 0, 0, 0);
+  uint64_t digest = count > 0 ? 1 : 0;
+  for (long at = 0, end; at + 3 < count; at = end + 1) {
+    for (end = at; end < count && text[end] != '\n';) end++;
+    for (unsigned name = 0; name < sizeof names / sizeof *names; name++) {
+      if (text[at] != names[name][0] || text[at + 1] != names[name][1] || text[at + 2] != names[name][2]) continue;
+      for (long index = at; index < end; index++) digest = (digest ^ (unsigned char)text[index]) * 0x100000001b3u;
+    }
+  }
+  return digest;
 }
+
+_Bool stave_rights_differ(void) {
+  uint64_t first = rights("/proc/self/status"), own = rights("/proc/thread-self/status");
+  return first == 0 || own == 0 ? stave_syscall6(SYS_geteuid, 0, 0, 0, 0, 0, 0) == 0 : first != own;
+}
+
+long stave_cpu_set_size(void) {
+  unsigned char set[STAVE_MAX_CPUS / 8];
+  long bytes = stave_syscall6(SYS_sched_getaffinity, 0, sizeof set, (long)set, 0, 0, 0);
+  return bytes > 0 ? bytes * 8 : STAVE_MAX_CPUS;
+}
+
+// Since glibc 2.32.
+extern char __libc_single_threaded __attribute__((weak));
+_Bool stave_is_single_threaded(void) { return &__libc_single_threaded != NULL && __libc_single_threaded; }
 
 long stave_memory_bytes(void) {
   struct sysinfo info = { 0 };

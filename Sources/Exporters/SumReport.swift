@@ -59,7 +59,7 @@ public enum SumReport {
 }
 
 extension String {
-  var trimmingRight: String {
+  public var trimmingRight: String {
     var end = endIndex
     while end > startIndex, self[index(before: end)] == " " { end = index(before: end) }
     return String(self[..<end])

@@ -24,9 +24,9 @@ public struct ZoneTable {
     if before != nil { header.append("REQ/s") }
     if isWide { header += ["ITEMSIZE", "SLAB", "ITEMS", "HEADER", "PAGES", "MEMORY", "CPUS", "DEPOT", "HOLES", "BUCKET"] }
     var table = TextTable(header)
-    for zone in sorted(snapshot, since: before) {
+    for zone in zones(of: snapshot, since: before) {
       var row = [
-        zone.name + (zone.instance > 0 ? "_\(zone.instance)" : "") + ":", "\(zone.size)", "0", "\(zone.used)", "\(zone.free)",
+        zone.label + ":", "\(zone.size)", "0", "\(zone.used)", "\(zone.free)",
         "\(zone.allocations)", "\(zone.failures)", "\(zone.sleeps)", "0",
       ]
       if let before { row.append("\(ZoneTable.rate(zone, snapshot, before))") }
@@ -44,7 +44,7 @@ public struct ZoneTable {
   }
 
   public func json(_ snapshot: Snapshot, since before: Snapshot? = nil) -> JSON {
-    let zones = sorted(snapshot, since: before).map { zone -> JSON in
+    let zones = zones(of: snapshot, since: before).map { zone -> JSON in
       var members: [(String, JSON)] = [
         ("name", .text(zone.name)), ("instance", .number(zone.instance)), ("size", .number(zone.size)), ("limit", .number(0)),
         ("used", .number(zone.used)), ("free", .number(zone.free)), ("requests", .number(Int(zone.allocations))),
@@ -64,7 +64,8 @@ public struct ZoneTable {
     ])
   }
 
-  private func sorted(_ snapshot: Snapshot, since before: Snapshot?) -> [ZoneSnapshot] {
+  /// Those that are shown, in order.
+  public func zones(of snapshot: Snapshot, since before: Snapshot? = nil) -> [ZoneSnapshot] {
     let zones = snapshot.zones.filter { !hidesUnused || $0.allocations > 0 || $0.slabs > 0 }
     func descending(_ key: (ZoneSnapshot) -> Int) -> [ZoneSnapshot] { zones.sorted { key($0) > key($1) } }
     switch order {
@@ -81,9 +82,19 @@ public struct ZoneTable {
   }
 
   /// Requests per second since `before`. Never negative.
-  static func rate(_ zone: ZoneSnapshot, _ now: Snapshot, _ before: Snapshot) -> Int {
+  public static func rate(_ zone: ZoneSnapshot, _ now: Snapshot, _ before: Snapshot) -> Int {
     let old = before.zones.first { $0.name == zone.name && $0.instance == zone.instance }?.allocations ?? 0
+    return perSecond(zone.allocations - old, now, before)
+  }
+
+  /// The same over all zones.
+  public static func rate(_ now: Snapshot, _ before: Snapshot) -> Int {
+    func total(_ snapshot: Snapshot) -> Int64 { snapshot.zones.reduce(0) { $0 &+ $1.allocations } }
+    return perSecond(total(now) &- total(before), now, before)
+  }
+
+  private static func perSecond(_ count: Int64, _ now: Snapshot, _ before: Snapshot) -> Int {
     let seconds = Double(now.taken - before.taken) / 1e9
-    return seconds > 0 ? Int(max(0, Double(zone.allocations - old) / seconds)) : 0
+    return seconds > 0 ? Int(max(0, Double(count) / seconds)) : 0
   }
 }

@@ -13,11 +13,23 @@ public enum Heap {
   /// table look-up and one restartable section; it has no branch but the two to `allocateSlow`.
   @inline(__always)
   public static func allocate(_ size: UInt) -> UnsafeMutableRawPointer? {
-    let hot = stave_hot()
-    guard _fastPath(UInt64(size) < hot.pointee.small_limit) else { return allocateSlow(size) }
-    let cell = UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])
-    guard let item = stave_pop(cell &* 32) else { return allocateSlow(size) }
+    guard let item = pop(size) else { return allocateSlow(size) }
     return item
+  }
+
+  /// For operator new: nil also where the process's malloc is another.
+  @inline(__always)
+  public static func allocateHere(_ size: UInt) -> UnsafeMutableRawPointer? {
+    guard let item = pop(size) else { return heap.pointee.freeElsewhere == nil ? allocateSlow(size) : nil }
+    return item
+  }
+
+  @inline(__always)
+  private static func pop(_ size: UInt) -> UnsafeMutableRawPointer? {
+    let hot = stave_hot()
+    guard _fastPath(UInt64(size) < hot.pointee.small_limit) else { return nil }
+    let cell = UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])
+    return stave_pop(cell &* 32)
   }
 
   @inline(never)

@@ -3,6 +3,7 @@
 // Giving memory back while the program idles, with nobody calling malloc: one thread of our own (CPlatform/stave_clone.h).
 // It starts when there is something to return, looks once a period, and ends when there has been nothing to do for some
 // time; so a quiet process has no wake-ups. While it runs it answers the mailbox; otherwise the next slow call does.
+// The kernel's word that it is there, which it clears however the thread ends, is the only one.
 
 import CPlatform
 import Pages
@@ -11,10 +12,10 @@ import Synchronization
 import Zones
 
 public struct BackgroundState {
-  /// The thread's id, cleared by the kernel when it ends.
+  /// The thread's id, -1 while it is being started. The kernel clears it when the thread has ended, however it ended.
   public var thread: Int32 = 0
-  /// 1 from the decision to start until the thread has ended.
-  public var isRunning: UInt32 = 0
+  /// Monotonic nanoseconds when this process began to use the heap; its fork counts as that.
+  var began: Int64 = 0
   public var periods: UInt64 = 0
   public var starts: UInt64 = 0
   public var failures: UInt64 = 0
@@ -27,63 +28,91 @@ extension Heap {
   static let stackBytes = 64 << 10
   /// Cached bytes in the arena from which on the thread is worth starting.
   static var startThreshold: UInt { 1 << 20 }
+  /// And from here on at once, even in a young process of one thread.
+  static var hurryThreshold: UInt { 4 << 20 }
   /// Quiet periods after which it ends.
   static let patience = 8
 
   /// Called on slow paths: starts the thread if there is work, answers the mailbox if nobody else does. A few loads.
   @inline(__always)
   static func noteSlowCall() {
-    let background = heap.pointee.background
-    if background.isRunning == 0 {
+    if heap.pointee.background.thread == 0 {
       let calls = heap.pointee.slowCalls.wrappingAdd(1, ordering: .relaxed).newValue
-      if (arena.pointee.cachedBytes > startThreshold && background.failures == 0) || calls & 4095 == 0 { startBackground() }
+      let isWorthIt = arena.pointee.cachedBytes > startThreshold && heap.pointee.background.failures == 0
+      if calls & 4095 == 0 || isWorthIt && (calls & 63 == 0 || isUrgent) { startBackground() }
       if root.pointee.mailbox.request != root.pointee.mailbox.answer { answerMailbox() }
     }
   }
 
   @inline(never)
   private static func startBackground() {
-    guard heap.pointee.options[.background] == 1, stave_claim(&heap.pointee.background.isRunning) else { return }
-    // Its predecessor may still be on the stack.
-    guard stave_load32(&heap.pointee.background.thread) == 0 else {
-      heap.pointee.background.isRunning = 0
-      return
-    }
+    guard heap.pointee.options[.background] == 1, mayStart, stave_swap32(&heap.pointee.background.thread, 0, -1) else { return }
+    let result = startThread()
+    // After a refusal, only every so many calls ask again.
+    heap.pointee.background.failures = result < 0 ? heap.pointee.background.failures + 1 : 0
+    if result < 0 { heap.pointee.background.thread = 0 }
+  }
+
+  /// Worth a second thread at once. One thread alone may want to enter namespaces (unshare, setns), which a second one would
+  /// forbid it; sandboxes do so early in their lives.
+  private static var isUrgent: Bool { arena.pointee.cachedBytes >= hurryThreshold || !stave_is_single_threaded() }
+
+  /// Otherwise after a second. Never in a child of vfork, with which the thread would die, whatever it holds.
+  private static var mayStart: Bool {
+    guard stave_getpid() == Int(root.pointee.process) else { return false }
+    return isUrgent || stave_nanoseconds() - Swift.max(root.pointee.started, heap.pointee.background.began) > 1_000_000_000
+  }
+
+  /// 0 or more, or an error.
+  private static func startThread() -> Int {
     if heap.pointee.background.stack == 0 {
-      guard let stack = mapAnonymous(bytes: stackBytes, name: "stave:thread") else {
-        heap.pointee.background.isRunning = 0
-        return
-      }
+      guard let stack = mapAnonymous(bytes: stackBytes, name: "stave:thread") else { return -12 }
       heap.pointee.background.stack = stack
     }
     let base = UnsafeMutableRawPointer(bitPattern: heap.pointee.background.stack)!
-    // The thread pointer, with room on both sides; the rseq area behind it says "not registered".
-    let threadPointer = base + stackBytes - 8192
-    threadPointer.storeBytes(of: threadPointer.address, as: UInt.self)
-    (threadPointer + 16).storeBytes(of: threadPointer.address, as: UInt.self)
-    let area = Int(stave_hot().pointee.rseq_offset)
-    if area > 0 && area < 4096 { (threadPointer + area + 4).storeBytes(of: -1, as: Int32.self) }
+    guard let threadPointer = placeThreadPointer(in: base) else { return -22 }
     heap.pointee.background.quietPeriods = 0
     heap.pointee.background.starts += 1
-    let stackTop = base + stackBytes - 16384
-    let result = stave_start_thread({ Heap.runBackground() }, stackTop, threadPointer, &heap.pointee.background.thread)
-    // After a refusal, only every so many calls ask again.
-    heap.pointee.background.failures = result < 0 ? heap.pointee.background.failures + 1 : 0
-    if result < 0 { heap.pointee.background.isRunning = 0 }
+    return stave_start_thread({ Heap.runBackground() }, base + stackBytes - 2 * roomBytes, threadPointer, &heap.pointee.background.thread)
+  }
+
+  /// Room on either side of the thread pointer; the stack lies below both.
+  private static let roomBytes = 8192
+
+  /// A thread pointer in the thread's memory, whose rseq area says "not registered", so that sections go round the caches. Nil
+  /// if libc keeps that area, which may lie on either side, too far away.
+  static func placeThreadPointer(in base: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
+    let pointer = base + stackBytes - roomBytes
+    pointer.storeBytes(of: pointer.address, as: UInt.self)
+    (pointer + 16).storeBytes(of: pointer.address, as: UInt.self)
+    if root.pointee.mode == CacheMode.restartable {
+      let area = Int(stave_hot().pointee.rseq_offset)
+      guard area >= -roomBytes && area <= -32 || area >= 24 && area <= roomBytes - 32 else { return nil }
+      (pointer + area + 4).storeBytes(of: -1, as: Int32.self)
+    }
+    return pointer
   }
 
   private static func runBackground() {
-    var clock: UInt32 = 0
-    while true {
-      _ = stave_futex_wait(&clock, 0, heap.pointee.options[.period] * 1_000_000)
-      // libc does not know this thread, so a change of user or group passes it by: it must not outlive that.
-      if stave_user_differs(Int32(root.pointee.process)) { break }
+    while rest(heap.pointee.options[.period] * 1_000_000) {
       if root.pointee.mailbox.request != root.pointee.mailbox.answer { answerMailbox() }
       heap.pointee.background.periods += 1
       if endOfPeriod() { heap.pointee.background.quietPeriods = 0 } else { heap.pointee.background.quietPeriods += 1 }
       if heap.pointee.background.quietPeriods >= patience { break }
     }
-    heap.pointee.background.isRunning = 0
+  }
+
+  /// Sleeps that many nanoseconds. False if the process has given up rights meanwhile, or gained some: libc does not know this
+  /// thread, so that passes it by, and it must not outlive it by more than a second.
+  private static func rest(_ nanoseconds: Int64) -> Bool {
+    var clock: UInt32 = 0
+    var left = nanoseconds
+    while left > 0 {
+      _ = stave_futex_wait(&clock, 0, Swift.min(left, 1_000_000_000))
+      if stave_rights_differ() { return false }
+      left -= 1_000_000_000
+    }
+    return true
   }
 
   /// Returns what the last period did not need. False if there was nothing.

@@ -40,6 +40,7 @@ extension Heap {
     let stack = heap.pointee.background.stack
     heap.pointee.background = BackgroundState()
     heap.pointee.background.stack = stack
+    heap.pointee.background.began = stave_nanoseconds()
     heap.pointee.mailboxBusy = 0
     CPUCache.reregister()
   }

@@ -27,7 +27,10 @@ extension Heap {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
       let keg = keg(of: slab)
-      guard keg.pointee.flags.contains(.malloc), let zone = keg.pointee.zone else {
+      guard let zone = keg.pointee.zone else {
+        reportBadFree("free() of an item whose zone was destroyed", memory.address, keg: keg)
+      }
+      guard keg.pointee.flags.contains(.malloc) else {
         reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
       }
       guard keg.index(of: memory.address, in: slab) != nil else {
@@ -39,7 +42,8 @@ extension Heap {
       guard arena.pointee.isLargeStart(memory.address), arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
       noteSlowCall()
     case .none:
-      reportUnowned("free()", memory.address)
+      guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }
+      elsewhere(memory)
     }
   }
 

@@ -42,6 +42,8 @@ public struct HeapState: ~Copyable {
   let slowCalls: Atomic<UInt32>
   /// Calls that `failure_rate` counts.
   let injectableCalls: Atomic<UInt32>
+  /// Where blocks go that are not ours, in a process whose malloc is another; nil where it is this one.
+  public var freeElsewhere: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
 }
 
 @inline(__always)
@@ -71,10 +73,19 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     }
   }
 
+  /// For a process whose malloc is another, as when the program brings its own: C++'s operators, which the program may leave to us,
+  /// then take their memory there too (`Heap.allocateHere`), and what is not ours is freed at `free`. Otherwise a block could be made
+  /// in one heap and asked about at the other. malloc itself goes on: the other one may be built upon it.
+  public func stepAside(freeingAt free: @convention(c) (UnsafeMutableRawPointer?) -> Void) {
+    pointee.freeElsewhere = free
+    stave_hot().pointee.small_limit = 0
+  }
+
   private func setUp() -> Bool {
     let header = root
     if header.pointee.version == 0 {
-      header.pointee.pageBytes = UInt32(stave_page_bytes())
+      // Set already by tests that simulate another page size.
+      if header.pointee.pageBytes == 0 { header.pointee.pageBytes = UInt32(stave_page_bytes()) }
       header.pointee.process = UInt32(stave_getpid())
       header.pointee.cpuCount = UInt32(Swift.min(stave_possible_cpus(), Int(STAVE_MAX_CPUS)))
       header.pointee.started = stave_nanoseconds()
@@ -89,7 +100,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     }
     guard arena.start() else { return false }
     header.pointee.magic = RootLayout.magic
-    if header.pointee.mode == CacheMode.restartable { stave_hot().pointee.small_limit = UInt64(SizeClass.largest) + 1 }
+    if header.pointee.mode == CacheMode.restartable, pointee.freeElsewhere == nil { stave_hot().pointee.small_limit = UInt64(SizeClass.largest) + 1 }
     return true
   }
 

@@ -58,8 +58,9 @@ public enum Option: Int {
     }
   }
 
-  /// Largest value of a number.
-  var limit: Int64 {
+  /// Least and largest value of a number.
+  public var least: Int64 { self == .period ? 1 : 0 }
+  public var limit: Int64 {
     switch self {
     case .verbose, .background: 1
     case .period: 3_600_000
@@ -184,7 +185,7 @@ public struct OptionValues {
         values[option.rawValue] = Int64(index)
         return
       }
-    } else if let number = value.number, number <= option.limit, option != .period || number > 0 {
+    } else if let number = value.number, number >= option.least, number <= option.limit {
       values[option.rawValue] = number
       return
     }

@@ -36,14 +36,15 @@ public enum SizeClass {
     return nil
   }
 
-  /// Slots of a class's cell: at most 1024 items and 64 KiB of them on each CPU (L13).
-  public static func cellCapacity(size: Int) -> Int { min(1024, max(2, (64 << 10) / size)) }
+  /// Slots of a class's cell: at most 1024 items and 256 KiB of them on each CPU, of large items 64 KiB (L13). A cell comes
+  /// to that only when so many are freed at a time.
+  public static func cellCapacity(size: Int) -> Int { min(1024, max(2, (size <= 1024 ? 256 << 10 : 64 << 10) / size)) }
 
   /// Items of a bucket.
   public static func bucketSize(size: Int) -> Int { max(1, min(62, cellCapacity(size: size) / 2)) }
 
-  /// Items that a class's depot holds before buckets go back to their slabs: half a MiB of them.
-  public static func depotLimit(size: Int) -> Int { max(2 * bucketSize(size: size), (512 << 10) / size) }
+  /// Items that a class's depot holds before buckets go back to their slabs: a MiB of them, of large items half.
+  public static func depotLimit(size: Int) -> Int { max(2 * bucketSize(size: size), (size <= 1024 ? 1 << 20 : 512 << 10) / size) }
 
   /// ceil(2^32 / size): distance × this, modulo 2^32, is below this exactly when size divides the distance.
   public static func reciprocal(size: Int) -> UInt32 { UInt32(truncatingIfNeeded: ((1 << 32) + size - 1) / size) }

@@ -49,14 +49,20 @@
 //     files the same place (a container of the same image).
 //   - Only 64-bit little-endian ELF.
 
+import Glibc
+
 /// Opens what a person typed: a PID, or else the path of a core file. A file whose name is a number is opened as "./123".
-/// Throws what `LiveProcess(process:)` and `CoreFile(path:)` throw; `usage` for the empty string.
+/// Throws what `LiveProcess(process:)` and `CoreFile(path:)` throw; `usage` for the empty string, and for a word that is
+/// neither a number nor a file.
 public func openTarget(_ argument: String) throws(InspectionError) -> any TargetMemory {
   if argument.isEmpty { throw .usage("give a PID, the path of a core file, or --name NAME") }
   let isNumber = argument.utf8.allSatisfy { (48...57).contains($0) }
   if isNumber {
     guard let process = Int32(argument) else { throw .usage("\(argument) is too large for a PID") }
     return try LiveProcess(process: process)
+  }
+  if !argument.contains("/"), access(argument, F_OK) != 0 {
+    throw .usage("\(argument) is neither a PID nor a file; for a process's name say --name \(argument)")
   }
   return try CoreFile(path: argument)
 }

@@ -118,7 +118,9 @@ extension InspectionError {
         "Yama's ptrace_scope is \(other), which lets nobody look, not even with sudo, until the machine restarts with 0 or 1"
           + " (with 1, STAVE_OPTIONS=inspect:any opens a process). A core file can still be read."
       }
-    return "not allowed to read the memory of process \(process). \(advice)"
+    let isRoot = geteuid() == 0
+    let root = " This is root already: a container or sandbox around the command forbids it (it lacks CAP_SYS_PTRACE)."
+    return "not allowed to read the memory of process \(process). \(advice)" + (isRoot ? root : "")
   }
 }
 

@@ -39,6 +39,8 @@ public struct ZoneSnapshot: Sendable {
 
   public init() {}
 
+  /// The name, made unique among zones of one name.
+  public var label: String { instance > 0 ? "\(name)_\(instance)" : name }
   public var cached: Int { cachedPerCPU.reduce(0, +) + cachedInDepot }
   /// Items in callers' hands, from the counts. Never negative.
   public var used: Int { Int(max(0, allocations - frees)) }

@@ -19,7 +19,7 @@ public struct SnapshotReader {
   let target: any TargetMemory
   public let location: RootLocation
 
-  /// Finds the root. With several in one process (a linked-in core and libstave.so) the one that is the malloc, if any.
+  /// Finds the root. With several in one process (libstave.so, and a program that links Stave in) the one that is the malloc.
   public init(_ target: any TargetMemory) throws(InspectionError) {
     self.target = target
     let roots: [RootLocation]
@@ -32,8 +32,10 @@ public struct SnapshotReader {
       }
       throw error
     }
-    guard let location = roots.first(where: { $0.modulePath.hasSuffix(".so") || $0.modulePath.contains("libstave") }) ?? roots.first
-    else { throw .noStave(target: target.name) }
+    // A program's own malloc comes before any library's. Where the program has a root that never started, the library's is it.
+    let own = roots.first { $0.modulePath == target.executablePath }
+    let isOwnStarted = own.map { (try? target.read(UInt64.self, at: $0.address)) == RootLayout.magic } ?? false
+    guard let location = (isOwnStarted ? own : roots.first { $0 != own }) ?? own else { throw .noStave(target: target.name) }
     self.location = location
   }
 
@@ -55,7 +57,7 @@ public struct SnapshotReader {
       throw .layoutMismatch(found: header.pointee.layoutDigest, expected: layoutDigest())
     }
     var snapshot = Snapshot()
-    snapshot.target = target.name
+    snapshot.target = target.name.printable
     snapshot.process = target.process
     snapshot.taken = Int64(clock_gettime_nsec())
     snapshot.pageBytes = Int(header.pointee.pageBytes)

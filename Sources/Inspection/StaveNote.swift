@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // The note by which a program says where its root is when no dynamic symbol says it: in a statically linked program, or
-// in one that links Stave in without exporting its symbols. The core library emits it once, next to `stave_root`:
+// in one that links Stave in without exporting its symbols. CStaveMalloc/start.c emits it, for libstave.so and libstave.a:
 //
 //     .pushsection .note.stave, "a", @note
 //     .balign 4
@@ -10,14 +10,14 @@
 //     .long  1                        # type: the root
 //     .asciz "Stave"
 //     .balign 4
-//   1: .quad stave_root_here - 1b     # signed distance from this field to the root
+//   1: .quad stave_root_bytes - 1b    # signed distance from this field to the root
 //     .popsection
 //
 // The distance is relative to the field, so it needs no relocation at load time and holds wherever the image lies. The
-// linker must be able to compute it: the symbol named there has to be a hidden alias of `stave_root` (in a library the
-// exported name could be preempted). The section is allocated, so the linker gathers it into a PT_NOTE segment of the mapped
-// image, and it survives `strip`. Alignment 4 keeps it in one segment with the build id. Garbage collection of sections
-// must not drop it: lld keeps note sections by itself, and GNU ld does so with the section flag "R" ("aR").
+// linker must be able to compute it: the symbol named there is the hidden one (in a library the exported name,
+// `stave_root`, could be preempted). The section is allocated, so the linker gathers it into a PT_NOTE segment of the mapped
+// image, and it survives `strip`. Alignment 4 keeps it in one segment with the build id. Linkers that drop unused sections
+// (lld, gold, GNU ld) keep notes.
 
 enum StaveNote {
   static let name = "Stave"

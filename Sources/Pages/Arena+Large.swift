@@ -65,9 +65,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     ownerMap.pointee.set(startOf: start, large: nil)
     if entry.pointee.wordB != 0 {
       // A mapping that mremap brought here stays apart for ever; a fresh one joins its neighbours.
-      let flags = mapPrivateAnonymous | mapFixed
-      if stave_mmap(start, Int(bytes), protectionReadWrite, flags) > 0 {
-        nameMapping(start, bytes: Int(bytes), "stave:arena")
+      if mapFresh(start, bytes: bytes, mapFixed) > 0 {
         _ = pointee.map.remove(start: start, length: bytes)
         return
       }
@@ -199,8 +197,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     guard moved > 0 else {
       // The kernel may have unmapped the target before it found that it cannot. If it cannot be mapped again, nobody may
       // ever be given it.
-      let flags = mapPrivateAnonymous | mapFixed
-      if stave_mmap(range.start, Int(old), protectionReadWrite, flags) > 0 {
+      if mapFresh(range.start, bytes: old, mapFixed) > 0 {
         _ = pointee.map.remove(start: range.start, length: bytes)
       } else {
         range.entry.pointee.kind = RangeKind.foreign

@@ -28,6 +28,9 @@ extension UnsafeMutablePointer where Pointee == Arena {
       forgetAllRecent()
       pointee.lock.unlock()
     }
+    pointee.lock.lock()
+    placeUnplaced()
+    pointee.lock.unlock()
     var purged: UInt = 0
     while purged < limit {
       pointee.lock.lock()

@@ -21,6 +21,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     // Splitting a cached run now and releasing a part later want entries. Where memory has run out there may be none; then
     // what needs none, such as a run of just the size, must still be had.
     _ = pointee.map.reserveEntries(64)
+    placeUnplaced()
     if let range = takeCached(bytes: bytes, alignment: alignment, kind: kind) {
       noteCachedTaken()
       return range
@@ -28,7 +29,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return takeGap(bytes: bytes, alignment: alignment, kind: kind)
   }
 
-  private func attributes(_ kind: UInt8) -> EntryAttributes { EntryAttributes(kind: kind, noMerge: kind != RangeKind.slab && kind != RangeKind.cached) }
+  private func attributes(_ kind: UInt8) -> EntryAttributes { EntryAttributes(kind: kind, noMerge: kind == RangeKind.large) }
 
   /// What has been cached and unneeded all through a period is the least there was at the end of any request; that a run
   /// leaves its bin for a moment to be cut or joined does not count.
@@ -65,11 +66,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
     var top = Swift.min(wanted, pointee.windowEnd)
     while true {
       let bytes = Int(top - pointee.frontier)
-      let flags = mapPrivateAnonymous | mapFixedNoReplace  // not NORESERVE: absurd sizes are the kernel's to refuse
-      let result = stave_mmap(pointee.frontier, bytes, protectionReadWrite, flags)
+      let result = mapFresh(pointee.frontier, bytes: UInt(bytes), mapFixedNoReplace)
       if result == Int(bitPattern: pointee.frontier) {
-        nameMapping(pointee.frontier, bytes: bytes, "stave:arena")
-        if pointee.hugePageAdvice != 0 { _ = stave_madvise(pointee.frontier, bytes, pointee.hugePageAdvice) }
         guard ownerMap.pointee.cover(upTo: top) else {
           _ = stave_munmap(pointee.frontier, bytes)
           return .refused
@@ -79,8 +77,12 @@ extension UnsafeMutablePointer where Pointee == Arena {
       }
       if result > 0 { _ = stave_munmap(UInt(bitPattern: result), bytes) }  // a kernel that takes the address for a hint
       if result == -17 /* EEXIST */ || result > 0 {
-        // Somebody sits there: step over one grain of it and look again.
-        let step = Swift.min(grain, pointee.windowEnd - pointee.frontier)
+        // Somebody sits there: step over some of it and look again, each time as far as all steps before.
+        var step = grain
+        if let last = pointee.map.last, last.pointee.kind == RangeKind.foreign, last.pointee.end == pointee.frontier {
+          step = Swift.max(step, last.pointee.length)
+        }
+        step = Swift.min(step, pointee.windowEnd - pointee.frontier)
         guard step > 0, pointee.map.insert(start: pointee.frontier, length: step, attributes(RangeKind.foreign)).value != nil
         else { return .refused }
         pointee.foreignBytes += step
@@ -91,6 +93,17 @@ extension UnsafeMutablePointer where Pointee == Arena {
       guard top > end, let least = end.roundedUp(to: unitBytes), least < top else { return .refused }
       top = least
     }
+  }
+
+  /// Maps fresh memory at a place, named, and with what the options say of huge pages. The kernel's answer.
+  func mapFresh(_ start: UInt, bytes: UInt, _ flag: Int32) -> Int {
+    // Not NORESERVE: absurd sizes are the kernel's to refuse.
+    let result = stave_mmap(start, Int(bytes), protectionReadWrite, mapPrivateAnonymous | flag)
+    if result == Int(bitPattern: start) {
+      nameMapping(start, bytes: Int(bytes), "stave:arena")
+      if pointee.hugePageAdvice != 0 { _ = stave_madvise(start, Int(bytes), pointee.hugePageAdvice) }
+    }
+    return result
   }
 
   /// The smallest cached run that fits, found among runs of about the size, else the next larger.
@@ -139,18 +152,6 @@ extension UnsafeMutablePointer where Pointee == Arena {
     }
     entry = pointee.map.change(entry, to: attributes(kind))
     return ArenaRange(start: start, isZero: false, entry: entry)
-  }
-
-  /// Makes a range, part of one entry, a cached run.
-  func cacheRange(start: UInt, bytes: UInt) {
-    guard var entry = pointee.map.entry(containing: start) else { return }
-    // Two entries were reserved when the range was taken, or by the caller.
-    if entry.pointee.start < start {
-      guard let upper = pointee.map.clip(entry, at: start) else { return }
-      entry = upper
-    }
-    if entry.pointee.end > start + bytes && pointee.map.clip(entry, at: start + bytes) == nil { return }
-    cacheEntry(entry)
   }
 
   /// Makes an entry a cached run, joined with cached neighbours. Needs no memory.
@@ -216,36 +217,5 @@ extension UnsafeMutablePointer where Pointee == Arena {
     run.pointee.wordA = 0
     run.pointee.wordB = 0
     pointee.cachedBytes -= run.pointee.length
-  }
-}
-
-// MARK: - Slabs
-
-extension PageSource {
-  /// Slabs of whole units from the arena; each slab begins at a unit.
-  public static var arena: PageSource {
-    PageSource(
-      allocate: { _, bytes, _ in Pages.arena.takeSlab(bytes: UInt(bytes)) },
-      free: { _, start, bytes in Pages.arena.releaseSlab(start.address, bytes: UInt(bytes)) },
-      context: nil, isZeroed: false)
-  }
-}
-
-extension UnsafeMutablePointer where Pointee == Arena {
-  func takeSlab(bytes: UInt) -> UnsafeMutableRawPointer? {
-    guard let bytes = bytes.roundedUp(to: unitBytes) else { return nil }
-    pointee.lock.lock()
-    defer { pointee.lock.unlock() }
-    guard let range = takeRange(bytes: bytes, alignment: unitBytes, kind: RangeKind.slab) else { return nil }
-    pointee.slabBytes += bytes
-    return UnsafeMutableRawPointer(bitPattern: range.start)
-  }
-
-  func releaseSlab(_ start: UInt, bytes: UInt) {
-    let bytes = (bytes + unitBytes - 1).roundedDown(to: unitBytes)
-    pointee.lock.lock()
-    pointee.slabBytes -= bytes
-    cacheRange(start: start, bytes: bytes)
-    pointee.lock.unlock()
   }
 }

@@ -67,6 +67,8 @@ public struct Arena: ~Copyable {
   /// Address space was limited when the process started: what lies free below the frontier is unmapped at once.
   var isTight: Bool
   public var map: AddressMap
+  /// Slabs released when there was no map entry to cut them out with, linked through their own memory; 0 for none.
+  var unplaced: UInt
   /// Cached runs by the logarithm of their length in 4 KiB, linked through the entries' words.
   var bins: InlineArray<28, EntryPointer?>
   var recent: InlineArray<8, EntryPointer?>
@@ -100,13 +102,13 @@ extension UnsafeMutablePointer where Pointee == Arena {
     supply.initialize(
       to: EntrySupply(
         bootstrap: boot, bytes: boot == nil ? 0 : pageBytes, provider: { _, bytes in metadataPages.allocate(bytes: bytes) },
-        context: nil))
+        context: nil, pageBytes: pageBytes))
     initialize(
       to: Arena(
         windowStart: start, windowEnd: start + units << unitShift, frontier: start, slabBytes: 0, largeBytes: 0, largeCount: 0,
         cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0,
         lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
-        map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply),
+        map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,
         bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
     return true
   }

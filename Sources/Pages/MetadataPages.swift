@@ -35,11 +35,13 @@ public var metadataPages: UnsafeMutablePointer<MetadataPages> {
 }
 
 extension UnsafeMutablePointer where Pointee == MetadataPages {
+  /// Whole pages of the boot memory are used; where pages are large there may be none.
   public func start(boot: UInt, bytes: Int) {
+    let page = UInt(pageBytes)
     pointee.lock.rank = LockRank.metadata
-    pointee.next = boot
-    pointee.end = boot + UInt(bytes)
-    pointee.mappedBytes = bytes
+    pointee.next = (boot + page - 1).roundedDown(to: page)
+    pointee.end = Swift.max((boot + UInt(bytes)).roundedDown(to: page), pointee.next)
+    pointee.mappedBytes = Int(pointee.end - pointee.next)
   }
 
   /// Zeroed memory of `bytes`, a multiple of the page size, page-aligned. Nil when the system refuses.

@@ -18,6 +18,8 @@ public struct PageSource {
   public var context: UnsafeMutableRawPointer?
   /// Pages that come from here are always zero.
   public var isZeroed: Bool
+  /// The core's own, which may be called with locks held, unlike an author's.
+  public var isOurs = false
 
   public init(allocate: Allocate, free: Free, context: UnsafeMutableRawPointer?, isZeroed: Bool) {
     self.allocate = allocate
@@ -28,9 +30,11 @@ public struct PageSource {
 
   /// Metadata pages: what internal zones are made of.
   public static var metadata: PageSource {
-    PageSource(
+    var source = PageSource(
       allocate: { _, bytes, _ in metadataPages.allocate(bytes: bytes) },
       free: { _, start, bytes in metadataPages.free(start, bytes: bytes) },
       context: nil, isZeroed: true)
+    source.isOurs = true
+    return source
   }
 }

@@ -11,6 +11,8 @@ import Synchronization
 
 /// The order in which locks may be taken: ascending. One rank is held at most once by a thread.
 public enum LockRank {
+  /// Not a lock: stands among a thread's ranks while a hook runs that may not sleep.
+  public static let noSleep: UInt8 = 1
   public static let fork: UInt8 = 8
   public static let reclaim: UInt8 = 10
   public static let region: UInt8 = 20
@@ -102,7 +104,8 @@ public struct FutexLock: ~Copyable, Sendable {
 
 // MARK: - The lock-order checker (debug builds)
 
-// The thread's one word holds the ranks of the locks it has, one byte each, newest lowest: eight deep, no memory needed.
+// The thread's one word holds the ranks of the locks it has, one byte each, newest lowest: eight deep, no memory needed. Hooks
+// that may not sleep stand among them, so that a request that may wait can be reported where waiting is wrong (spec 12.6, L2).
 
 #if STAVE_CHECK_LOCKS
 extension FutexLock {
@@ -120,14 +123,15 @@ extension FutexLock {
     noteHeld()
   }
 
-  borrowing func noteHeld() {
-    guard rank != 0 else { return }
+  borrowing func noteHeld() { if rank != 0 { FutexLock.add(rank) } }
+  borrowing func noteReleased() { if rank != 0 { FutexLock.remove(rank) } }
+
+  private static func add(_ rank: UInt8) {
     let held = UInt(bitPattern: stave_thread_slot().pointee)
     stave_thread_slot().pointee = UnsafeMutableRawPointer(bitPattern: held << 8 | UInt(rank))
   }
 
-  borrowing func noteReleased() {
-    guard rank != 0 else { return }
+  private static func remove(_ rank: UInt8) {
     let held = UInt(bitPattern: stave_thread_slot().pointee)
     var shift: UInt = 0
     while shift < 64 {
@@ -141,8 +145,25 @@ extension FutexLock {
     }
   }
 
+  /// The newest of the locks that this thread holds, 0 for none; `noSleep` if there is none, but a hook that may not sleep.
+  public static var newestRank: UInt8 {
+    var held = UInt(bitPattern: stave_thread_slot().pointee)
+    var isInHook = false
+    while held != 0 {
+      let rank = UInt8(truncatingIfNeeded: held)
+      if rank != LockRank.noSleep { return rank }
+      isInHook = true
+      held >>= 8
+    }
+    return isInHook ? LockRank.noSleep : 0
+  }
+
   /// Whether this thread holds any of Stave's locks: a request that may block must not.
-  public static var threadHoldsAny: Bool { stave_thread_slot().pointee != nil }
+  public static var threadHoldsAny: Bool { newestRank > LockRank.noSleep }
+
+  /// Around an author's code that may not sleep.
+  public static func enterHook(maySleep: Bool) { if !maySleep { add(LockRank.noSleep) } }
+  public static func leaveHook(maySleep: Bool) { if !maySleep { remove(LockRank.noSleep) } }
 }
 #else
 extension FutexLock {
@@ -150,5 +171,7 @@ extension FutexLock {
   @inline(__always) borrowing func noteHeld() {}
   @inline(__always) borrowing func noteReleased() {}
   public static var threadHoldsAny: Bool { false }
+  @inline(__always) public static func enterHook(maySleep: Bool) {}
+  @inline(__always) public static func leaveHook(maySleep: Bool) {}
 }
 #endif

@@ -12,32 +12,43 @@ struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run a program on Stave.",
     discussion: """
-      Options of the library: --options key:value,… or STAVE_OPTIONS in the environment. With --watch the zones of the \
-      largest descendant are shown while it works, in place on a terminal, otherwise once per interval.
+      Plainly, the command becomes the program: its exit status and signals are the program's own. With --watch the zones of \
+      the largest descendant are shown on standard error while the program works, in place on a terminal, otherwise once per \
+      interval. With --compare the program then runs several times more with and without Stave in turns, its output thrown \
+      away and its input rewound if that is a file (empty otherwise), and a table of both follows.
       """)
 
-  @Option(name: [.customShort("o"), .long], help: "Options of the library, key:value,….")
+  @Option(name: [.customShort("o"), .long], help: ArgumentHelp("Options of the library; `stave options` lists them.", valueName: "key:value,…"))
   var options: String?
 
-  @Option(help: "Show zones every so many seconds while the program runs.")
+  @Option(help: ArgumentHelp("Show zones every so many seconds while the program runs.", valueName: "seconds"))
   var watch: Double?
 
-  @Flag(help: "With --watch: run the program without Stave as well, and compare.")
+  @Flag(help: "Run the program without Stave as well, and compare.")
   var compare = false
 
-  @Option(help: "With --watch: zones shown.")
+  @Option(help: ArgumentHelp("With --compare: how often with and without Stave.", valueName: "count"))
+  var rounds = 3
+
+  @Option(help: ArgumentHelp("With --watch: zones shown.", valueName: "count"))
   var rows = 12
 
-  @Argument(parsing: .captureForPassthrough, help: "The program and its arguments.")
-  var program: [String]
+  @Argument(parsing: .captureForPassthrough, help: "The program and its arguments.", completion: .custom { _, _, start in Run.programs(beginning: start) })
+  var program: [String] = []
+
+  private var words: [String] { program.first == "--" ? Array(program.dropFirst()) : program }
 
   func validate() throws {
-    if programWords.isEmpty { throw ValidationError("say which program: stave run -- program arguments") }
-    if compare && watch == nil { throw ValidationError("--compare goes with --watch") }
-    if let watch, watch <= 0 { throw ValidationError("--watch takes a number of seconds above 0") }
+    // Whatever is not an option of ours has been taken for the program.
+    if let first = program.first, first.hasPrefix("-"), first != "--" {
+      if first == "--help" || first == "-h" { throw CleanExit.helpRequest(self) }
+      throw ValidationError("stave run has no option \(first); a program of that name goes behind `--`.")
+    }
+    if words.first ?? "" == "" { throw ValidationError("Say which program: stave run -- program arguments") }
+    if let watch, !(watch > 0) { throw ValidationError("--watch takes a number of seconds above 0.") }
+    if rounds < 1 || rows < 1 { throw ValidationError("--rounds and --rows take a number of at least 1.") }
+    if let options, let problem = OptionList.problem(in: options) { throw ValidationError(problem) }
   }
-
-  private var programWords: [String] { program.first == "--" ? Array(program.dropFirst()) : program }
 
   func run() throws {
     let library = try Library.find()
@@ -45,76 +56,22 @@ struct Run: ParsableCommand {
       let given = getenv("STAVE_OPTIONS").map { String(cString: $0) + "," } ?? ""
       setenv("STAVE_OPTIONS", given + options, 1)
     }
-    guard let watch else {
-      Library.preload(library)
-      try Child.become(programWords)
-    }
-    let status = try Watch(words: programWords, library: library, interval: watch, rows: rows, compares: compare).run()
-    throw ExitCode(status)
+    let child = Child(words: words, library: library)
+    if watch == nil && !compare { try child.become() }
+    throw ExitCode(try Watch(child: child, interval: watch, rows: rows, rounds: compare ? rounds : 0).run())
   }
-}
 
-/// The library beside the command, or where `make install` puts it.
-enum Library {
-  static func find() throws(InspectionError) -> String {
-    if let given = getenv("STAVE_LIBRARY") { return String(cString: given) }
-    var buffer = [CChar](repeating: 0, count: 4096)
-    let count = readlink("/proc/self/exe", &buffer, 4095)
-    let path = String(decoding: buffer.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-    for candidate in ["/libstave.so", "/../lib/libstave.so.0", "/../lib/libstave.so", "/../lib/stave/libstave.so"] {
-      if access(folder + candidate, R_OK) == 0, let real = realpath(folder + candidate, nil) {
-        defer { free(real) }
-        return String(cString: real)
+  /// Of the folders on PATH, for completion.
+  @Sendable private static func programs(beginning start: String) -> [String] {
+    var found: Set<String> = []
+    for folder in (getenv("PATH").map { String(cString: $0) } ?? "").split(separator: ":") {
+      guard let directory = opendir(String(folder)) else { continue }
+      defer { closedir(directory) }
+      while let item = readdir(directory) {
+        let name = withUnsafeBytes(of: &item.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        if name.hasPrefix(start), !name.hasPrefix("."), access("\(folder)/\(name)", X_OK) == 0 { found.insert(name) }
       }
     }
-    throw .usage("libstave.so is neither beside stave nor in ../lib; build it with `make`, or name it in STAVE_LIBRARY")
-  }
-
-  /// In front of what is preloaded already.
-  static func preload(_ library: String) {
-    let others = getenv("LD_PRELOAD").map { ":" + String(cString: $0) } ?? ""
-    setenv("LD_PRELOAD", library + others, 1)
-  }
-}
-
-/// Starting programs.
-enum Child {
-  /// Replaces this process. Returns only by an error: 127 not found, 126 not executable, as shells say it.
-  static func become(_ words: [String]) throws -> Never {
-    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-    arguments.append(nil)
-    execvp(words[0], arguments)
-    let code = errno
-    printError("stave: cannot run \(words[0]): \(String(cString: strerror(code)))")
-    exit(code == ENOENT ? 127 : 126)
-  }
-
-  /// Starts it with or without the library, and returns its PID.
-  static func start(_ words: [String], library: String?) -> pid_t {
-    var environment: [UnsafeMutablePointer<CChar>?] = []
-    var others = ""
-    var next = environ
-    while let entry = next.pointee {
-      let text = String(cString: entry)
-      if text.hasPrefix("LD_PRELOAD=") { others = String(text.dropFirst(11)) } else { environment.append(strdup(text)) }
-      next += 1
-    }
-    let preload = [library, others.isEmpty ? nil : others].compactMap { $0 }.joined(separator: ":")
-    if !preload.isEmpty { environment.append(strdup("LD_PRELOAD=" + preload)) }
-    environment.append(nil)
-    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-    arguments.append(nil)
-    defer {
-      for pointer in environment { free(pointer) }
-      for pointer in arguments { free(pointer) }
-    }
-    var process: pid_t = 0
-    let code = posix_spawnp(&process, words[0], nil, nil, arguments, environment)
-    guard code == 0 else {
-      printError("stave: cannot run \(words[0]): \(String(cString: strerror(code)))")
-      exit(code == ENOENT ? 127 : 126)
-    }
-    return process
+    return found.sorted()
   }
 }

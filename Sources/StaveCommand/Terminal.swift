@@ -1,21 +1,30 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// A full-screen picture on a terminal: raw keys, the alternate screen, redrawing without flicker (each line is overwritten
-// and cleared to its end; the screen is never blanked).
+// A picture on a terminal, redrawn without flicker (each line is overwritten and cleared to its end; the screen is never
+// blanked): the whole screen with raw keys, or the lowest rows of an ordinary one.
 
 import Glibc
 
 final class Terminal {
   private var saved = termios()
+  private let descriptor: Int32
   private let isFull: Bool
+  let isTerminal: Bool
 
-  static var isInteractive: Bool { isatty(1) == 1 && isatty(0) == 1 }
+  static var isInteractive: Bool { isatty(0) == 1 && Style(descriptor: 1).isTerminal }
 
-  /// `isFull`: the alternate screen, with keys. Otherwise text is redrawn in place below the cursor.
-  init(full isFull: Bool) {
-    self.isFull = isFull
-    guard isFull else { return }
-    tcgetattr(0, &saved)
+  /// `full`: the alternate screen, with keys. Otherwise lines are redrawn at the bottom.
+  init(descriptor: Int32, full: Bool) {
+    self.descriptor = descriptor
+    isFull = full
+    isTerminal = Style(descriptor: descriptor).isTerminal
+    if full {
+      tcgetattr(0, &saved)
+      open()
+    }
+  }
+
+  func open() {
     var raw = saved
     raw.c_lflag &= ~UInt32(ICANON | ECHO)
     withUnsafeMutableBytes(of: &raw.c_cc) {
@@ -32,9 +41,10 @@ final class Terminal {
     tcsetattr(0, TCSANOW, &saved)
   }
 
+  /// 24 × 80 where there is no terminal, or one that does not know.
   var size: (rows: Int, columns: Int) {
     var window = winsize()
-    guard ioctl(1, UInt(TIOCGWINSZ), &window) == 0, window.ws_row > 0 else { return (24, 80) }
+    guard ioctl(descriptor, UInt(TIOCGWINSZ), &window) == 0, window.ws_row > 0, window.ws_col > 0 else { return (24, 80) }
     return (Int(window.ws_row), Int(window.ws_col))
   }
 
@@ -44,57 +54,75 @@ final class Terminal {
     var text = "\u{1b}[H"
     for (index, line) in lines.prefix(rows).enumerated() {
       if index > 0 { text += "\r\n" }
-      text += Terminal.clip(line, columns) + "\u{1b}[K"
+      text += Style.clip(line, columns) + "\u{1b}[K"
     }
     put(text + "\u{1b}[J")
   }
 
-  private var drawnLines = 0
+  /// Where lines are drawn below a program that prints to the same terminal: rows that are taken from the part that scrolls.
+  private var footer: (rows: Int, columns: Int, height: Int)?
 
-  /// Draws over what the last call drew, further up on an ordinary screen.
+  /// Draws lines at the bottom, over what the last call drew there; what others print goes on above. Nothing elsewhere.
   func redraw(_ lines: [String]) {
+    guard isTerminal else { return }
     let (rows, columns) = size
-    let shown = lines.prefix(rows - 1)
-    var text = drawnLines > 0 ? "\u{1b}[\(drawnLines)A" : ""
-    for line in shown { text += "\r" + Terminal.clip(line, columns) + "\u{1b}[K\n" }
-    drawnLines = shown.count
-    put(text + "\u{1b}[J")
-  }
-
-  /// The next key, waiting up to so many seconds.
-  func key(waiting seconds: Double) -> UInt8? {
-    var wanted = pollfd(fd: 0, events: Int16(POLLIN), revents: 0)
-    guard poll(&wanted, 1, Int32(seconds * 1000)) > 0 else { return nil }
-    var byte: UInt8 = 0
-    return read(0, &byte, 1) == 1 ? byte : nil
-  }
-
-  /// Cut to the width; escape sequences (bold, reverse) take no room.
-  private static func clip(_ line: String, _ columns: Int) -> String {
-    var result = ""
-    var width = 0
-    var isEscape = false
-    for character in line {
-      if isEscape {
-        result.append(character)
-        if character.isLetter { isEscape = false }
-      } else if character == "\u{1b}" {
-        isEscape = true
-        result.append(character)
-      } else if width < columns {
-        result.append(character)
-        width += 1
-      }
+    let height = min(lines.count, rows - 4)
+    if height <= 0 { return eraseFooter() }
+    var text = ""
+    if let old = footer, old.rows != rows || old.columns != columns || old.height < height { eraseFooter() }
+    if footer == nil {
+      // Room below the cursor; then the rest scrolls alone. Setting margins moves the cursor, so it is kept meanwhile.
+      text += String(repeating: "\n", count: height) + "\u{1b}[\(height)A\u{1b}7\u{1b}[1;\(rows - height)r\u{1b}8"
+      footer = (rows, columns, height)
     }
-    return result
+    let first = rows - (footer?.height ?? height)
+    text += "\u{1b}7"
+    for row in first..<rows {
+      let line = row - first < lines.count ? Style.clip(lines[row - first], columns) : ""
+      text += "\u{1b}[\(row + 1);1H" + line + "\u{1b}[K"
+    }
+    put(text + "\u{1b}8")
   }
 
-  private func put(_ text: String) {
-    var rest = Array(text.utf8)[...]
-    while !rest.isEmpty {
-      let count = rest.withUnsafeBytes { write(1, $0.baseAddress!, $0.count) }
-      if count <= 0 { return }
-      rest = rest.dropFirst(count)
+  /// All rows scroll again.
+  private func eraseFooter() {
+    guard footer != nil else { return }
+    footer = nil
+    put("\u{1b}7\u{1b}[r\u{1b}8\u{1b}[J")
+  }
+
+  enum Key: Equatable {
+    case letter(UInt8), up, down, pageUp, pageDown
+    /// The terminal is gone.
+    case end
+  }
+
+  private var typed: [UInt8] = []
+
+  /// The next key, waiting up to so many seconds; nil if none came, or a signal did.
+  func key(waiting seconds: Double) -> Key? {
+    if typed.isEmpty {
+      var wanted = pollfd(fd: 0, events: Int16(POLLIN), revents: 0)
+      guard poll(&wanted, 1, Int32(max(0, min(seconds, 4000)) * 1000)) > 0 else { return nil }
+      var bytes = [UInt8](repeating: 0, count: 64)
+      let count = read(0, &bytes, 64)
+      if count <= 0 { return count < 0 && errno == EINTR ? nil : .end }
+      typed = Array(bytes[..<count])
+    }
+    let first = typed.removeFirst()
+    guard first == 27, let second = typed.first, second == 91 || second == 79 else { return .letter(first) }
+    // The rest of an escape sequence: parameters, then a letter or tilde.
+    let rest = typed.dropFirst().prefix { $0 < 64 }
+    let sequence = Array(typed.dropFirst().prefix(rest.count + 1))
+    typed.removeFirst(min(typed.count, sequence.count + 1))
+    switch sequence {
+    case [65]: return .up
+    case [66]: return .down
+    case [53, 126]: return .pageUp
+    case [54, 126]: return .pageDown
+    default: return nil
     }
   }
+
+  private func put(_ text: String) { _ = writeAll(text, to: descriptor) }
 }

@@ -26,13 +26,13 @@ struct Trim: ParsableCommand {
     let before = try look(reader)
     let answer = try Mail(live, reader.location).ask(waiting: 1)
     guard let bytes = answer else {
-      print("pending: the process will answer when it next allocates")
+      emit("pending: the process will answer when it next allocates")
       return
     }
     let after = try look(reader)
-    print("returned \(bytes) bytes (\(bytes.humanBytes))")
+    emit("returned \(bytes) bytes (\(bytes.humanBytes))")
     if let old = before.kernel, let new = after.kernel {
-      print("resident \(Int(old.resident).humanBytes) → \(Int(new.resident).humanBytes)")
+      emit("resident \(Int(old.resident).humanBytes) → \(Int(new.resident).humanBytes)")
     }
   }
 }

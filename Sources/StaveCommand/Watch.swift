@@ -1,128 +1,77 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// `stave run --watch`: the zones of the largest descendant, live, and what came of it.
+// `stave run --watch`: the zones of the largest descendant, live, and what came of it. All of it goes to standard error; the
+// program's output stays its own.
 
 import Exporters
 import Glibc
 import Inspection
 
 struct Watch {
-  var words: [String]
-  var library: String
-  var interval: Double
+  var child: Child
+  /// Nil: nothing is shown while it works.
+  var interval: Double?
   var rows: Int
-  var compares: Bool
+  /// 0: no comparison.
+  var rounds: Int
 
-  /// How one run went. Times in seconds, memory in bytes, of the program and all its children together (peak: of the largest).
-  struct Outcome {
-    var status: Int32 = 0
-    var wall = 0.0
-    var cpu = 0.0
-    var peak = 0
-  }
-
-  func run() throws(InspectionError) -> Int32 {
+  /// The program's exit status.
+  func run() throws -> Int32 {
+    let style = Style(descriptor: 2)
+    let screen = Terminal(descriptor: 2, full: false)
+    let position = lseek(0, 0, SEEK_CUR)
+    var view = TopView(style: style)
     var largest: Snapshot?
-    let isTerminal = isatty(1) == 1
-    let screen = Terminal(full: false)
-    let outcome = time(library: library) { process in
-      guard let snapshot = Watch.largestDescendant(of: process) else { return }
+    var next = 0.0
+    let outcome = try child.run { process, seconds in
+      // Until there is something to see every tick is one to look at; then it is for the caller to say.
+      guard let interval, seconds >= next, let (snapshot, entry) = Watch.largest(of: process) else { return }
+      next = seconds + interval
       if snapshot.used >= largest?.used ?? 0 { largest = snapshot }
-      let lines = picture(snapshot)
-      if isTerminal { screen.redraw(lines) } else { print(lines.joined(separator: "\n") + "\n") }
-      fflush(nil)
+      view.add(snapshot, entry)
+      let lines = (style.isTerminal ? [""] : []) + view.lines(columns: screen.size.columns, zones: rows)
+      if style.isTerminal { screen.redraw(lines) } else { printError(lines.joined(separator: "\n") + "\n") }
     }
-    var plain: Outcome?
-    if compares && outcome.status == 0 {
-      if isTerminal { printError("once more without Stave…") }
-      plain = time(library: nil) { _ in }
-    }
-    summarise(outcome, plain, largest)
+    screen.redraw([])
+    var comparison = Comparison(child: child, input: position, rounds: rounds, screen: screen)
+    if rounds > 0 && outcome.status == 0 { try comparison.run() }
+    report(outcome, comparison, largest)
+    if Signals.received != 0 && outcome.status == 0 { return 128 + Signals.received }
     return outcome.status
   }
 
-  private func picture(_ snapshot: Snapshot) -> [String] {
-    var table = ZoneTable()
-    table.order = .memory
-    return TopView.head(snapshot).map { isatty(1) == 1 ? $0 : Watch.plain($0) } + table.table(snapshot).lines(limit: rows)
-  }
-
-  private static func plain(_ line: String) -> String {
-    line.split(separator: "\u{1b}[", omittingEmptySubsequences: false).enumerated()
-      .map { $0 == 0 ? String($1) : String($1.drop { !$0.isLetter }.dropFirst()) }.joined()
-  }
-
   /// The descendant, or the process itself, that has most memory among those on Stave.
-  private static func largestDescendant(of process: pid_t) -> Snapshot? {
-    let table = ProcessTable()
-    let family = table.entries.filter { $0.process == process } + table.descendants(of: process)
-    for entry in family.sorted(by: { $0.resident > $1.resident }).prefix(4) {
-      if let live = try? LiveProcess(process: entry.process), let reader = try? SnapshotReader(live),
-        let snapshot = try? reader.snapshot()
-      {
-        return snapshot
+  private static func largest(of process: pid_t) -> (Snapshot, ProcessEntry)? {
+    for entry in Family(of: process).members.prefix(4) {
+      if let live = try? LiveProcess(process: entry.process), let reader = try? SnapshotReader(live), let snapshot = try? reader.snapshot() {
+        return (snapshot, entry)
       }
     }
     return nil
   }
 
-  /// Runs the program to its end, calling `body` at each interval.
-  private func time(library: String?, _ body: (pid_t) -> Void) -> Outcome {
-    var started = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &started)
-    let process = Child.start(words, library: library)
-    passSignals(to: process)
-    var status: Int32 = 0
-    var usage = rusage()
-    var untilLook = 0.0
-    while wait4(process, &status, WNOHANG, &usage) == 0 {
-      usleep(10_000)
-      untilLook += 0.01
-      if untilLook >= interval {
-        untilLook = 0
-        body(process)
-      }
+  private func report(_ outcome: Outcome, _ comparison: Comparison, _ largest: Snapshot?) {
+    var lines: [String] = []
+    if comparison.isComplete {
+      lines += [""] + comparison.lines() + [""]
+    } else if rounds == 0 {
+      lines.append(
+        "\(child.words[0].printable) took \(outcome.wall.fixed(2)) s, \(outcome.cpu.fixed(2)) s of CPU time, and at its peak \(outcome.peak.humanBytes) in its largest"
+          + " process, \(outcome.peakOfAll.humanBytes) in all.")
+      lines.append("")
     }
-    var ended = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &ended)
-    let signalled = status & 0x7f
-    return Outcome(
-      status: signalled == 0 ? status >> 8 & 0xff : 128 + signalled,
-      wall: Double(ended.tv_sec - started.tv_sec) + Double(ended.tv_nsec - started.tv_nsec) / 1e9,
-      cpu: Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6,
-      peak: Int(usage.ru_maxrss) * 1024)
-  }
-
-  private func passSignals(to process: pid_t) {
-    watchedProcess = process
-    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2] {
-      signal(number) { if watchedProcess > 0 { kill(watchedProcess, $0) } }
-    }
-  }
-
-  private func summarise(_ outcome: Outcome, _ plain: Outcome?, _ largest: Snapshot?) {
     if let largest {
       var table = ZoneTable()
       table.order = .used
-      print("\nzones that held most, in the largest process at its largest look:")
-      print(table.table(largest).lines(limit: 5).joined(separator: "\n"))
-      print("large blocks: \(largest.largeBlocks), \(largest.largeBytes.humanBytes)")
+      lines.append("Zones that held most, in \(largest.target) when it held most:")
+      lines += table.table(largest).lines(limit: 6)
+      lines.append("and \(largest.largeBlocks) large blocks of \(largest.largeBytes.humanBytes).")
+    } else if interval != nil {
+      lines.append("No zones were seen: the program ended before a look, or is one that nothing can be preloaded into (static, setuid).")
     }
-    var table = TextTable(["", "wall s", "cpu s", "peak resident"])
-    func row(_ name: String, _ outcome: Outcome) -> [String] {
-      [name, Watch.seconds(outcome.wall), Watch.seconds(outcome.cpu), outcome.peak.humanBytes]
+    printError(lines.joined(separator: "\n"))
+    if outcome.status != 0 {
+      printError("stave: the program ended with status \(outcome.status)" + (rounds > 0 ? "; there is nothing to compare" : ""))
     }
-    table.rows.append(row("with Stave", outcome))
-    if let plain { table.rows.append(row("without", plain)) }
-    print("")
-    print(table.lines().joined(separator: "\n"))
-    if outcome.status != 0 { printError("stave: the program ended with status \(outcome.status)") }
-  }
-
-  private static func seconds(_ value: Double) -> String {
-    let hundredths = Int((value * 100).rounded())
-    return "\(hundredths / 100)." + (hundredths % 100 < 10 ? "0" : "") + "\(hundredths % 100)"
   }
 }
-
-private nonisolated(unsafe) var watchedProcess: pid_t = 0

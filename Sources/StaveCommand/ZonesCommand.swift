@@ -4,46 +4,16 @@
 
 import ArgumentParser
 import Exporters
-import Glibc
 import Inspection
 
 extension ZoneOrder: ExpressibleByArgument {}
-
-/// Repetition, as vmstat has it.
-struct RepeatArguments: ParsableArguments {
-  @Option(name: [.short, .customLong("wait")], help: "Repeat every so many seconds.")
-  var wait: Double?
-
-  @Option(name: [.short, .customLong("count")], help: "How often; without end if not given.")
-  var count: Int?
-
-  func validate() throws {
-    if let wait, wait <= 0 { throw ValidationError("-w takes a number of seconds above 0") }
-    if let count, count < 1 { throw ValidationError("-c takes a number of at least 1") }
-  }
-
-  /// Calls `body` once, or with -w until -c is reached or the process ends. A process that ends meanwhile is no error.
-  func run(_ body: () throws(InspectionError) -> Void) throws(InspectionError) {
-    try body()
-    guard let wait else { return }
-    var left = (count ?? .max) - 1
-    while left > 0 {
-      sleepFor(seconds: wait)
-      do throws(InspectionError) { try body() } catch {
-        if case .noSuchProcess = error { return }
-        throw error
-      }
-      left -= 1
-    }
-  }
-}
 
 struct ZonesCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "zones", abstract: "Show the zones of a process or a core file.",
     discussion: """
       The columns of vmstat -z: SIZE and LIMIT of a zone's items, USED and FREE items (FREE counts all that callers do not \
-      hold, in slabs and caches), requests, failures, sleeps. With -w also requests per second.
+      hold, in slabs and caches), requests, failures, sleeps. With --wait also requests per second.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -55,7 +25,7 @@ struct ZonesCommand: ParsableCommand {
   @Flag(help: "Zones without a use, too.")
   var all = false
 
-  @Option(help: "Order: \(ZoneOrder.allCases.map(\.rawValue).joined(separator: ", ")).")
+  @Option(help: ArgumentHelp("What comes first.", valueName: "order"))
   var sort = ZoneOrder.made
 
   @Flag(help: "JSON, one object per look.")
@@ -71,12 +41,10 @@ struct ZonesCommand: ParsableCommand {
     try repetition.run { () throws(InspectionError) in
       let now = try look(reader)
       if json {
-        print(table.json(now, since: before).description)
+        emit(table.json(now, since: before).description)
       } else {
-        print(table.table(now, since: before).lines().joined(separator: "\n"))
-        if repetition.wait != nil { print("") }
+        emit(table.table(now, since: before).lines().joined(separator: "\n") + (repetition.wait == nil ? "" : "\n"))
       }
-      fflush(nil)
       before = now
     }
   }
@@ -97,8 +65,7 @@ struct Sum: ParsableCommand {
     let reader = try SnapshotReader(target.open())
     try repetition.run { () throws(InspectionError) in
       let now = try look(reader)
-      print(json ? SumReport.json(now).description : SumReport.lines(now).joined(separator: "\n"))
-      fflush(nil)
+      emit(json ? SumReport.json(now).description : SumReport.lines(now).joined(separator: "\n") + (repetition.wait == nil ? "" : "\n"))
     }
   }
 }

@@ -2,33 +2,27 @@
 //
 // # StaveMalloc
 //
-// The leaf of the ladder: what libstave.so does for each name of libc's. The names themselves are in CStaveMalloc, one line
-// each; `malloc` and `free` are the Swift functions below under another name, given at link time, so that a call costs
-// nothing more. No target imports this one, for that would replace malloc in the importer.
+// The leaf of the ladder: what Stave does for each of libc's names, with the checks of arguments and the errno that C and
+// POSIX ask for; the work is Heap's. Functions here have a C name of their own (`stave_malloc`), and get libc's (`malloc`) from
+// the linker, at no cost: CStaveMalloc/aliases.ld. CStaveMalloc holds what Swift cannot say. No target imports this one, for
+// that would replace malloc in the importer.
+//
+// A C name is given by `@_silgen_name`: for these arguments and results Swift's calling convention is C's, and a thunk
+// (`@c`, `@_cdecl`) would be compiled with nothing inlined into it.
 
 import CPlatform
 import Heap
-import Pages
 import Primitives
 import Zones
-
-// The hot names are Swift functions themselves, under a C name: for these arguments and results Swift's calling convention
-// is C's, and a thunk (`@c`, `@_cdecl`) would be compiled with nothing inlined into it.
 
 @_silgen_name("stave_malloc")
 public func staveMalloc(_ size: UInt) -> UnsafeMutableRawPointer? { Heap.allocate(size) }
 
+/// Also free_sized and free_aligned_sized, which need neither size nor alignment, and operator delete.
 @_silgen_name("stave_free")
 public func staveFree(_ memory: UnsafeMutableRawPointer?) { Heap.free(memory) }
 
-/// operator new. When memory runs out, the C++ library's own runs the new_handler and throws.
-@_silgen_name("stave_new")
-public func staveNew(_ size: UInt) -> UnsafeMutableRawPointer? {
-  guard let memory = Heap.allocate(size) else { return stave_new_failed(Int(bitPattern: size)) }
-  return memory
-}
-
-@_cdecl("stave_calloc")
+@_silgen_name("stave_calloc")
 public func staveCalloc(_ count: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
   let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
   if overflow { return stave_no_memory() }
@@ -36,7 +30,7 @@ public func staveCalloc(_ count: UInt, _ size: UInt) -> UnsafeMutableRawPointer?
 }
 
 /// realloc(p, 0) frees p and returns null, as glibc does.
-@_cdecl("stave_realloc")
+@_silgen_name("stave_realloc")
 public func staveRealloc(_ memory: UnsafeMutableRawPointer?, _ size: UInt) -> UnsafeMutableRawPointer? {
   if let memory, size == 0 {
     Heap.free(memory)
@@ -45,50 +39,60 @@ public func staveRealloc(_ memory: UnsafeMutableRawPointer?, _ size: UInt) -> Un
   return Heap.reallocate(memory, size)
 }
 
-/// `alignment` is a power of two: the callers have checked.
-@_cdecl("stave_aligned")
-public func staveAligned(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
-  Heap.allocate(size, alignment: alignment)
+@_silgen_name("stave_reallocarray")
+public func staveReallocarray(_ memory: UnsafeMutableRawPointer?, _ count: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
+  let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
+  if overflow { return stave_no_memory() }
+  return staveRealloc(memory, bytes)
 }
 
-@_cdecl("stave_usable_size")
+/// Leaves errno as it was.
+@_silgen_name("stave_posix_memalign")
+public func stavePosixMemalign(
+  _ result: UnsafeMutablePointer<UnsafeMutableRawPointer?>, _ alignment: UInt, _ size: UInt
+) -> Int32 {
+  guard alignment.isPowerOfTwo, alignment >= UInt(MemoryLayout<UInt>.size) else { return Int32(STAVE_EINVAL) }
+  let saved = stave_errno()
+  guard let memory = Heap.allocate(size, alignment: alignment) else {
+    stave_set_errno(saved)
+    return Int32(STAVE_ENOMEM)
+  }
+  result.pointee = memory
+  return 0
+}
+
+@_silgen_name("stave_aligned_alloc")
+public func staveAlignedAlloc(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
+  guard alignment.isPowerOfTwo else { return stave_invalid() }
+  return Heap.allocate(size, alignment: alignment)
+}
+
+/// Rounds a crooked alignment up, as glibc does.
+@_silgen_name("stave_memalign")
+public func staveMemalign(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
+  if alignment > UInt.max / 2 + 1 { return stave_invalid() }
+  var power: UInt = 16
+  while power < alignment { power *= 2 }
+  return Heap.allocate(size, alignment: power)
+}
+
+@_silgen_name("stave_valloc")
+public func staveValloc(_ size: UInt) -> UnsafeMutableRawPointer? {
+  Heap.allocate(size, alignment: UInt(stave_page_bytes()))
+}
+
+/// A whole number of pages, at least one.
+@_silgen_name("stave_pvalloc")
+public func stavePvalloc(_ size: UInt) -> UnsafeMutableRawPointer? {
+  let page = UInt(stave_page_bytes())
+  guard let bytes = max(size, 1).roundedUp(to: page) else { return stave_no_memory() }
+  return Heap.allocate(bytes, alignment: page)
+}
+
+@_silgen_name("stave_malloc_usable_size")
 public func staveUsableSize(_ memory: UnsafeMutableRawPointer?) -> UInt {
   guard let size = Heap.usableSize(memory) else {
     reportBadFree("malloc_usable_size() of an address that is no block", UInt(bitPattern: memory), keg: nil)
   }
   return size
-}
-
-@_cdecl("stave_trim")
-public func staveTrim() -> Int32 { Heap.trim() > 0 ? 1 : 0 }
-
-@_cdecl("stave_configure")
-public func staveConfigure(_ environment: UnsafePointer<UnsafePointer<CChar>?>?) { heap.configure(environment: environment) }
-
-@_cdecl("stave_at_exit")
-public func staveAtExit() { if heap.isReady && heap.pointee.options[.stats] == 1 { printZones(to: heap.pointee.statisticsFile) } }
-
-@_cdecl("stave_print_zones")
-public func stavePrintZones(_ file: Int32) { if heap.isReady || heap.start() { printZones(to: file) } }
-
-@_cdecl("stave_prepare_fork")
-public func stavePrepareFork() { Heap.prepareFork() }
-
-@_cdecl("stave_parent_after_fork")
-public func staveParentAfterFork() { Heap.parentAfterFork() }
-
-@_cdecl("stave_child_after_fork")
-public func staveChildAfterFork() { Heap.childAfterFork() }
-
-/// Bytes in use, cached, purgeable, mapped; blocks in use: for mallinfo2 and malloc_info.
-@_cdecl("stave_totals")
-public func staveTotals(_ totals: UnsafeMutablePointer<UInt>) {
-  guard heap.isReady || heap.start() else { return }
-  let sums = HeapTotals()
-  totals[0] = sums.usedBytes
-  totals[1] = sums.freeBytes
-  totals[2] = arena.pointee.largeBytes
-  totals[3] = arena.pointee.largeCount
-  totals[4] = arena.pointee.cachedBytes + arena.pointee.recentBytes
-  totals[5] = arena.pointee.frontier - arena.pointee.windowStart + UInt(metadataPages.pointee.mappedBytes)
 }

@@ -40,9 +40,9 @@ public struct Bucket {
   static func capacityOf(_ index: Int) -> Int { index < 4 ? 2 << index : (16 << (index - 3)) - 2 }
 
   /// An empty bucket for `count` items, nil if memory is not to be had. Never sleeps.
-  static func allocate(capacity count: Int) -> UnsafeMutablePointer<Bucket>? {
+  static func allocate(capacity count: Int, flags: WaitFlags = .noWait) -> UnsafeMutablePointer<Bucket>? {
     let index = sizeIndex(for: count)
-    guard let keg = zones.pointee.bucketKeg(index), let raw = keg.takeOne() else { return nil }
+    guard let keg = zones.pointee.bucketKeg(index), let raw = keg.takeOne(flags: flags) else { return nil }
     let bucket = raw.assumingMemoryBound(to: Bucket.self)
     bucket.initialize(to: Bucket(next: nil, count: 0, capacity: UInt16(capacityOf(index)), reserved: 0))
     return bucket

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // The per-CPU caches. Each CPU that has run a slow path owns a *region*: an array of cells, one per zone, then the slots of
-// each cell. Two ways protect a cell:
+// each cell:
+//
+//   | cells | first slots of each cell, 64 | further slots, for cells that have grown |
+//
+// A cell begins in its first slots, which lie close together, so that many zones used a little touch few pages. It moves to
+// its further slots when they run full, and back when somebody empties it. Two ways protect a cell:
 //
 //   restartable  sections of CPlatform/stave_rseq_*.h, run by threads on that CPU only
 //   locked       a lock per region, where restartable sequences are not to be had or `percpu:locked` asks for it
@@ -11,7 +16,7 @@
 // put back nobody else touches them. Threads on that CPU meanwhile take the slow path and go round the cache.
 //
 // Lock: `regionLock` (rank region) for creating regions and cells and for emptying; in locked mode also each region's own.
-// A region's memory is 128 KiB of cells and 2 MiB of slots in address space; pages are touched as zones use them.
+// A region is 128 KiB of cells and 4 MiB of slots in address space; pages are touched as zones use them.
 
 import CPlatform
 import Pages
@@ -22,17 +27,20 @@ public typealias CellPointer = UnsafeMutablePointer<stave_cell>
 
 public enum CPUCache {
   static let cellsBytes = Int(STAVE_MAX_CELLS) * MemoryLayout<stave_cell>.stride
-  static let slotBytes = 2 << 20
+  /// Slots a cell begins with, and the zero word before them.
+  static let firstCapacity: UInt32 = 64
+  static let firstSlotBytes = 8 * (Int(firstCapacity) + 1)
+  static let furtherSlots = cellsBytes + Int(STAVE_MAX_CELLS) * firstSlotBytes
+  static let regionBytes = furtherSlots + 2 << 20
   /// Cells 0 and 1 belong to no zone: 0 is always empty, and the memory of 1 holds the region's lock.
   static let firstCell = 2
-  static let initialCapacity: UInt32 = 64
 
   // MARK: - Choosing the mode
 
   /// Restartable if glibc has registered this thread, the kernel can restart sections on other CPUs, and nothing forbids it.
   public static func start(forceLocked: Bool) {
     zones.pointee.regionLock.rank = LockRank.region
-    zones.pointee.nextSlot = UInt32(cellsBytes)
+    zones.pointee.nextSlot = UInt32(furtherSlots)
     zones.pointee.nextCell = firstCell
     let guards = stave_cpu_table()
     guards[-1] = stave_no_cells()
@@ -43,8 +51,9 @@ public enum CPUCache {
       !forceLocked && stave_has_rseq() != 0 && stave_libc_has_rseq() != 0 && stave_rseq_cpu() >= 0
       && stave_membarrier(registerRestart, 0, 0) == 0
     root.pointee.mode = usable ? CacheMode.restartable : CacheMode.locked
-    // Threads on CPUs without a region must find empty cells, not zero.
-    for cpu in 0..<Int(root.pointee.cpuCount) { guards[cpu] = stave_no_cells() }
+    // Threads on CPUs without a region must find empty cells, not zero: also on those that the system did not name.
+    let reachable = min(max(Int(root.pointee.cpuCount), stave_cpu_set_size()), Int(STAVE_MAX_CPUS))
+    for cpu in 0..<reachable { guards[cpu] = stave_no_cells() }
   }
 
   /// In the child of a fork, which may not have inherited the registration.
@@ -91,7 +100,7 @@ public enum CPUCache {
     guard let cpu = currentCPU, stave_regions()[cpu] == nil else { return }
     zones.pointee.regionLock.lock()
     defer { zones.pointee.regionLock.unlock() }
-    guard stave_regions()[cpu] == nil, let start = mapAnonymous(bytes: cellsBytes + slotBytes, name: "stave:caches") else {
+    guard stave_regions()[cpu] == nil, let start = mapAnonymous(bytes: regionBytes, name: "stave:caches") else {
       return
     }
     let cells = CellPointer(bitPattern: start)!
@@ -107,13 +116,31 @@ public enum CPUCache {
   }
 
   private static func prepareCell(_ index: Int, of cells: CellPointer) {
-    let place = stave_cell_places()[index]
     cells[index].word = 0
     cells[index].moved = 0
-    cells[index].reciprocal = place.reciprocal
-    cells[index].slots = (UnsafeMutableRawPointer(cells) + Int(place.slots) + 8).assumingMemoryBound(to: UInt.self)
+    cells[index].reciprocal = stave_cell_places()[index].reciprocal
+    useFirstSlots(index, of: cells)
+  }
+
+  /// The cell is empty, and nobody else's to touch.
+  static func useFirstSlots(_ index: Int, of cells: CellPointer) {
+    let slots = UnsafeMutableRawPointer(cells) + cellsBytes + index * firstSlotBytes + 8
+    cells[index].slots = slots.assumingMemoryBound(to: UInt.self)
     atomicStoreFence()
-    cells[index].capacity = min(initialCapacity, UInt32(place.capacity))
+    cells[index].capacity = min(firstCapacity, UInt32(stave_cell_places()[index].capacity))
+  }
+
+  private static func useFurtherSlots(_ index: Int, of cells: CellPointer) {
+    let slots = UnsafeMutableRawPointer(cells) + Int(stave_cell_places()[index].slots) + 8
+    slots.copyMemory(from: cells[index].slots!, byteCount: 8 * Int(cells[index].word & 0xffff))
+    cells[index].slots = slots.assumingMemoryBound(to: UInt.self)
+  }
+
+  /// Gives the pages of the further slots back, if all cells have been emptied. They are nobody else's to touch.
+  static func returnFurtherSlots(of cells: CellPointer) {
+    for index in firstCell..<zones.pointee.nextCell where cells[index].capacity > firstCapacity { return }
+    let used = Int(zones.pointee.nextSlot) - furtherSlots
+    _ = stave_madvise(UInt(bitPattern: cells) + UInt(furtherSlots), used, 4 /* MADV_DONTNEED */)
   }
 
   // MARK: - Cells
@@ -130,8 +157,8 @@ public enum CPUCache {
       index += 1
     }
     if index == zones.pointee.nextCell {
-      let bytes = UInt32((capacity + 1) * 8)
-      guard index < Int(STAVE_MAX_CELLS), Int(zones.pointee.nextSlot + bytes) <= cellsBytes + slotBytes else { return nil }
+      let bytes = capacity > Int(firstCapacity) ? UInt32((capacity + 1) * 8) : 0
+      guard index < Int(STAVE_MAX_CELLS), Int(zones.pointee.nextSlot + bytes) <= regionBytes else { return nil }
       places[index] = stave_cell_place(slots: zones.pointee.nextSlot, reciprocal: 0, capacity: UInt16(capacity), taken: 0)
       zones.pointee.nextSlot += bytes
       zones.pointee.nextCell += 1
@@ -196,15 +223,22 @@ public enum CPUCache {
     return flushed
   }
 
-  /// Lets this CPU's cell grow to at most twice its capacity. False if it has all its slots already.
+  /// Lets this CPU's cell grow to at most twice its capacity. False if it has all its slots already. The first time costs
+  /// a membarrier, since the cell moves.
   static func grow(_ cell: Int) -> Bool {
     guard let cpu = currentCPU, let cells = cells(of: cpu) else { return false }
     let limit = UInt32(stave_cell_places()[cell].capacity)
     let capacity = cells[cell].capacity
     guard capacity > 0, capacity < limit else { return false }
-    // A racing store is as good: every value up to the limit is right.
-    cells[cell].capacity = min(capacity * 2, limit)
-    return true
+    if capacity > firstCapacity {
+      // A racing store is as good, while the cell is where it is: every value up to the limit is right.
+      return stave_replace32(&cells[cell].capacity, capacity, min(capacity * 2, limit))
+    }
+    return withExclusiveCells(of: cpu) { cells in
+      guard cells[cell].capacity == firstCapacity else { return }
+      useFurtherSlots(cell, of: cells)
+      cells[cell].capacity = min(2 * firstCapacity, limit)
+    }
   }
 
   static func addMoved(_ cell: CellPointer, _ count: Int64) { stave_add(&cell.pointee.moved, count) }

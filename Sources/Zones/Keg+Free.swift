@@ -2,6 +2,7 @@
 //
 // Giving items back to their slabs, and wholly free slabs back to the page source.
 
+import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Keg {
@@ -9,9 +10,16 @@ extension UnsafeMutablePointer where Pointee == Keg {
   /// An address that is no item of this keg, or is free already, ends the process with a report.
   func give(_ items: UnsafeMutablePointer<UInt>, count: Int) {
     pointee.lock.lock()
+    // Items that come together often come from one unit, and so from one slab.
+    var slab: SlabPointer? = nil
+    var unit: UInt = .max
     for position in 0..<count {
       let address = items[position]
-      guard let slab = slab(of: address), let index = index(of: address, in: slab) else {
+      if address >> unitShift != unit || pointee.layout.lookup == .mask {
+        slab = self.slab(of: address)
+        unit = address >> unitShift
+      }
+      guard let slab, let index = index(of: address, in: slab) else {
         pointee.lock.unlock()
         reportBadFree("free of an address that is no item", address, keg: self)
       }

@@ -32,7 +32,10 @@ extension UnsafeMutablePointer where Pointee == Keg {
       guard let raw = pointee.headerKeg!.takeOne() else { return nil }
       header = raw
     }
-    guard let start = pointee.source.allocate(pointee.source.context, layout.slabBytes, flags.rawValue) else {
+    FutexLock.enterHook(maySleep: flags.maySleep)
+    let pages = pointee.source.allocate(pointee.source.context, layout.slabBytes, flags.rawValue)
+    FutexLock.leaveHook(maySleep: flags.maySleep)
+    guard let start = pages else {
       if let header { pointee.headerKeg!.giveOne(header) }
       return nil
     }
@@ -73,10 +76,13 @@ extension UnsafeMutablePointer where Pointee == Keg {
     guard let initialize = pointee.initialize else { return true }
     for index in 0..<layout.items {
       let address = UnsafeMutableRawPointer(bitPattern: item(index, of: slab))!
-      if initialize(address, layout.size, flags.rawValue) != 0 {
+      FutexLock.enterHook(maySleep: flags.maySleep)
+      let isRefused = initialize(address, layout.size, flags.rawValue) != 0
+      FutexLock.leaveHook(maySleep: flags.maySleep)
+      if isRefused {
         var done = index - 1
         while done >= 0 {
-          pointee.finish?(UnsafeMutableRawPointer(bitPattern: item(done, of: slab))!, layout.size)
+          finish(item(done, of: slab))
           done -= 1
         }
         return false
@@ -90,10 +96,10 @@ extension UnsafeMutablePointer where Pointee == Keg {
     var rest = slabs
     while let slab = rest {
       rest = slab.pointee.next
-      if let finish = pointee.finish {
+      if pointee.finish != nil {
         var index = pointee.layout.items - 1
         while index >= 0 {
-          finish(UnsafeMutableRawPointer(bitPattern: item(index, of: slab))!, pointee.layout.size)
+          finish(item(index, of: slab))
           index -= 1
         }
       }
@@ -104,10 +110,39 @@ extension UnsafeMutablePointer where Pointee == Keg {
     }
   }
 
+  private func finish(_ item: UInt) {
+    guard let finish = pointee.finish else { return }
+    FutexLock.enterHook(maySleep: false)
+    finish(UnsafeMutableRawPointer(bitPattern: item)!, pointee.layout.size)
+    FutexLock.leaveHook(maySleep: false)
+  }
+
   func returnPages(of slab: SlabPointer) {
     let start = UnsafeMutableRawPointer(bitPattern: base(of: slab))!
     let header = slab.isOffPage ? UnsafeMutableRawPointer(slab.prefix) : nil
+    FutexLock.enterHook(maySleep: false)
     pointee.source.free(pointee.source.context, start, pointee.layout.slabBytes)
+    FutexLock.leaveHook(maySleep: false)
     if let header { pointee.headerKeg!.giveOne(header) }
+  }
+
+  /// Its zone is gone and items are not: from now on free() finds neither cell nor zone.
+  func disown() {
+    pointee.zone = nil
+    pointee.cellOffset = 0
+    guard pointee.layout.lookup == .metadata else { return }
+    func hide(_ list: SlabList) {
+      var next = list.first
+      while let slab = next {
+        var offset: UInt = 0
+        while offset < UInt(pointee.layout.slabBytes) {
+          ownerMap.pointee.set(unitOf: base(of: slab) + offset, slab: UnsafeMutableRawPointer(slab), cellOffset: 0)
+          offset += unitBytes
+        }
+        next = slab.pointee.next
+      }
+    }
+    hide(pointee.full)
+    hide(pointee.partial)
   }
 }

@@ -20,6 +20,8 @@ public struct Keg: ~Copyable {
   public var index: UInt32
   public var flags: ZoneFlags
   public var layout: SlabLayout
+  /// ceil(2^64 / itemBytes): to divide by multiplying, exactly for offsets below 4 GiB.
+  var inverse: UInt64
   public var alignMask: Int
   /// Free items that only requests with `useReserve` may take.
   public var reserve: Int
@@ -31,7 +33,7 @@ public struct Keg: ~Copyable {
   public var full: SlabList
   /// Where free() finds the cell of this keg's items; 0 where it must look closely.
   public var cellOffset: UInt16
-  /// The zone created with the keg.
+  /// The zone created with the keg; nil when it was destroyed while items were out.
   public var zone: UnsafeMutablePointer<Zone>?
 
   public var lock: FutexLock
@@ -67,9 +69,11 @@ extension UnsafeMutablePointer where Pointee == Keg {
   @inline(__always)
   public func index(of address: UInt, in slab: SlabPointer) -> Int? {
     let offset = Int(bitPattern: address &- base(of: slab)) &- pointee.layout.firstItem
-    guard offset >= 0 else { return nil }
-    let (index, rest) = offset.quotientAndRemainder(dividingBy: pointee.layout.itemBytes)
-    return rest == 0 && index < pointee.layout.items ? index : nil
+    guard offset >= 0 && offset < pointee.layout.slabBytes else { return nil }
+    let index =
+      offset < 1 << 32
+      ? Int(truncatingIfNeeded: UInt64(offset).multipliedFullWidth(by: pointee.inverse).high) : offset / pointee.layout.itemBytes
+    return index &* pointee.layout.itemBytes == offset && index < pointee.layout.items ? index : nil
   }
 
   /// The slab that holds `address`, nil if it is not in one of this keg's slabs. For in-page slabs found by mask the address

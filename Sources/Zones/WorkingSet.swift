@@ -2,6 +2,7 @@
 //
 // How many cached items a depot needs, estimated from how its contents moved (spec §2.18.3). Movements that allocation did
 // not cause (drains, buckets returned after a lost race) shift the marks instead of stretching them.
+// What was never needed goes back after one period (trimIdleDepots), so the slow voluntary trim of 2.18.5 has nothing to do.
 //
 // Invariant: highest ≥ held ≥ bottom ≥ lowest.
 
@@ -12,12 +13,6 @@ public struct WorkingSet {
   public var bottom = 0
   /// The estimate, in items.
   public var size = 0
-  /// What was never needed for long, smoothed, and for how many periods running.
-  public var idle = 0
-  public var idlePeriods = 0
-
-  /// The depot is trimmed of its own accord after this many idle periods.
-  static let patience = 45
 
   public init() {}
 
@@ -41,27 +36,15 @@ public struct WorkingSet {
     highest = max(held, highest - count)
     bottom = min(held, max(0, bottom - count))
     lowest = min(bottom, max(0, lowest - count))
-    idle = max(0, idle - count)
   }
 
   /// At the end of a period.
   mutating func update(holding held: Int) {
     size = max(size * 3 / 4, highest - bottom)
-    let unneeded = lowest - size
-    if unneeded >= 0 {
-      idle = idle >= unneeded ? unneeded : (unneeded + 255 * idle) / 256
-      idlePeriods += 1
-    } else {
-      idle = 0
-      idlePeriods = 0
-    }
     highest = held + (highest - held) / 2
     lowest = held
     bottom = held
   }
-
-  /// The items to come down to when the depot has been idle for long; nil before that.
-  func voluntaryTarget(holding held: Int) -> Int? { idlePeriods > WorkingSet.patience ? held - idle / 4 : nil }
 
   func checkInvariants(holding held: Int) {
     precondition(highest >= held && held >= bottom && bottom >= lowest, "working-set marks out of order")

@@ -12,6 +12,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// handler that may have interrupted an allocator call of the same thread.
   @inline(__always)
   public func allocate(_ flags: WaitFlags = .noWait, argument: UnsafeMutableRawPointer? = nil) -> UnsafeMutableRawPointer? {
+    #if STAVE_CHECK_LOCKS
+    let flags = flags.checked
+    if flags.maySleep { checkMaySleep() }
+    #endif
     if pointee.cell != 0, let item = CPUCache.pop(pointee.cell) { return hand(item, flags, argument) }
     return allocateSlow(flags, argument: argument)
   }
@@ -19,9 +23,6 @@ extension UnsafeMutablePointer where Pointee == Zone {
   @inline(never)
   public func allocateSlow(_ flags: WaitFlags, argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
     let flags = flags.checked
-    #if STAVE_CHECK_LOCKS
-    if flags.contains(.wait) && FutexLock.threadHoldsAny { warnOfSleep() }
-    #endif
     var isRefused = false
     guard let item = refill(flags, &isRefused) ?? waitForMemory(flags, &isRefused) else {
       stave_add(&pointee.failures, 1)
@@ -35,15 +36,18 @@ extension UnsafeMutablePointer where Pointee == Zone {
   private func hand(
     _ item: UnsafeMutableRawPointer, _ flags: WaitFlags, _ argument: UnsafeMutableRawPointer?
   ) -> UnsafeMutableRawPointer? {
-    if pointee.flags.contains(.ctorDtor), let constructor = pointee.constructor,
-      constructor(item, pointee.size, argument, flags.rawValue) != 0
-    {
-      // No destructor; the item goes all the way back, and was neither allocated nor freed (T1).
-      pointee.zoneFini?(item, pointee.size)
-      pointee.keg.giveOne(item)
-      stave_add(&pointee.directAllocations, -1)
-      stave_add(&pointee.failures, 1)
-      return nil
+    if pointee.flags.contains(.ctorDtor), let constructor = pointee.constructor {
+      FutexLock.enterHook(maySleep: flags.maySleep)
+      let isRefused = constructor(item, pointee.size, argument, flags.rawValue) != 0
+      FutexLock.leaveHook(maySleep: flags.maySleep)
+      if isRefused {
+        // No destructor; the item goes all the way back, and was neither allocated nor freed (T1).
+        var address = item.address
+        release(&address, count: 1)
+        stave_add(&pointee.directAllocations, -1)
+        stave_add(&pointee.failures, 1)
+        return nil
+      }
     }
     if flags.contains(.zero) { item.initializeMemory(as: UInt8.self, repeating: 0, count: pointee.size) }
     return item
@@ -53,7 +57,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// becomes true if it was the zone's init that left none: waiting would not help.
   private func refill(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     if pointee.cell != 0 {
-      CPUCache.prepare()
+      if !flags.contains(.noVM) { CPUCache.prepare() }
       if let item = CPUCache.pop(pointee.cell) { return item }
     }
     if let bucket = takeBucket() { return refill(from: bucket) }
@@ -93,7 +97,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       stave_add(&pointee.directAllocations, 1)
       let rest = count - 1
       let filled = rest == 0 ? 0 : CPUCache.fill(pointee.cell, from: items, count: rest)
-      if filled < rest { store(items + filled, count: rest - filled) }
+      if filled < rest { store(items + filled, count: rest - filled, flags) }
       return UnsafeMutableRawPointer(bitPattern: items[rest])
     }
   }
@@ -101,7 +105,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Runs the zone's init; items from the first refusal on go back without fini. How many are left.
   private func initialize(_ items: UnsafeMutablePointer<UInt>, count: Int, _ hook: ItemHook, _ flags: WaitFlags) -> Int {
     for index in 0..<count {
-      if hook(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size, flags.rawValue) != 0 {
+      FutexLock.enterHook(maySleep: flags.maySleep)
+      let isRefused = hook(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size, flags.rawValue) != 0
+      FutexLock.leaveHook(maySleep: flags.maySleep)
+      if isRefused {
         pointee.keg.give(items + index, count: count - index)
         return index
       }
@@ -110,8 +117,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   /// Items that found no room in the cell: a bucket of the depot, or back to the keg.
-  private func store(_ items: UnsafeMutablePointer<UInt>, count: Int) {
-    if let bucket = takeEmptyBucket(), Int(bucket.pointee.capacity) >= count {
+  private func store(_ items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) {
+    if let bucket = takeEmptyBucket(flags), Int(bucket.pointee.capacity) >= count {
       for index in 0..<count { bucket.items[index] = items[index] }
       bucket.pointee.count = UInt16(count)
       putBucket(bucket)
@@ -138,22 +145,33 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
 #if STAVE_CHECK_LOCKS
 extension UnsafeMutablePointer where Pointee == Zone {
-  /// A request that may sleep was made with one of Stave's locks held, as from a hook that runs under one (L2).
-  @inline(never)
-  private func warnOfSleep() {
-    var report = Report("may sleep with a lock held")
-    report.text("allocation from zone ")
+  /// Reports a request that may wait and is made where waiting is wrong: while the thread holds a lock of ours, or in a hook
+  /// that may not sleep, which is any of a request that may not, and whatever runs at a free (L2).
+  func checkMaySleep() {
+    let rank = FutexLock.newestRank
+    guard rank != 0, zones.pointee.badFlagReports < 10 else { return }
+    zones.pointee.badFlagReports += 1
+    var report = Report("blocking request")
+    report.text("a request of zone ")
     report.name(pointee.name)
-    report.text("\n")
+    report.text(" that may wait is made ")
+    if rank == LockRank.noSleep {
+      report.text("in a hook that may not sleep\n")
+    } else {
+      report.text("while a lock of rank ")
+      report.number(UInt(rank))
+      report.text(" is held\n")
+    }
     report.write()
   }
 }
 #endif
 
 extension WaitFlags {
-  /// Exactly one of `wait` and `noWait`; anything else is reported (the first ten times) and means `wait` (L27, T17).
+  /// Exactly one of `wait` and `noWait`; anything else is reported (the first ten times) and means `wait` (L27, T17). Unknown
+  /// bits are reported and ignored. Release builds look on the slow path only.
   var checked: WaitFlags {
-    if contains(.wait) != contains(.noWait) { return self }
+    if contains(.wait) != contains(.noWait) && rawValue & ~WaitFlags.known == 0 { return self }
     return repaired()
   }
 
@@ -163,9 +181,10 @@ extension WaitFlags {
       zones.pointee.badFlagReports += 1
       var report = Report("bad wait flags")
       report.address(UInt(UInt32(bitPattern: rawValue)))
-      report.text("; exactly one of wait and noWait must be given: waiting\n")
+      report.text("; exactly one of wait and noWait must be given, else it waits; unknown bits are ignored\n")
       report.write()
     }
-    return contains(.wait) || !contains(.noWait) ? union(.wait).subtracting(.noWait) : self
+    let flags = WaitFlags(rawValue: rawValue & WaitFlags.known)
+    return contains(.wait) == contains(.noWait) ? flags.union(.wait).subtracting(.noWait) : flags
   }
 }

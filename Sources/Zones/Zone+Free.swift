@@ -11,7 +11,11 @@ extension UnsafeMutablePointer where Pointee == Zone {
   @inline(__always)
   public func free(_ item: UnsafeMutableRawPointer?, argument: UnsafeMutableRawPointer? = nil) {
     guard let item else { return }
-    if pointee.flags.contains(.ctorDtor) { pointee.destructor?(item, pointee.size, argument) }
+    if pointee.flags.contains(.ctorDtor), let destructor = pointee.destructor {
+      FutexLock.enterHook(maySleep: false)
+      destructor(item, pointee.size, argument)
+      FutexLock.leaveHook(maySleep: false)
+    }
     if pointee.cell != 0 {
       switch CPUCache.push(pointee.cell, item) {
       case .pushed: return
@@ -59,7 +63,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Back to the keg, with the zone's fini.
   func release(_ items: UnsafeMutablePointer<UInt>, count: Int) {
     if let zoneFini = pointee.zoneFini {
+      FutexLock.enterHook(maySleep: false)
       for index in 0..<count { zoneFini(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size) }
+      FutexLock.leaveHook(maySleep: false)
     }
     pointee.keg.give(items, count: count)
   }
@@ -100,8 +106,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
     putEmptyBucket(bucket)
   }
 
-  /// An empty bucket of the present size: one kept from before, else a new one (L38).
-  func takeEmptyBucket() -> UnsafeMutablePointer<Bucket>? {
+  /// An empty bucket of the present size: one kept from before, else a new one (L38), for which neither a request with `noVM`
+  /// nor a zone of the page source asks the system (L37).
+  func takeEmptyBucket(_ flags: WaitFlags = .noWait) -> UnsafeMutablePointer<Bucket>? {
     pointee.depotLock.lock()
     if let bucket = pointee.emptyBuckets {
       pointee.emptyBuckets = bucket.pointee.next
@@ -110,7 +117,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
       return bucket
     }
     pointee.depotLock.unlock()
-    return Bucket.allocate(capacity: pointee.bucketSize)
+    let isBound = flags.contains(.noVM) || pointee.flags.contains(.vm)
+    return Bucket.allocate(capacity: pointee.bucketSize, flags: isBound ? WaitFlags.noWait.union(.noVM) : .noWait)
   }
 
   func putEmptyBucket(_ bucket: UnsafeMutablePointer<Bucket>) {

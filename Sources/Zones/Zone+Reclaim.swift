@@ -17,61 +17,75 @@ public enum Reclaim {
 
 /// Reclaims every zone. Two calls in a row both act (L8). Internal zones go last, since the others give back to them.
 public func reclaimAll(_ request: Reclaim) {
+  forEachZone { zone in zone.whileReclaiming { zone.reclaim(request) } }
   zones.pointee.reclaimLock.lock()
-  defer { zones.pointee.reclaimLock.unlock() }
-  forEachZone { $0.reclaim(request) }
   for index in 0..<8 { zones.pointee.bucketKegs[index]?.drain() }
   for index in 0..<5 { zones.pointee.headerKegs[index]?.drain() }
+  zones.pointee.reclaimLock.unlock()
 }
 
-/// The end of a period: working sets are brought up to date, depots idle for long are trimmed. Touches no cell (L7).
-public func updateWorkingSets() {
-  zones.pointee.reclaimLock.lock()
-  defer { zones.pointee.reclaimLock.unlock() }
-  forEachZone { zone in
-    zone.pointee.depotLock.lock()
-    zone.pointee.workingSet.update(holding: zone.pointee.depotItems)
-    let target = zone.pointee.workingSet.voluntaryTarget(holding: zone.pointee.depotItems)
-    zone.pointee.depotLock.unlock()
-    if let target {
-      zone.drainDepot(keeping: target)
-      zone.pointee.keg.drain()
-    }
-  }
-}
-
-/// Gives back what depots held all through the last period, and the free slabs. Touches no cell. False if nothing went.
+/// The end of a period: working sets are brought up to date; what depots held all through it goes back, and free slabs.
+/// Touches no cell (L7). False if nothing went.
+@discardableResult
 public func trimIdleDepots() -> Bool {
-  zones.pointee.reclaimLock.lock()
-  defer { zones.pointee.reclaimLock.unlock() }
   var didSomething = false
   forEachZone { zone in
-    zone.pointee.depotLock.lock()
-    let held = zone.pointee.depotItems
-    let unneeded = Swift.min(zone.pointee.workingSet.lowest, held)
-    zone.pointee.workingSet.update(holding: held)
-    zone.pointee.depotLock.unlock()
-    if unneeded > 0 {
-      zone.drainDepot(keeping: held - unneeded)
-      if zone.pointee.depotItems < held { didSomething = true }
+    zone.whileReclaiming {
+      zone.pointee.depotLock.lock()
+      let held = zone.pointee.depotItems
+      let unneeded = Swift.min(zone.pointee.workingSet.lowest, held)
+      zone.pointee.workingSet.update(holding: held)
+      zone.pointee.depotLock.unlock()
+      if unneeded > 0 {
+        zone.drainDepot(keeping: held - unneeded)
+        if zone.pointee.depotItems < held { didSomething = true }
+      }
+      if zone.pointee.keg.drain() { didSomething = true }
     }
-    if zone.pointee.keg.drain() { didSomething = true }
   }
   return didSomething
 }
 
-/// The reclaim lock is held, so that no zone is destroyed; new ones may appear at the head.
+/// Calls `body` with each zone, no lock of its own held meanwhile. A zone is not destroyed while the walk is at it; `body` may
+/// make and destroy others.
 func forEachZone(_ body: (ZonePointer) -> Void) {
-  zones.pointee.listLock.lock()
-  var next = zones.pointee.first
-  zones.pointee.listLock.unlock()
+  let list = zones
+  list.pointee.listLock.lock()
+  var next = list.pointee.first
   while let zone = next {
-    body(zone)
+    if !zone.pointee.flags.contains(.dying) {
+      zone.pointee.walks += 1
+      list.pointee.listLock.unlock()
+      body(zone)
+      list.pointee.listLock.lock()
+      zone.pointee.walks -= 1
+    }
     next = zone.pointee.next
   }
+  list.pointee.listLock.unlock()
 }
 
 extension UnsafeMutablePointer where Pointee == Zone {
+  /// Whether giving items or slabs back calls what an author wrote.
+  var hasAuthorsCode: Bool {
+    pointee.zoneFini != nil || pointee.keg.pointee.finish != nil || !pointee.keg.pointee.source.isOurs
+  }
+
+  /// With the reclaim lock, so that fork catches nothing between two places and who waits for memory finds all of it. But
+  /// without any lock where an author's code may run (L36); a zone at which a walk is already is passed over then, since it may
+  /// be that code which began this one.
+  func whileReclaiming(_ body: () -> Void) {
+    if hasAuthorsCode {
+      guard stave_claim(&pointee.isReclaimed) else { return }
+      body()
+      pointee.isReclaimed = 0
+      return
+    }
+    zones.pointee.reclaimLock.lock()
+    body()
+    zones.pointee.reclaimLock.unlock()
+  }
+
   /// Items go to the keg, wholly free slabs to the page source.
   public func reclaim(_ request: Reclaim) {
     pointee.depotLock.lock()
@@ -114,6 +128,18 @@ extension UnsafeMutablePointer where Pointee == Zone {
   private func drainCache(of cpu: Int) {
     guard let cells = CPUCache.cells(of: cpu), cells[pointee.cell].word & 0xffff != 0 else { return }
     _ = CPUCache.withExclusiveCells(of: cpu) { $0.moveToDepot(self) }
+    guard cells[pointee.cell].word & 0xffff != 0 else { return }
+    // What found no bucket goes by way of the stack, so that an author's code runs without the region's lock.
+    var buffer = InlineArray<64, UInt>(repeating: 0)
+    withUnsafeMutablePointer(to: &buffer) { raw in
+      let items = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: UInt.self)
+      var count = 64
+      while count == 64 {
+        count = 0
+        _ = CPUCache.withExclusiveCells(of: cpu) { count = ($0 + pointee.cell).takeTop(into: items, count: 64) }
+        release(items, count: count)
+      }
+    }
   }
 
   /// Whatever the limit: for what comes out of a drained cell, with the region's lock held and so without hooks.
@@ -128,28 +154,33 @@ extension UnsafeMutablePointer where Pointee == Zone {
 }
 
 extension UnsafeMutablePointer where Pointee == stave_cell {
+  /// Takes up to `count` items off the top of this cell, which is this thread's alone; how many.
+  func takeTop(into items: UnsafeMutablePointer<UInt>, count: Int) -> Int {
+    let fill = Int(pointee.word & 0xffff)
+    let moving = Swift.min(fill, count)
+    for position in 0..<moving { items[position] = pointee.slots![fill - moving + position] }
+    pointee.word &-= UInt64(moving)
+    CPUCache.addMoved(self, Int64(moving))
+    return moving
+  }
+
   /// Moves what this zone's cell holds to the depot. Without memory for a bucket the items go straight to the keg, unless
-  /// the zone has hooks, which must not run here: then they stay. The cells are this thread's alone (withExclusiveCells).
+  /// an author's code might run, which must not here: then they stay. The cells are this thread's alone (withExclusiveCells).
   func moveToDepot(_ zone: ZonePointer) {
     let cell = self + zone.pointee.cell
-    cell.pointee.capacity = Swift.min(CPUCache.initialCapacity, UInt32(zone.pointee.cellCapacity))
     while cell.pointee.word & 0xffff != 0 {
       guard let bucket = zone.takeEmptyBucket() else {
-        guard zone.pointee.zoneFini == nil, zone.pointee.keg.pointee.finish == nil else { return }
+        guard !zone.hasAuthorsCode else { return }
         let fill = Int(cell.pointee.word & 0xffff)
         zone.pointee.keg.give(cell.pointee.slots!, count: fill)
         cell.pointee.word &-= UInt64(fill)
         CPUCache.addMoved(cell, Int64(fill))
         return
       }
-      let fill = Int(cell.pointee.word & 0xffff)
-      let moving = Swift.min(fill, Int(bucket.pointee.capacity))
-      for position in 0..<moving { bucket.items[position] = cell.pointee.slots![fill - moving + position] }
-      bucket.pointee.count = UInt16(moving)
-      cell.pointee.word &-= UInt64(moving)
-      CPUCache.addMoved(cell, Int64(moving))
+      bucket.pointee.count = UInt16(cell.takeTop(into: bucket.items, count: Int(bucket.pointee.capacity)))
       zone.depositBucket(bucket)
     }
+    CPUCache.useFirstSlots(zone.pointee.cell, of: self)
   }
 }
 
@@ -162,5 +193,6 @@ public func emptyCaches(of cpu: Int) -> Bool {
     forEachZone { zone in
       if zone.pointee.cell != 0 { cells.moveToDepot(zone) }
     }
+    CPUCache.returnFurtherSlots(of: cells)
   }
 }

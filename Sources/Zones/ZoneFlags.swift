@@ -57,4 +57,7 @@ public struct WaitFlags: FlagSet {
   public static let noVM = WaitFlags(rawValue: 0x200)
   /// May take the reserved items.
   public static let useReserve = WaitFlags(rawValue: 0x400)
+
+  static let known: Int32 = 0x703
+  @inline(__always) var maySleep: Bool { contains(.wait) }
 }

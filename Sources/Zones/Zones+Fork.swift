@@ -20,7 +20,13 @@ public func unlockZonesAfterFork(inChild: Bool) {
   func release(_ lock: borrowing FutexLock) { if inChild { lock.resetUnchecked() } else { lock.unlockUnchecked() } }
   forEachKeg(isInternal: true) { release($0.pointee.lock) }
   forEachKeg(isInternal: false) { release($0.pointee.lock) }
-  forEachZoneUnlocked { release($0.pointee.depotLock) }
+  forEachZoneUnlocked {
+    release($0.pointee.depotLock)
+    if inChild {
+      $0.pointee.walks = 0
+      $0.pointee.isReclaimed = 0
+    }
+  }
   if inChild { zones.pointee.listLock.resetInChild() } else { zones.pointee.listLock.unlock() }
   if CPUCache.isLocked { CPUCache.forEachRegion { release(CPUCache.lock(of: $0).pointee) } }
   if inChild { zones.pointee.regionLock.resetInChild() } else { zones.pointee.regionLock.unlock() }

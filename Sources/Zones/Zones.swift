@@ -22,9 +22,10 @@
 // partial slabs come before free ones, to keep fragmentation down; a new slab from the source. What restartable sections
 // or a lock do for the cell is CPUCache's business; a zone does not know which it is.
 //
-// Locks, outermost first: reclaim, zone list, region, depot, keg (of headers and buckets last), then those of Pages. None
-// is held over a hook, a page source or a sleep. Buckets and slab headers come from internal zones that have neither
-// caches nor off-page headers, so nothing recurses.
+// Locks, outermost first: reclaim, region, zone list, depot, keg (of headers and buckets last), then those of Pages. None is
+// held over a hook, an author's page source or a sleep: the reclaim lock is taken for one zone at a time, and not for zones
+// that have either. Debug builds report a request that may wait, made where waiting is wrong (Primitives/FutexLock). Buckets
+// and slab headers come from internal zones that have neither caches nor off-page headers, so nothing recurses.
 //
 // Costs: a hit is one section of about twenty instructions; a miss takes the depot lock once per bucket, or the keg lock
 // once per bucket's worth of items. A zone is one structure of some 400 bytes and 32 bytes per CPU, plus slots as used.
@@ -144,7 +145,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
   ) {
     initialize(
       to: Keg(
-        name: name, index: 0, flags: flags, layout: layout, alignMask: alignMask, reserve: 0, slabCount: 0, freeSlabCount: 0,
+        name: name, index: 0, flags: flags, layout: layout, inverse: .max / UInt64(layout.itemBytes) + 1, alignMask: alignMask, reserve: 0, slabCount: 0, freeSlabCount: 0,
         freeItems: 0, partial: SlabList(), free: SlabList(), full: SlabList(), cellOffset: 0, zone: nil,
         lock: FutexLock(rank: rank), source: source, initialize: hook, finish: finish, headerKeg: nil, slabsMade: 0,
         slabsKept: 1))

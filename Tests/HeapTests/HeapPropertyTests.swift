@@ -133,7 +133,7 @@ extension OnRoot {
             case 0: reclaimAll(.drainCPU)
             case 1: _ = Heap.endOfPeriod()
             case 2: _ = arena.purge(recentToo: true)
-            case 3: updateWorkingSets()
+            case 3: trimIdleDepots()
             default: for cpu in usableCPUs { _ = emptyCaches(of: cpu) }
             }
             usleep(300)

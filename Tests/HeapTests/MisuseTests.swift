@@ -95,6 +95,21 @@ extension OnRoot {
       }
     }
 
+    @Test func `L16 L21 freeing an item of a zone that was destroyed with items out stops the process`() async {
+      let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        let zone = makeTestZone("forgotten", 512, flags: .malloc)
+        let item = zone.allocate()!
+        precondition(zone.destroy() == 1)
+        // Whatever takes the place of the zone's structure.
+        for size in [512, 1024] { _ = makeTestZone("successor", size).allocate() }
+        Heap.free(item)
+      }
+      expectStopped(
+        String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "1 items, ",
+        "free() of an item whose zone was destroyed", "in zone forgotten")
+    }
+
     @Test func `every offset into an item of every class is known for what it is`() {
       Stage.up()
       for index in 0..<SizeClass.count {

@@ -38,7 +38,7 @@ extension OnRoot {
       Heap.prepareFork()
       Heap.childAfterFork()
       precondition(root.pointee.mailbox.request == 0 && root.pointee.mailbox.answer == 0)
-      precondition(heap.pointee.background.isRunning == 0)
+      precondition(heap.pointee.background.thread == 0)
       freeAll(blocks)
       freeAll((0..<1000).map { _ in Heap.allocate(100)! })
       reclaimAll(.drainCPU)
@@ -85,6 +85,14 @@ extension OnRoot {
       #expect(text.contains("caches locked"))
       #expect(text.contains("percpu:locked"))
       #expect(text.contains("period:77"))
+      await #expect(processExitsWith: .success) {
+        for (words, advice) in [("always", 14), ("never", 15), ("default", 0)] as [(String, Int32)] {
+          var entries: [UnsafePointer<CChar>?] = [UnsafePointer(strdup("STAVE_HUGEPAGES=\(words)")), nil]
+          arena.pointee.hugePageAdvice = 0
+          entries.withUnsafeMutableBufferPointer { heap.configure(environment: UnsafePointer($0.baseAddress!)) }
+          precondition(arena.pointee.hugePageAdvice == advice, words)
+        }
+      }
     }
   }
 }

@@ -67,7 +67,7 @@ static void resizeStack(void) {
 static void resizeGlobal(void) { resizeIt(global + 64); }
 static void sizedInterior(void) {
   void (*sizedFree)(void *, size_t);
-  *(void **)&sizedFree = dlsym(RTLD_DEFAULT, "free_sized");
+  *(void **)&sizedFree = FUNCTION(free_sized);
   CHECK(sizedFree, "there is no free_sized");
   sizedFree(announce(block(100) + 16), 84);
 }

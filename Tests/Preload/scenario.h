@@ -2,7 +2,8 @@
 //
 // What all scenarios share: arguments, failing with a reason, repeatable random numbers, and patterns that fill a block so
 // that any other block, or the allocator, that writes into it is noticed. Nothing here allocates, so that a scenario
-// alone decides what happens on the heap. To be compiled with -D_GNU_SOURCE -fno-builtin.
+// alone decides what happens on the heap. To be compiled with -D_GNU_SOURCE -fno-builtin; and with -DLINKED where libstave.a is
+// part of the program, and -DFULLY_STATIC where everything is.
 
 #ifndef SCENARIO_H
 #define SCENARIO_H
@@ -80,11 +81,25 @@ SHARED unsigned long scaled(double count) {
 /// Whether the allocator that serves malloc also brings this function (a peer may leave it to libc, whose figures are then
 /// about another heap).
 SHARED int provided(const char *name) {
+#ifdef LINKED
+  (void)name;
+  return 1;
+#else
   Dl_info here, there;
   void *ours = dlsym(RTLD_DEFAULT, "malloc"), *function = dlsym(RTLD_DEFAULT, name);
   if (!ours || !function || !dladdr(ours, &here) || !dladdr(function, &there)) return 0;
   return strcmp(here.dli_fname, there.dli_fname) == 0;
+#endif
 }
+
+/// A function that this libc may lack; NULL if nobody has it. A linked-in one is not looked up, for no library asks for it, so
+/// that linkers do not export it.
+#if defined(LINKED) && !defined(__cplusplus)
+void cfree(void *), free_sized(void *, size_t), free_aligned_sized(void *, size_t, size_t);
+#define FUNCTION(name) ((void *)name)
+#else
+#define FUNCTION(name) dlsym(RTLD_DEFAULT, #name)
+#endif
 
 SHARED void begin(int count, char **arguments) {
   const char *wanted = getenv("STAVE_TEST_SCALE");
@@ -99,10 +114,17 @@ SHARED void begin(int count, char **arguments) {
     }
   }
   if (!(scale > 0)) scale = 1;
+#ifdef LINKED
+  // The root has its mark once the heap has served somebody.
+  extern const char stave_root[] __attribute__((weak));
+  CHECK(stave_root && memcmp(stave_root, "OOREVATS", 8) == 0, "malloc is not the one that was linked in");
+#endif
+#ifndef FULLY_STATIC
   Dl_info info;
   void *function = dlsym(RTLD_DEFAULT, "malloc");
   CHECK(function && dladdr(function, &info), "malloc has no owner");
   if (expectStave) CHECK(!strstr(info.dli_fname, "/libc.so"), "malloc is libc's: the library was not preloaded");
+#endif
 }
 
 // MARK: Random numbers

@@ -52,9 +52,9 @@ static void otherFrees(void) {
   void (*oldFree)(void *);
   void (*sizedFree)(void *, size_t);
   void (*alignedFree)(void *, size_t, size_t);
-  *(void **)&oldFree = dlsym(RTLD_DEFAULT, "cfree");
-  *(void **)&sizedFree = dlsym(RTLD_DEFAULT, "free_sized");
-  *(void **)&alignedFree = dlsym(RTLD_DEFAULT, "free_aligned_sized");
+  *(void **)&oldFree = FUNCTION(cfree);
+  *(void **)&sizedFree = FUNCTION(free_sized);
+  *(void **)&alignedFree = FUNCTION(free_aligned_sized);
   if (expectStave) CHECK(oldFree && sizedFree && alignedFree, "cfree %d, free_sized %d, free_aligned_sized %d", !!oldFree, !!sizedFree, !!alignedFree);
   if (!oldFree || !provided("cfree")) oldFree = NULL;
   if (!oldFree || !sizedFree || !alignedFree) printf("not all of cfree, free_sized, free_aligned_sized are there; tried are those that are\n");

@@ -54,19 +54,6 @@ import Testing
     #expect(set.bottom == 60)
   }
 
-  @Test func `what was never needed is offered after long patience`() {
-    var set = WorkingSet()
-    set.added(nowHolding: 400)
-    set.update(holding: 400)
-    for _ in 0..<60 {
-      let isPatient = set.idlePeriods <= WorkingSet.patience
-      #expect((set.voluntaryTarget(holding: 400) == nil) == isPatient)
-      set.update(holding: 400)
-    }
-    let target = set.voluntaryTarget(holding: 400)!
-    #expect(target < 400 && target >= 300, "a quarter of it at a time")
-  }
-
   @Test func `drains shift the marks and do not count as need`() {
     var set = WorkingSet()
     set.added(nowHolding: 100)
@@ -98,7 +85,7 @@ import Testing
         default: set.update(holding: held)
         }
         set.checkInvariants(holding: held)
-        if set.size < 0 || set.idle < 0 { Issue.record("negative estimate") }
+        if set.size < 0 { Issue.record("negative estimate") }
       }
     }
   }

@@ -94,6 +94,28 @@ extension OnRoot {
       zone.destroy()
     }
 
+    @Test func `a cell that has grown keeps its items, and emptied it is small again`() {
+      let cpu = usableCPUs[0]
+      bind(toCPU: cpu)
+      defer { bindToAll() }
+      let zone = makeTestZone("growing", 64)
+      let items = (0..<300).map { _ in zone.allocate()! }
+      let cells = CPUCache.cells(of: cpu)!
+      let first = cells[zone.pointee.cell].slots
+      items.forEach { zone.free($0) }
+      #expect(cells[zone.pointee.cell].capacity > CPUCache.firstCapacity)
+      #expect(cells[zone.pointee.cell].slots != first)
+      check(zone, holding: 0)
+      // Last in, first out, wherever the slots lie.
+      #expect((0..<100).map { _ in zone.allocate()! } == items.suffix(100).reversed())
+      items.suffix(100).forEach { zone.free($0) }
+      #expect(emptyCaches(of: cpu))
+      #expect(cells[zone.pointee.cell].capacity == CPUCache.firstCapacity)
+      #expect(cells[zone.pointee.cell].slots == first)
+      check(zone, holding: 0)
+      zone.destroy()
+    }
+
     @Test func `idle means that nothing happened since the last look, while something is held`() {
       let cpu = usableCPUs[0]
       bind(toCPU: cpu)
@@ -107,6 +129,27 @@ extension OnRoot {
       #expect(CPUCache.isIdle(cpu))
       #expect(!CPUCache.isIdle(Int(root.pointee.cpuCount) - 1) || Int(root.pointee.cpuCount) - 1 == cpu || CPUCache.cells(of: Int(root.pointee.cpuCount) - 1) != nil)
       zone.destroy()
+    }
+
+    @Test func `L3 L4 a thread on a CPU beyond the count goes round the caches`() async {
+      await #expect(processExitsWith: .success) {
+        guard let cpu = usableCPUs.last, cpu > 0 else { return }
+        Stage.up()
+        // As if the system had named fewer CPUs than it has.
+        root.pointee.cpuCount = UInt32(cpu)
+        for index in 0..<Int(STAVE_MAX_CPUS) { stave_cpu_table()[index] = nil }
+        CPUCache.start(forceLocked: false)
+        bind(toCPU: cpu)
+        let zone = makeTestZone("beyond", 64)
+        zone.freeAll(zone.takeMany(1000))
+        check(zone, holding: 0)
+        precondition(CPUCache.cells(of: cpu) == nil)
+        for size in [16, 1000, 100_000] as [UInt] { Heap.free(Heap.allocate(size)) }
+        bindToAll()
+        zone.freeAll(zone.takeMany(1000))
+        precondition(zone.destroy() == 0)
+        checkAll()
+      }
     }
 
     @Test func `L3 CPU numbers below the count may have a region; each CPU used has one, whatever gaps lie between`() {

@@ -161,8 +161,7 @@ extension OnRoot {
           _ = stave_claim(isDone)
         case 1:
           while stave_load32(UnsafeRawPointer(isDone).assumingMemoryBound(to: Int32.self)) == 0 {
-            updateWorkingSets()
-            _ = trimIdleDepots()
+            trimIdleDepots()
           }
         default:
           while stave_load32(UnsafeRawPointer(isDone).assumingMemoryBound(to: Int32.self)) == 0 {

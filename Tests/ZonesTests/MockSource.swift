@@ -18,20 +18,14 @@ final class MockSource {
   var refuseAt = 0
   var isRefusing = false
   var lastWait: Int32 = 0
-  /// A call came in while one of our locks was held; `sawInnerLock`: other than the reclaim lock.
+  /// A call came in while one of our locks was held.
   var sawLock = false
-  var sawInnerLock = false
   var onAllocate: (() -> Void)?
+  var onFree: (() -> Void)?
   /// Memory comes dirty.
   var dirt: UInt8?
 
-  private func noteLocks() {
-    if FutexLock.threadHoldsAny { sawLock = true }
-    #if STAVE_CHECK_LOCKS
-    let ranks = UInt(bitPattern: stave_thread_slot().pointee)
-    if ranks != 0 && ranks != UInt(LockRank.reclaim) { sawInnerLock = true }
-    #endif
-  }
+  private func noteLocks() { if FutexLock.threadHoldsAny { sawLock = true } }
 
   var source: PageSource {
     PageSource(
@@ -56,6 +50,7 @@ final class MockSource {
         let mock = Unmanaged<MockSource>.fromOpaque(context!).takeUnretainedValue()
         mock.noteLocks()
         mock.frees += 1
+        mock.onFree?()
         mock.bytesOut -= bytes
         let inner = PageSource.arena
         inner.free(inner.context, start, bytes)
@@ -121,12 +116,4 @@ enum Hooks {
   static var all: ZoneHooks {
     ZoneHooks(constructor: constructor, destructor: destructor, initialize: kegInit, finish: kegFini)
   }
-}
-
-/// A zone of 640-byte items: six to a slab, so that the calls can be counted by hand.
-func makeHooked(_ mock: MockSource, flags: ZoneFlags = .none, zoneHooks: Bool = false) -> ZonePointer {
-  Hooks.reset()
-  let zone = makeTestZone("hooked", 640, flags: flags, hooks: Hooks.all, source: mock.source)
-  if zoneHooks { zone.setZoneHooks(initialize: Hooks.zoneInit, finish: Hooks.zoneFini) }
-  return zone
 }

@@ -181,24 +181,6 @@ extension OnRoot {
       #expect(mock.bytesOut == 0)
     }
 
-    #if STAVE_CHECK_LOCKS
-    @Test func `L2 a request that may sleep is reported when made with a lock held`() async {
-      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
-        Stage.up()
-        let zone = makeTestZone("sleepy", 64, flags: .noBucket)
-        let quiet = makeTestZone("quiet", 64, flags: .noBucket)
-        quiet.free(quiet.allocate(.wait))
-        zones.pointee.reclaimLock.lock()
-        zone.free(zone.allocate(.wait))
-        quiet.free(quiet.allocate(.noWait))
-        zones.pointee.reclaimLock.unlock()
-      }
-      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-      #expect(text.contains("may sleep with a lock held: allocation from zone sleepy"))
-      #expect(!text.contains("quiet"))
-    }
-    #endif
-
     @Test(.timeLimit(.minutes(1))) func `waiting lasts until memory comes, and not waiting does not`() {
       let mock = MockSource()
       let zone = makeTestZone("waiting", 640, source: mock.source)

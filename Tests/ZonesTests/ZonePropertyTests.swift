@@ -93,7 +93,7 @@ extension OnRoot {
           }
         case 15: zone.reclaim([.trim, .drain, .drainCPU][generator.below(3)])
         case 16: subject.mock.refuseAt = 1 + generator.below(3)
-        case 17: _ = generator.below(2) == 0 ? trimIdleDepots() : { updateWorkingSets(); return true }()
+        case 17: trimIdleDepots()
         case 18: _ = emptyCaches(of: usableCPUs[generator.below(usableCPUs.count)])
         default:
           if generator.below(8) == 0 {
@@ -101,7 +101,7 @@ extension OnRoot {
             check(zone, holding: 0)
             demand(zone.destroy() == 0, "items out at the end")
             demand(subject.mock.bytesOut == 0, "pages out at the end")
-            demand(!subject.mock.sawInnerLock, "a lock was held over the page source")
+            demand(!subject.mock.sawLock, "a lock was held over the page source")
             subjects.remove(at: index)
             continue
           }
@@ -151,8 +151,7 @@ extension OnRoot {
             turn += 1
             switch turn % 5 {
             case 0: reclaimAll(.drainCPU)
-            case 1: _ = trimIdleDepots()
-            case 2: updateWorkingSets()
+            case 1, 2: trimIdleDepots()
             case 3: reclaimAll(.trim)
             default: for cpu in usableCPUs { _ = emptyCaches(of: cpu) }
             }

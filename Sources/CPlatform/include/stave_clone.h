@@ -12,6 +12,7 @@
 #if defined(__x86_64__)
 static inline long stave_start_thread(void (*_Nonnull body)(void), void *_Nonnull stack_top, void *_Nonnull thread_pointer,
                                       int *_Nonnull tid) {
+  STAVE_MAY_FAIL;
   uint64_t all = ~0ull, before = 0;
   stave_syscall6(SYS_rt_sigprocmask, 2 /* SETMASK */, (long)&all, (long)&before, 8, 0, 0);
   // VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID | CHILD_CLEARTID

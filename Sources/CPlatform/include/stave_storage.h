@@ -17,6 +17,7 @@ enum {
   STAVE_UNIT_SHIFT = 16,          // the address map's unit: 64 KiB
   STAVE_MAX_KEGS = 8192,
   STAVE_BOOT_BYTES = 32768,       // metadata before the first system call
+  STAVE_ROOT_BYTES = 4096,
 };
 
 // A zone's cache on one CPU. `word`: how many pointers lie in the slots (low 16 bits) and how many items were popped
@@ -58,6 +59,14 @@ extern void *_Nullable stave_kegs_storage[STAVE_MAX_KEGS] STAVE_HIDDEN;
 static inline void stave_add(int64_t *_Nonnull where, int64_t count) { __atomic_fetch_add(where, count, __ATOMIC_RELAXED); }
 // From 0 to 1, for whoever comes first.
 static inline _Bool stave_claim(uint32_t *_Nonnull where) { return __atomic_exchange_n(where, 1, __ATOMIC_ACQ_REL) == 0; }
+// From `old` to `new`, unless somebody else has changed it.
+static inline _Bool stave_replace32(uint32_t *_Nonnull where, uint32_t old, uint32_t new) {
+  return __atomic_compare_exchange_n(where, &old, new, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+// From `expected` to `wanted`; false if it is something else.
+static inline _Bool stave_swap32(int32_t *_Nonnull where, int32_t expected, int32_t wanted) {
+  return __atomic_compare_exchange_n(where, &expected, wanted, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
 static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
 static inline struct stave_cell_place *_Nonnull stave_cell_places(void) { return stave_cell_places_storage; }
 static inline void *_Nullable *_Nonnull stave_regions(void) { return stave_regions_storage; }
@@ -77,8 +86,9 @@ static inline void *_Nonnull stave_boot(void) { return stave_boot_memory; }
 static inline struct stave_cell *_Nullable *_Nonnull stave_cpu_table(void) { return &stave_hot_storage.cpu[STAVE_CPU_GUARDS]; }
 static inline uint16_t *_Nonnull stave_size_table(void) { return stave_hot_storage.size_cell; }
 
-// The root: 4 KiB whose layout Pages/Root.swift defines. Exported under this name; readers find it by the symbol.
-extern unsigned char stave_root[4096];
-static inline void *_Nonnull stave_root_storage(void) { return stave_root; }
+// The root, whose layout Pages/Root.swift defines. Readers find it by its exported name, `stave_root`, or by a note. The core
+// uses a name of its own for it, since an exported one means the first copy that the process has loaded.
+extern unsigned char stave_root_bytes[STAVE_ROOT_BYTES] STAVE_HIDDEN;
+static inline void *_Nonnull stave_root_storage(void) { return stave_root_bytes; }
 
 #endif

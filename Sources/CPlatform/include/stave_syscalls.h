@@ -35,25 +35,43 @@ static inline long stave_syscall6(long number, long a, long b, long c, long d, l
 #endif
 
 #ifdef STAVE_INJECT
-// Tests set `after` to n: the n-th injectable call from then on answers -`error`. Zero is off. `calls` counts all of them.
-struct stave_injection { long after; long error; long calls; };
+// Tests set `after` to n: the n-th injectable call from then on answers -`error`, and so do the `more` calls behind it. Zero is
+// off. `calls` counts all of them.
+// While `always` is set, all of them answer -`always`. `page` is a page size to simulate: what is mapped anywhere begins at a
+// multiple of it.
+struct stave_injection { long after; long error; long calls; long always; long page; long more; long left; };
 extern struct stave_injection stave_injection;
 static inline struct stave_injection *_Nonnull stave_inject(void) { return &stave_injection; }
 static inline long stave_injected(void) {
   stave_injection.calls++;
-  if (stave_injection.after > 0 && --stave_injection.after == 0) return -stave_injection.error;
+  if (stave_injection.always > 0) return -stave_injection.always;
+  if (stave_injection.left > 0) return stave_injection.left--, -stave_injection.error;
+  if (stave_injection.after > 0 && --stave_injection.after == 0) return stave_injection.left = stave_injection.more, -stave_injection.error;
   return 0;
 }
 #define STAVE_MAY_FAIL do { long failed = stave_injected(); if (failed) return failed; } while (0)
+static inline long stave_mmap_simulated(size_t length, int protection, int flags) {
+  uintptr_t page = (uintptr_t)stave_injection.page;
+  long start = stave_syscall6(SYS_mmap, 0, (long)(length + page), protection, flags, -1, 0);
+  if (start <= 0) return start;
+  uintptr_t aligned = ((uintptr_t)start + page - 1) & ~(page - 1);
+  if (aligned > (uintptr_t)start) stave_syscall6(SYS_munmap, start, (long)(aligned - (uintptr_t)start), 0, 0, 0, 0);
+  stave_syscall6(SYS_munmap, (long)(aligned + length), start + (long)page - (long)aligned, 0, 0, 0, 0);
+  return (long)aligned;
+}
 #else
 #define STAVE_MAY_FAIL do { } while (0)
 #endif
 
 static inline long stave_mmap(uintptr_t address, size_t length, int protection, int flags) {
   STAVE_MAY_FAIL;
+#ifdef STAVE_INJECT
+  if (stave_injection.page > 0 && address == 0) return stave_mmap_simulated(length, protection, flags);
+#endif
   return stave_syscall6(SYS_mmap, (long)address, (long)length, protection, flags, -1, 0);
 }
 static inline long stave_munmap(uintptr_t address, size_t length) {
+  STAVE_MAY_FAIL;
   return stave_syscall6(SYS_munmap, (long)address, (long)length, 0, 0, 0, 0);
 }
 static inline long stave_mremap(uintptr_t from, size_t length, size_t wanted, int flags, uintptr_t to) {
@@ -77,6 +95,7 @@ static inline long stave_futex_wake(const void *_Nonnull word, int count) {
   return stave_syscall6(SYS_futex, (long)word, 129 /* WAKE | PRIVATE */, count, 0, 0, 0);
 }
 static inline long stave_membarrier(int command, unsigned flags, int cpu) {
+  STAVE_MAY_FAIL;
   return stave_syscall6(SYS_membarrier, command, flags, cpu, 0, 0, 0);
 }
 static inline long stave_prctl(int option, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d) {
@@ -121,10 +140,20 @@ static inline unsigned stave_current_cpu(void) {
 void *_Nullable stave_new_failed(size_t size);
 // errno = ENOMEM; null.
 void *_Nullable stave_no_memory(void);
+// errno = EINVAL; null.
+void *_Nullable stave_invalid(void);
+int stave_errno(void);
+void stave_set_errno(int error);
+enum { STAVE_EINVAL = 22, STAVE_ENOMEM = 12 };
 // Bytes of a page, from the auxiliary vector.
 long stave_page_bytes(void);
-// Whether this thread has other user or group ids than the first thread of `process`.
-_Bool stave_user_differs(int process);
+// Whether this thread has other rights (users, groups, capabilities, confinement) than the first thread of its process. True
+// too where root cannot find out.
+_Bool stave_rights_differ(void);
+// CPU numbers that the kernel's sets have room for: no CPU has a larger one, whatever /sys says.
+long stave_cpu_set_size(void);
+// Whether the program has no thread but this one, as libc knows it; ours do not count.
+_Bool stave_is_single_threaded(void);
 // Bytes of memory of this machine.
 long stave_memory_bytes(void);
 // One more than the largest CPU number this system can have.

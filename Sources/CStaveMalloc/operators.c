@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// C++'s operator new and delete beyond the plain ones, which are Swift functions (aliases.ld). The forms do what the C++
+// library's would: arrays and sized forms call the plain ones, which the program may have replaced; the nothrow forms are
+// ours as long as the plain one is. When memory runs out, the next operator in load order, which is the C++ library's, runs
+// the new_handler and throws or returns null. In C for the calls to names that other modules may define.
+//
+// Not in libstave.a: in a program there may be no next operator to ask (a static C++ library's is left out by the linker when
+// another is there), and the C++ library's own operators call malloc, aligned_alloc and free anyway.
+
+#define _GNU_SOURCE
+#include "stave_entry.h"
+#include <dlfcn.h>
+#include <stdlib.h>
+
+void *_Znwm(size_t size);
+void _ZdlPv(void *memory);
+
+typedef void *(*new_function)(size_t);
+typedef void *(*nothrow_new_function)(size_t, const void *);
+typedef void *(*aligned_new_function)(size_t, size_t);
+typedef void *(*aligned_nothrow_new_function)(size_t, size_t, const void *);
+
+void *stave_new_failed(size_t size) {
+  static new_function known;
+  new_function next = __atomic_load_n(&known, __ATOMIC_RELAXED);
+  if (next == NULL) {
+    next = (new_function)dlsym(RTLD_NEXT, "_Znwm");
+    __atomic_store_n(&known, next, __ATOMIC_RELAXED);
+  }
+  if (next != NULL) return next(size);
+  // A C++ library that only a plug-in loads is not in the load order.
+  void *memory = malloc(size);
+  if (memory == NULL) __builtin_trap();
+  return memory;
+}
+
+STAVE_EXPORT void *_Znam(size_t size) { return _Znwm(size); }
+
+static void *nothrow_new(size_t size, const void *tag, const char *name) {
+  if (stave_is(_Znwm, stave_new)) {
+    void *memory = stave_new_quietly(size);
+    if (__builtin_expect(memory != NULL, 1)) return memory;
+  }
+  nothrow_new_function next = (nothrow_new_function)dlsym(RTLD_NEXT, name);
+  return next != NULL ? next(size, tag) : NULL;
+}
+STAVE_EXPORT void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag) { return nothrow_new(size, tag, "_ZnwmRKSt9nothrow_t"); }
+STAVE_EXPORT void *_ZnamRKSt9nothrow_t(size_t size, const void *tag) { return nothrow_new(size, tag, "_ZnamRKSt9nothrow_t"); }
+
+STAVE_EXPORT void *_ZnwmSt11align_val_t(size_t size, size_t alignment) {
+  void *memory = stave_new_aligned(alignment, size);
+  if (__builtin_expect(memory != NULL, 1)) return memory;
+  aligned_new_function next = (aligned_new_function)dlsym(RTLD_NEXT, "_ZnwmSt11align_val_t");
+  return next != NULL ? next(size, alignment) : stave_new_failed(size);
+}
+STAVE_EXPORT void *_ZnamSt11align_val_t(size_t size, size_t alignment) { return _ZnwmSt11align_val_t(size, alignment); }
+
+STAVE_EXPORT void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, const void *tag) {
+  void *memory = stave_new_aligned(alignment, size);
+  if (__builtin_expect(memory != NULL, 1)) return memory;
+  const char *name = "_ZnwmSt11align_val_tRKSt9nothrow_t";
+  aligned_nothrow_new_function next = (aligned_nothrow_new_function)dlsym(RTLD_NEXT, name);
+  return next != NULL ? next(size, alignment, tag) : NULL;
+}
+STAVE_EXPORT void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, const void *tag) {
+  return _ZnwmSt11align_val_tRKSt9nothrow_t(size, alignment, tag);
+}
+
+STAVE_EXPORT void _ZdaPv(void *memory) { _ZdlPv(memory); }
+STAVE_EXPORT void _ZdlPvm(void *memory, size_t size) { (void)size; _ZdlPv(memory); }
+STAVE_EXPORT void _ZdaPvm(void *memory, size_t size) { (void)size; _ZdaPv(memory); }
+STAVE_EXPORT void _ZdlPvRKSt9nothrow_t(void *memory, const void *tag) { (void)tag; _ZdlPv(memory); }
+STAVE_EXPORT void _ZdaPvRKSt9nothrow_t(void *memory, const void *tag) { (void)tag; _ZdaPv(memory); }
+STAVE_EXPORT void _ZdlPvSt11align_val_t(void *memory, size_t alignment) { (void)alignment; stave_free(memory); }
+STAVE_EXPORT void _ZdaPvSt11align_val_t(void *memory, size_t alignment) { _ZdlPvSt11align_val_t(memory, alignment); }
+STAVE_EXPORT void _ZdlPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { (void)size; _ZdlPvSt11align_val_t(memory, alignment); }
+STAVE_EXPORT void _ZdaPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { (void)size; _ZdaPvSt11align_val_t(memory, alignment); }
+STAVE_EXPORT void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *memory, size_t alignment, const void *tag) { (void)tag; _ZdlPvSt11align_val_t(memory, alignment); }
+STAVE_EXPORT void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *memory, size_t alignment, const void *tag) { (void)tag; _ZdaPvSt11align_val_t(memory, alignment); }

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The library's options for readers: as text, as JSON, for the README; the
+// manual is made from its entries. All of it from the one list that the
+// library itself reads (Heap/Options.swift).
+
+import Heap
+
+public enum OptionList {
+  public struct Entry: Sendable {
+    public let key: String
+    /// The words it takes; empty for a number.
+    public let words: [String]
+    public let summary: String
+    /// The default.
+    public let standard: String
+    let least: Int
+    let limit: Int
+
+    init(_ option: Option) {
+      key = option.key.description
+      words = (0..<3).map { option.words[$0].description }.filter { !$0.isEmpty }
+      least = Int(option.least)
+      limit = Int(option.limit)
+      standard = option.takesWords ? option.words[Int(option.defaultValue)].description : "\(option.defaultValue)"
+      summary = option.summary.description
+    }
+
+    /// What it takes, in words.
+    public var values: String {
+      if !words.isEmpty { return words.joined(separator: ", ") }
+      if limit == 1 { return "0, 1" }
+      return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
+    }
+
+    func takes(_ value: String) -> Bool {
+      words.isEmpty ? value.utf8.allSatisfy { (48...57).contains($0) } && Int(value).map { (least...limit).contains($0) } ?? false : words.contains(value)
+    }
+  }
+
+  public static var entries: [Entry] { (0..<Option.count).map { Entry(Option(rawValue: $0)!) } }
+
+  public static var lines: [String] {
+    var table = TextTable(["KEY", "VALUES", "DEFAULT", "MEANING"])
+    table.leftColumns = [0, 1, 2, 3]
+    for entry in entries { table.rows.append([entry.key, entry.values, entry.standard, entry.summary]) }
+    return table.lines().map(\.trimmingRight)
+  }
+
+  public static var json: JSON {
+    .object([
+      (
+        "options",
+        .list(
+          entries.map { entry in
+            var members: [(String, JSON)] = [("key", .text(entry.key))]
+            if entry.words.isEmpty {
+              members += [("least", .number(entry.least)), ("largest", .number(entry.limit)), ("default", .number(Int(entry.standard) ?? 0))]
+            } else {
+              members += [("values", .list(entry.words.map(JSON.text))), ("default", .text(entry.standard))]
+            }
+            return .object(members + [("summary", .text(entry.summary))])
+          })
+      )
+    ])
+  }
+
+  /// The README's table.
+  public static var markdown: [String] {
+    ["| key | values | default | meaning |", "|---|---|---|---|"]
+      + entries.map { "| \($0.key) | \($0.values) | \($0.standard) | \($0.summary) |" }
+  }
+
+  /// What is wrong with `key:value,…`, as a sentence; nil if nothing is.
+  public static func problem(in text: String) -> String? {
+    for piece in text.split(separator: ",") {
+      let parts = piece.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+      guard let entry = entries.first(where: { $0.key == parts[0].lowercased() }) else {
+        return "The library has no option \(parts[0]); `stave options` lists those it has."
+      }
+      guard parts.count == 2 else { return "\(entry.key) wants a value, as in \(entry.key):\(entry.standard)." }
+      if !entry.takes(parts[1]) { return "\(entry.key) takes \(entry.values); not \(parts[1])." }
+    }
+    return nil
+  }
+}

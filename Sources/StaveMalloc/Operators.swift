@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What C++'s operators need beyond malloc and free; the operators themselves are in CStaveMalloc/operators.c.
+
+import CPlatform
+import Heap
+
+/// operator new. When memory runs out, or the process's malloc is another, it is the C++ library's own, which calls malloc, runs the
+/// new_handler and throws.
+@_silgen_name("stave_new")
+public func staveNew(_ size: UInt) -> UnsafeMutableRawPointer? {
+  guard let memory = Heap.allocateHere(size) else { return stave_new_failed(Int(bitPattern: size)) }
+  return memory
+}
+
+/// Nil as for `staveNew`. `alignment` is a power of two: the compiler makes it.
+@_silgen_name("stave_new_aligned")
+public func staveNewAligned(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
+  heap.pointee.freeElsewhere == nil ? Heap.allocate(size, alignment: alignment) : nil
+}
+
+/// Nil as for `staveNew`, without the C++ library's help.
+@_silgen_name("stave_new_quietly")
+public func staveNewQuietly(_ size: UInt) -> UnsafeMutableRawPointer? { Heap.allocateHere(size) }

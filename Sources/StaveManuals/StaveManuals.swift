@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Writes the manual: `stave-manuals COMMAND TEXTS FOLDER` asks COMMAND for its own description, takes the hand-written parts
+// from TEXTS, and puts man1, man5 and man7 into FOLDER. `stave-manuals --readme FILE` puts the table of options into the README.
+// A tool for the build; it is not installed.
+
+import Exporters
+import Foundation
+
+@main
+struct StaveManuals {
+  static let date = "November 21, 2026"
+
+  static func main() throws {
+    let words = CommandLine.arguments.dropFirst()
+    if words.count == 2, words.first == "--readme" { return try writeTable(into: words.last!) }
+    guard words.count == 3 else { throw Failure("usage: stave-manuals COMMAND TEXTS FOLDER, or stave-manuals --readme FILE") }
+    try writeManual(of: words[1], texts: URL(filePath: words[2]), into: URL(filePath: words[3]))
+  }
+
+  private static func writeManual(of command: String, texts: URL, into folder: URL) throws {
+    let tool = try JSONDecoder().decode(ToolDescription.self, from: output(of: command, "--experimental-dump-help"))
+    func hand(_ name: String) throws -> String { try String(contentsOf: texts.appending(path: name), encoding: .utf8) }
+    func write(_ text: String, _ name: String) throws {
+      let place = folder.appending(path: "man\(name.suffix(1))")
+      try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+      // Comments are for those who edit.
+      let lines = text.split(separator: "\n").filter { !$0.hasPrefix(".\\\"") }
+      try (lines.joined(separator: "\n") + "\n").write(to: place.appending(path: name), atomically: true, encoding: .utf8)
+    }
+    func page(_ command: CommandDescription, below parent: String?) throws {
+      var page = ManualPage(command: command, parent: parent, sections: "", date: date)
+      page.sections = try hand(page.name + ".1")
+      try write(page.text, page.name + ".1")
+    }
+    try page(tool.command, below: nil)
+    for one in tool.command.subcommands ?? [] where one.commandName != "help" { try page(one, below: tool.command.commandName) }
+    try write(hand("stave.7").replacingOccurrences(of: "@DATE@", with: date), "stave.7")
+    try write(
+      hand("stave_options.5").replacingOccurrences(of: "@DATE@", with: date)
+        .replacingOccurrences(of: "@OPTIONS@", with: options.joined(separator: "\n")), "stave_options.5")
+  }
+
+  /// A list of them in mdoc.
+  private static var options: [String] {
+    var lines = [".Bl -tag -width Ds"]
+    for entry in OptionList.entries {
+      let isNumber = entry.words.isEmpty
+      lines.append(".It Cm \(entry.key) : Ns Ar " + (isNumber ? "number" : entry.words.joined(separator: " | ")))
+      lines += Mdoc.lines("\(entry.summary) \(isNumber ? "Takes \(entry.values); the" : "The") default is \(entry.standard).")
+    }
+    return lines + [".El"]
+  }
+
+  /// Between the two marks.
+  private static func writeTable(into file: String) throws {
+    let text = try String(contentsOfFile: file, encoding: .utf8)
+    guard let start = text.range(of: "<!-- options -->\n"), let end = text.range(of: "<!-- end of options -->") else {
+      throw Failure("\(file) has no marks around its table of options")
+    }
+    let new = text[..<start.upperBound] + OptionList.markdown.joined(separator: "\n") + "\n" + text[end.lowerBound...]
+    try String(new).write(toFile: file, atomically: true, encoding: .utf8)
+  }
+
+  private static func output(of command: String, _ argument: String) throws -> Data {
+    let process = Process()
+    process.executableURL = URL(filePath: command)
+    process.arguments = [argument]
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    try process.run()
+    let data = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    guard process.terminationStatus == 0 else { throw Failure("\(command) \(argument) ended with status \(process.terminationStatus)") }
+    return data
+  }
+}
+
+struct Failure: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What is written about the command and the options is what they are: the README's table, the manual, an installation.
+
+import Exporters
+import Foundation
+import Testing
+
+@Suite(.serialized) struct DocumentTests {
+  @Test func `the README's options are the library's`() throws {
+    let text = try String(contentsOf: Built.root.appending(path: "README.md"), encoding: .utf8)
+    let table = "<!-- options -->\n" + OptionList.markdown.joined(separator: "\n") + "\n<!-- end of options -->"
+    #expect(text.contains(table), "make readme writes it anew")
+  }
+
+  @Test func `options are checked as the library checks them`() {
+    #expect(OptionList.problem(in: "percpu:locked,period:5,,verbose:1") == nil)
+    #expect(OptionList.problem(in: "PERCPU:auto") == nil)
+    #expect(OptionList.problem(in: "perod:5")?.contains("no option perod") == true)
+    for bad in ["period", "period:", "period:0", "period:-1", "period:+1", "period:x", "verbose:2", "percpu:maybe", "failure_rate:99999999999999999999"] {
+      #expect(OptionList.problem(in: bad) != nil, "\(bad)")
+    }
+  }
+
+  /// `make install` into an empty folder, with what `make` has built; then the command in there must find the library in there.
+  @Test(.enabled(if: Built.hasManual, "make all manuals builds what is installed")) func `an installation is whole`() throws {
+    let script = Built.root.appending(path: "Scripts/check-install").path
+    let ended = try Started("/bin/sh", [script], ["STAVE_LIBRARY": ""]).end()
+    #expect(ended.status == 0, "\(ended.output)\n\(ended.errors)")
+    for line in ended.output.split(separator: "\n") where line.hasPrefix("SKIPPED") { print(line) }
+  }
+}

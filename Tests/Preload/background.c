@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The thread that gives memory back while the program idles, and what a program does that a thread of somebody else's could
+// disturb: a child of vfork that allocates, a change of user, leaving for another user namespace. Only with --expect-stave: no
+// other allocator promises it.
+
+#include <dirent.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/syscall.h>
+
+#include "scenario.h"
+
+enum { MiB = 1 << 20 };
+
+static void rest(unsigned milliseconds) { usleep(milliseconds * 1000); }
+
+static long residentMiB(void) {
+  char text[128] = "";
+  int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  CHECK(file >= 0 && read(file, text, sizeof text - 1) > 0, "statm: %s", strerror(errno));
+  close(file);
+  long size = 0, resident = 0;
+  CHECK(sscanf(text, "%ld %ld", &size, &resident) == 2, "statm is '%s'", text);
+  return resident * sysconf(_SC_PAGESIZE) / MiB;
+}
+
+/// Blocks of 8 MiB, all touched, then all freed.
+static void growAndFree(size_t mebibytes) {
+  void *blocks[64];
+  size_t count = mebibytes / 8;
+  for (size_t i = 0; i < count; i++) {
+    blocks[i] = malloc(8 * MiB);
+    CHECK(blocks[i], "8 MiB: %s", strerror(errno));
+    memset(blocks[i], 1, 8 * MiB);
+  }
+  for (size_t i = 0; i < count; i++) free(blocks[i]);
+}
+
+static void expectGivenBack(long before, const char *when) {
+  for (unsigned tries = 0; tries < 100 && residentMiB() > before + 8; tries++) rest(100);
+  CHECK(residentMiB() <= before + 8, "%s: %ld MiB resident, %ld before anything was freed", when, residentMiB(), before);
+}
+
+static void idle(void) {
+  long before = residentMiB();
+  growAndFree(128);
+  expectGivenBack(before, "a program that idles");
+}
+
+/// What the child frees would start a thread that dies with the child; the parent must not take it for its own.
+static void childOfVfork(void) {
+  long before = residentMiB();
+  for (unsigned round = 0; round < 3; round++) {
+    pid_t child = vfork();
+    if (child == 0) {
+      growAndFree(64);
+      _exit(0);
+    }
+    CHECK(child > 0, "vfork: %s", strerror(errno));
+    expectSuccess(child, "a child of vfork that allocates");
+  }
+  growAndFree(128);
+  expectGivenBack(before, "after a vfork");
+}
+
+/// The lines of a task's status that say what it may do.
+static void rights(const char *path, char *into, size_t room) {
+  char text[4096];
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t count = file < 0 ? -1 : read(file, text, sizeof text - 1);
+  if (file >= 0) close(file);
+  *into = 0;
+  if (count <= 0) return;  // ended meanwhile
+  text[count] = 0;
+  char *rest = NULL;
+  for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+    if (!strncmp(line, "Uid:", 4) || !strncmp(line, "Gid:", 4) || !strncmp(line, "Groups:", 7) || !strncmp(line, "Cap", 3)) {
+      strncat(into, line, room - strlen(into) - 1);
+      strncat(into, "\n", room - strlen(into) - 1);
+    }
+}
+
+/// How many tasks there are; `differing`: those whose rights are not the first thread's.
+static int tasks(int *differing) {
+  char own[1024], other[1024], path[64];
+  int count = 0;
+  *differing = 0;
+  snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)getpid());
+  rights(path, own, sizeof own);
+  DIR *folder = opendir("/proc/self/task");
+  CHECK(folder, "/proc/self/task: %s", strerror(errno));
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    if (entry->d_name[0] == '.') continue;
+    snprintf(path, sizeof path, "/proc/self/task/%.20s/status", entry->d_name);
+    rights(path, other, sizeof other);
+    if (!*other) continue;
+    count++;
+    if (strcmp(own, other)) *differing += 1;
+  }
+  closedir(folder);
+  return count;
+}
+
+static void keepBusy(void) { growAndFree(24); }
+
+static void becomeOther(const char *what, void (*change)(void)) {
+  int differing = 0;
+  for (unsigned tries = 0; tries < 50 && tasks(&differing) < 2; tries++) {
+    keepBusy();
+    rest(20);
+  }
+  CHECK(tasks(&differing) == 2 && differing == 0, "%s: %d tasks before, %d differ", what, tasks(&differing), differing);
+  change();
+  for (unsigned tries = 0; tries < 100; tries++) {
+    keepBusy();
+    rest(20);
+    tasks(&differing);
+    if (!differing) return;
+  }
+  CHECK(!differing, "%s: after two seconds a thread still has the old rights", what);
+}
+
+static void dropEffective(void) { CHECK(setresuid((uid_t)-1, 65534, (uid_t)-1) == 0, "setresuid: %s", strerror(errno)); }
+static void regain(void) { CHECK(setresuid((uid_t)-1, 0, (uid_t)-1) == 0, "setresuid: %s", strerror(errno)); }
+static void dropGroups(void) {
+  gid_t group = 65534;
+  CHECK(setgroups(1, &group) == 0, "setgroups: %s", strerror(errno));
+}
+static void dropAll(void) { CHECK(setresuid(65534, 65534, 65534) == 0, "setresuid: %s", strerror(errno)); }
+static void dropCapabilities(void) {
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct data[2];
+  CHECK(syscall(SYS_capget, &header, data) == 0, "capget: %s", strerror(errno));
+  data[0].effective &= ~(1u << CAP_NET_RAW), data[0].permitted &= ~(1u << CAP_NET_RAW);
+  CHECK(syscall(SYS_capset, &header, data) == 0, "capset: %s", strerror(errno));
+}
+
+static void users(void) {
+  if (getuid() != 0) skip("only root can become another user");
+  becomeOther("capabilities", dropCapabilities);
+  becomeOther("groups", dropGroups);
+  becomeOther("the effective user", dropEffective);
+  becomeOther("the effective user, back", regain);
+  becomeOther("all users", dropAll);
+}
+
+/// A small program that leaves for a user namespace early in its life, as sandboxes do: it must be alone in its process.
+static void leave(void) {
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0) _exit(unshare(CLONE_NEWUSER) == 0 ? 0 : 1);
+  int status;
+  CHECK(waitpid(child, &status, 0) == child, "waitpid: %s", strerror(errno));
+  if (status != 0) skip("user namespaces are not to be had here");
+  void *small[8000];
+  for (unsigned i = 0; i < 8000; i++) small[i] = malloc(probeSize(i % 700));
+  for (unsigned i = 0; i < 8000; i++) free(small[i]);
+  for (unsigned i = 0; i < 100; i++) free(hide(malloc(MiB * 3 / 2 + i)));
+  CHECK(unshare(CLONE_NEWUSER) == 0, "unshare: %s", strerror(errno));
+}
+
+static void run(const char *what) {
+  char self[4096], text[24];
+  ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+  CHECK(length > 0, "/proc/self/exe: %s", strerror(errno));
+  self[length] = 0;
+  snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
+  char *const arguments[] = {self, (char *)what, (char *)"--seed", text, (char *)"--expect-stave", NULL};
+  pid_t child = fork();
+  CHECK(child >= 0, "fork: %s", strerror(errno));
+  if (child == 0) {
+    setenv("STAVE_PERIOD", "50", 1);
+    execv(self, arguments);
+    _exit(98);
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child, "waitpid: %s", strerror(errno));
+  CHECK(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77), "%s ended with wait status %#x", what, status);
+}
+
+int main(int count, char **arguments) {
+  begin(count, arguments);
+  alarm(100);
+  if (!expectStave) skip("only Stave has such a thread");
+  if (!strcmp(role, "idle")) idle();
+  else if (!strcmp(role, "vfork")) childOfVfork();
+  else if (!strcmp(role, "users")) users();
+  else if (!strcmp(role, "leave")) leave();
+  else
+    for (unsigned i = 0; i < 4; i++) run((const char *[]){"idle", "vfork", "users", "leave"}[i]);
+  return 0;
+}
