@@ -43,12 +43,7 @@ extension PreloadedLibrary {
       let skips = outcome.text.split(separator: "\n").filter { $0.hasPrefix("SKIPPED") }
       for line in skips { print("\(line) (\(scenario.testDescription))") }
       if outcome.status == 77 && !skips.isEmpty { return }
-      if scenario.program == "exhaustion" && mode == .locked {
-        // Open: with locked caches and address space used up, free ranges of the arena are sometimes not found again.
-        withKnownIssue(isIntermittent: true) { #expect(outcome.succeeded, outcome.report) }
-      } else {
-        #expect(outcome.succeeded, outcome.report)
-      }
+      #expect(outcome.succeeded, outcome.report)
     }
   }
 }
