@@ -29,7 +29,7 @@ extension Heap {
   /// Cached bytes in the arena from which on the thread is worth starting.
   static var startThreshold: UInt { 1 << 20 }
   /// And from here on at once, even in a young process of one thread.
-  static var hurryThreshold: UInt { 2 << 20 }
+  static var hurryThreshold: UInt { 4 << 20 }
   /// Quiet periods after which it ends.
   static let patience = 8
 
