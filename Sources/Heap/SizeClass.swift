@@ -36,9 +36,9 @@ public enum SizeClass {
     return nil
   }
 
-  /// Slots of a class's cell: at most 1024 items and 256 KiB of them on each CPU, of large items 64 KiB (L13). A cell comes
+  /// Slots of a class's cell: at most 1024 items and 128 KiB of them on each CPU, of large items 64 KiB (L13). A cell comes
   /// to that only when so many are freed at a time.
-  public static func cellCapacity(size: Int) -> Int { min(1024, max(2, (size <= 1024 ? 256 << 10 : 64 << 10) / size)) }
+  public static func cellCapacity(size: Int) -> Int { min(1024, max(2, (size <= 1024 ? 128 << 10 : 64 << 10) / size)) }
 
   /// Items of a bucket.
   public static func bucketSize(size: Int) -> Int { max(1, min(62, cellCapacity(size: size) / 2)) }

@@ -101,7 +101,7 @@ import Testing
       let size = SizeClass.size(index)
       let capacity = SizeClass.cellCapacity(size: size)
       #expect(capacity <= previous)
-      #expect(capacity * size <= (size <= 1024 ? 256 : 64) << 10)
+      #expect(capacity * size <= (size <= 1024 ? 128 : 64) << 10)
       #expect(capacity >= 2)
       #expect(capacity < 65536, "the fill has 16 bits")
       let bucket = SizeClass.bucketSize(size: size)
