@@ -39,7 +39,7 @@ extension Heap {
     if heap.pointee.background.thread == 0 {
       let calls = heap.pointee.slowCalls.wrappingAdd(1, ordering: .relaxed).newValue
       let isWorthIt = arena.pointee.cachedBytes > startThreshold && heap.pointee.background.failures == 0
-      if calls & 4095 == 0 || isWorthIt && (calls & 63 == 0 || isUrgent) { startBackground() }
+      if calls & 4095 == 0 || isWorthIt && (calls & 1023 == 0 || isUrgent) { startBackground() }
       if root.pointee.mailbox.request != root.pointee.mailbox.answer { answerMailbox() }
     }
   }

@@ -39,7 +39,7 @@ extension Heap {
       zone.freeSlow(memory)
       noteSlowCall()
     case .large:
-      guard arena.pointee.isLargeStart(memory.address), arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
+      guard arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
       noteSlowCall()
     case .none:
       guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }

@@ -119,15 +119,6 @@ extension UnsafeMutablePointer where Pointee == Arena {
   }
 }
 
-extension Arena {
-  /// Whether a live large block begins at `address`. One load of the owner map and one of the record.
-  public func isLargeStart(_ address: UInt) -> Bool {
-    guard case .large(let record) = ownerMap.pointee.owner(of: address) else { return false }
-    let entry = record.assumingMemoryBound(to: MapEntry.self)
-    return entry.pointee.kind == RangeKind.large && entry.pointee.start == address
-  }
-}
-
 extension UnsafeMutablePointer where Pointee == Arena {
   /// Recent blocks become cached runs.
   public func forgetRecentBlocks() {

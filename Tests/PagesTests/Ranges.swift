@@ -20,7 +20,7 @@ func fill(_ start: UInt, _ bytes: UInt, _ value: UInt8 = 0xC7) {
 /// What a block of `size` bytes occupies: whole pages, half a unit at least.
 func blockBytes(_ size: UInt) -> UInt { max(size, unitBytes / 2).roundedUp(to: UInt(pageBytes))! }
 
-func isLargeStart(_ address: UInt) -> Bool { arena.pointee.isLargeStart(address) }
+func isLargeStart(_ address: UInt) -> Bool { arena.largeBytes(at: address) != nil }
 
 func isOwnerNone(_ address: UInt) -> Bool {
   if case .none = ownerMap.pointee.owner(of: address) { true } else { false }
