@@ -4,6 +4,7 @@
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
+# make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures
 # make soak       the tests at full length
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list
@@ -15,7 +16,7 @@ DESTDIR ?=
 SPEED ?= release
 PRELOAD = .build/preload
 
-.PHONY: all library static command run test bench bench-peers soak check manuals readme install uninstall clean
+.PHONY: all library static command run test bench bench-peers measured soak check manuals readme install uninstall clean
 
 all: library static command
 
@@ -49,6 +50,14 @@ bench: all
 
 bench-peers:
 	Benchmarks/install-peers.sh
+
+# The newest session that is not a quick one, if none is named.
+FILE ?= $(lastword $(sort $(wildcard Benchmarks/results/????-??-??.json)))
+
+measured:
+	@$(SWIFT) build -c release --package-path Benchmarks --product stave-bench
+	@Benchmarks/.build/release/stave-bench picture $(FILE)
+	@Benchmarks/.build/release/stave-bench table --into README.md $(FILE)
 
 check: all
 	Scripts/check-ladder

@@ -37,6 +37,15 @@ enum Group: String, Codable, CaseIterable {
   }
   /// Compared by time and peak memory; the other groups report figures of their own.
   var isTimed: Bool { self == .single || self == .threaded || self == .program }
+
+  /// The session's first rounds, so many, include this group. Memory at rest hardly varies; a cost is the least of its samples.
+  var mostRounds: Int {
+    switch self {
+    case .single, .threaded, .program: .max
+    case .scale: 3
+    case .memory: 1
+    }
+  }
 }
 
 struct AllocatorRecord: Codable {

@@ -13,17 +13,20 @@ struct Options {
   var half: String?
   var output: String?
   var details = false
+  var summary = false
+  var into: String?
   var measure = Measure.wall
   var patience = 10.0
   var operands: [String] = []
 
   static let usage = """
-    usage: stave-bench [run] [options]       measure, print tables, write JSON and a picture
+    usage: stave-bench [run] [options]       measure, print tables, write JSON and pictures
            stave-bench list [options]        what would be measured, and under what
            stave-bench table [options] FILE  Markdown from a JSON file (--text: as printed)
-           stave-bench picture FILE          the SVG of a JSON file, on standard output
+           stave-bench table --summary FILE  half a page of it; --into README puts it between the marks there
+           stave-bench picture FILE          draws FILE.svg and FILE-scale.svg beside a JSON file
 
-      --rounds N            rounds (5; 1 if quick); memory and scale are measured once
+      --rounds N            rounds (5; 1 if quick); of scale/ three at most, the least counts; memory/ is measured once
       --only REGEX          scenarios whose name, such as threaded/handoff, matches
       --quick               a tenth of the work: to see that all is well, not for figures to quote
       --library PATH        Stave's library (../build/libstave.so)
@@ -61,6 +64,8 @@ struct Options {
         guard let chosen = Measure(rawValue: try value(word)), chosen != .peak else { throw Complaint("--measure is wall or cpu") }
         measure = chosen
       case "--details": details = true
+      case "--summary": summary = true
+      case "--into": into = try value(word)
       case "--output": output = try value(word)
       case "--text": operands.append(word)
       case _ where word.hasPrefix("-"): throw Complaint("unknown option \(word)\n\(Options.usage)")

@@ -62,10 +62,7 @@ struct Report {
     guard !rows.isEmpty else { return nil }
     var table = Table(title: "Cost of scale: ns for replacing a random block", header: ["scale"] + names)
     for row in rows {
-      let cells = names.map { name in
-        guard let ns = row.figure("ns", name), let ops = row.figure("ops", name), ops > 0 else { return "failed" }
-        return fixed(ns / ops, 1)
-      }
+      let cells = names.map { name in row.cost(name).map { fixed($0, 1) } ?? "failed" }
       table.rows.append([row.title] + cells)
     }
     return table
@@ -96,7 +93,8 @@ struct Report {
     for row in session.measurements {
       for name in names {
         guard let wall = row.summary(.wall, name), let cpu = row.summary(.cpu, name), let peak = row.summary(.peak, name) else { continue }
-        let perOp = row.figure("ns", name).flatMap { ns in row.figure("ops", name).map { ns / max($0, 1) } }
+        let middle = row.figure("ns", name).flatMap { ns in row.figure("ops", name).map { ns / max($0, 1) } }
+        let perOp = row.group == .scale ? row.cost(name) : middle
         let all = row.samples[name] ?? []
         table.rows.append([
           row.name, name, fixed(wall.least * 1000, 1), fixed(wall.median * 1000, 1), "\(fixed(wall.spread * 100, 0)) %",

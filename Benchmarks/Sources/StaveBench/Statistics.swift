@@ -58,6 +58,15 @@ extension Measurement {
     guard failures[allocator] == nil else { return nil }
     return median((samples[allocator] ?? []).compactMap { $0.figures[name] }.map { Double($0) })
   }
+
+  /// ns per operation, the least of all samples: whatever else the machine does can only add to it.
+  func cost(_ allocator: String) -> Double? {
+    guard failures[allocator] == nil else { return nil }
+    return (samples[allocator] ?? []).compactMap { sample in
+      guard let ns = sample.figures["ns"], let ops = sample.figures["ops"], ops > 0 else { return nil }
+      return Double(ns) / Double(ops)
+    }.min()
+  }
 }
 
 /// One workload's allocators by one measure, relative to the best peer.

@@ -26,7 +26,7 @@ struct StaveBench {
       let options = try Options(words)
       switch command ?? "run" {
       case "table": try table(options)
-      case "picture": print(Picture(session: try load(options.operands.last)).svg, terminator: "")
+      case "picture": try picture(options)
       case "list": try withSuite(options, list)
       default:
         guard options.operands.isEmpty else { throw Complaint("what is \(options.operands[0])?\n\(Options.usage)") }
@@ -78,10 +78,27 @@ struct StaveBench {
     }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    let file = folder.appendingPathComponent(name)
-    try encoder.encode(session).write(to: file.appendingPathExtension("json"))
-    try Picture(session: session).svg.write(to: file.appendingPathExtension("svg"), atomically: true, encoding: .utf8)
-    say("wrote \(name).json and \(name).svg to \(folder.lastPathComponent)/")
+    let file = folder.appendingPathComponent(name + ".json")
+    try encoder.encode(session).write(to: file)
+    let pictures = try draw(session, beside: file)
+    say("wrote \(([file.lastPathComponent] + pictures).joined(separator: ", ")) to \(folder.lastPathComponent)/")
+  }
+
+  /// Both pictures, named as the JSON file is; the second only if something of scale/ was measured. Their names.
+  private static func draw(_ session: Session, beside json: URL) throws -> [String] {
+    let base = json.deletingPathExtension().path
+    let pictures = [(base + ".svg", Picture(session: session).svg), (base + "-scale.svg", ScalePicture(session: session).svg)]
+    return try pictures.compactMap { path, svg in
+      guard let svg else { return nil }
+      try svg.write(toFile: path, atomically: true, encoding: .utf8)
+      return URL(fileURLWithPath: path).lastPathComponent
+    }
+  }
+
+  private static func picture(_ options: Options) throws {
+    let session = try load(options.operands.last)
+    let names = try draw(session, beside: URL(fileURLWithPath: options.operands.last!))
+    say("wrote \(names.joined(separator: ", "))")
   }
 
   private static func load(_ path: String?) throws -> Session {
@@ -90,7 +107,13 @@ struct StaveBench {
   }
 
   private static func table(_ options: Options) throws {
-    let report = Report(session: try load(options.operands.last), time: options.measure)
+    let session = try load(options.operands.last)
+    if options.summary || options.into != nil {
+      let highlights = Highlights(session: session, time: options.measure), json = URL(fileURLWithPath: options.operands.last!)
+      guard let into = options.into else { return print(highlights.markdown(pictures: json.deletingPathExtension().lastPathComponent)) }
+      return try highlights.write(into: URL(fileURLWithPath: into), json: json)
+    }
+    let report = Report(session: session, time: options.measure)
     let asText = options.operands.contains("--text")
     let tables = report.tables + (options.details ? [report.details] : [])
     print(asText ? report.about : report.about.replacingOccurrences(of: "\n", with: "  \n") + "\n")

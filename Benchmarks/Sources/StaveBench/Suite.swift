@@ -47,7 +47,7 @@ struct Suite {
       date: day(), rounds: options.rounds, scale: options.scale, machine: Machine.record(), allocators: allocators.map(\.record))
     session.measurements = scenarios.map { Measurement(name: $0.name, half: halves[$0.name] ?? "tune") }
     for round in 0..<options.rounds {
-      for (index, scenario) in scenarios.enumerated() where round == 0 || scenario.group.isTimed {
+      for (index, scenario) in scenarios.enumerated() where round < scenario.group.mostRounds {
         progress("round \(round + 1)/\(options.rounds)  \(index + 1)/\(scenarios.count)  \(scenario.name)")
         for turn in allocators.indices {
           let allocator = allocators[(turn + round + index) % allocators.count]
