@@ -6,14 +6,14 @@
 // memory is given back.
 //
 //   size ≤ 32 KiB     the zone of its class ("malloc-16" … "malloc-32768"), made when first needed
-//   larger            a large block of the arena, in units of 64 KiB, pages touched as used
+//   larger            a large block of the arena, in whole pages
 //
 // Start-up. The first call, whoever makes it and however early, sets up metadata, window, zones (in this order) on one
 // thread while others wait. It needs no libc. Options are read when libstave's constructor runs, since only then the
 // environment is known; until then the defaults hold.
 //
 // Fork. All locks are taken in rank order before, released after in the parent, reset in the child. What other threads of
-// the parent held in hand at that moment, at most a bucket each, is lost to the child. The background thread does not exist
+// the parent held in hand at that moment, at most a bucket or a new slab each, is lost to the child. The background thread does not exist
 // in the child until it is needed there.
 //
 // Giving back. A background thread (Heap+Background) looks once a period while there is something to do, and ends itself
@@ -36,7 +36,8 @@ public struct HeapState: ~Copyable {
 
   var mailboxBusy: UInt32
   /// Where the zone table goes at exit.
-  public var statisticsFile: Int32
+  var statisticsFile: Int32
+  var statisticsFileIdentity: UInt64
   let phase: Atomic<UInt32>
   var classLock: FutexLock
   let slowCalls: Atomic<UInt32>
@@ -116,6 +117,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       // Programs close standard error before they end; the table goes to a descriptor of our own, closed by exec.
       let copy = stave_syscall6(Int(SYS_fcntl), 2, 1030 /* F_DUPFD_CLOEXEC */, 64, 0, 0, 0)
       pointee.statisticsFile = copy >= 0 ? Int32(copy) : 2
+      pointee.statisticsFileIdentity = stave_file_identity(2)
     }
     if pointee.options[.verbose] == 1 { printConfiguration() }
   }
@@ -146,6 +148,13 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       step += 1
     }
     return zone
+  }
+
+  /// `stats:exit`: the table, unless the program has closed the descriptor and perhaps opened a file of its own there.
+  public func finish() {
+    guard isReady, pointee.options[.stats] == 1, pointee.statisticsFileIdentity != 0 else { return }
+    let isOurs = stave_file_identity(pointee.statisticsFile) == pointee.statisticsFileIdentity
+    if isOurs || stave_file_identity(2) == pointee.statisticsFileIdentity { printZones(to: isOurs ? pointee.statisticsFile : 2) }
   }
 
   private func printConfiguration() {

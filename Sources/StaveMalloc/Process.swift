@@ -33,7 +33,7 @@ public func staveOwns(_ memory: UnsafeMutableRawPointer?) -> Bool {
 public func staveStepAside(_ free: @convention(c) (UnsafeMutableRawPointer?) -> Void) { heap.stepAside(freeingAt: free) }
 
 @_silgen_name("stave_at_exit")
-public func staveAtExit() { if heap.isReady && heap.pointee.options[.stats] == 1 { printZones(to: heap.pointee.statisticsFile) } }
+public func staveAtExit() { heap.finish() }
 
 @_silgen_name("stave_prepare_fork")
 public func stavePrepareFork() { Heap.prepareFork() }

@@ -118,13 +118,14 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Items that found no room in the cell: a bucket of the depot, or back to the keg.
   private func store(_ items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) {
-    if let bucket = takeEmptyBucket(flags), Int(bucket.pointee.capacity) >= count {
-      for index in 0..<count { bucket.items[index] = items[index] }
-      bucket.pointee.count = UInt16(count)
-      putBucket(bucket)
-    } else {
-      release(items, count: count)
+    guard let bucket = takeEmptyBucket(flags) else { return release(items, count: count) }
+    guard Int(bucket.pointee.capacity) >= count else {
+      putEmptyBucket(bucket)
+      return release(items, count: count)
     }
+    for index in 0..<count { bucket.items[index] = items[index] }
+    bucket.pointee.count = UInt16(count)
+    putBucket(bucket)
   }
 
   /// `wait`: gives back what caches hold everywhere, then tries again, each time a little later.

@@ -24,7 +24,6 @@ public struct Zone: ~Copyable {
   /// Items that a bucket of this zone holds: the present wish, its least and greatest value.
   public var bucketSize: Int
   public var bucketSizeMin: Int
-  public var bucketSizeMax: Int
   public var full: UnsafeMutablePointer<Bucket>?
   public var depotItems: Int
   public var depotLimit: Int
@@ -121,7 +120,7 @@ public func makeZone(
     to: Zone(
       next: nil, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: layout.size, cell: cell,
       cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? max(bucketSize, 254) : bucketSize,
-      bucketSizeMin: bucketSize, bucketSizeMax: 254, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
+      bucketSizeMin: bucketSize, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
       directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, depotLock: FutexLock(rank: LockRank.depot),
       walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: hooks.constructor,
       destructor: hooks.destructor, zoneInit: nil,

@@ -131,11 +131,10 @@ static inline int64_t stave_nanoseconds(void) {
   stave_syscall6(SYS_clock_gettime, 1 /* monotonic */, (long)&now, 0, 0, 0, 0);
   return now.seconds * 1000000000 + now.nanoseconds;
 }
-static inline unsigned stave_current_cpu(void) {
-  unsigned cpu = 0;
-  stave_syscall6(SYS_getcpu, (long)&cpu, 0, 0, 0, 0, 0);
-  return cpu;
-}
+// The CPU that this thread runs on, by libc: a load or the kernel's page of functions rather than a call.
+int stave_current_cpu(void);
+// A number for the file behind a descriptor, 0 if there is none.
+uint64_t stave_file_identity(int descriptor);
 // What operator new does without memory: defined by CStaveMalloc.
 void *_Nullable stave_new_failed(size_t size);
 // errno = ENOMEM; null.
