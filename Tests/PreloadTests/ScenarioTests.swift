@@ -24,7 +24,7 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     Scenario(file: "moments.c"), Scenario(file: "plugins.c"), Scenario(file: "threads.c", isRandom: true),
     Scenario(file: "forks.c", isRandom: true), Scenario(file: "forks.c", role: "handlers", isRandom: true), Scenario(file: "spawns.c"),
     Scenario(file: "signals.c", isRandom: true), Scenario(file: "background.c"), Scenario(file: "early.c", isItsOwnLibrary: true),
-    Scenario(file: "hopping.c", isRandom: true), Scenario(file: "random.c", isRandom: true), Scenario(file: "exhaustion.c"),
+    Scenario(file: "hopping.c", isRandom: true), Scenario(file: "random.c", isRandom: true), Scenario(file: "exhaustion.c"), Scenario(file: "daemon.c"),
     Scenario(file: "misuse.c"),
   ]
   static let random = all.filter { $0.isRandom }
