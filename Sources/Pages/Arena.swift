@@ -110,6 +110,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
         lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,
         bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
+    // Slabs of the smallest items want headers of a hundredth of their size.
+    if pointee.isTight { metadataPages.reserve(bytes: Int(limit / 64)) }
     return true
   }
 }

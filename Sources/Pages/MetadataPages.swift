@@ -78,6 +78,14 @@ extension UnsafeMutablePointer where Pointee == MetadataPages {
     pointee.lock.unlock()
   }
 
+  /// Maps so much at once, untouched: for processes whose address space is limited, where none may be left when the arena
+  /// has taken it all and slabs want headers.
+  public func reserve(bytes: Int) {
+    pointee.lock.lock()
+    _ = addChunk(atLeast: bytes)
+    pointee.lock.unlock()
+  }
+
   /// The rest of the old chunk joins the free pages, so nothing is stranded.
   private func addChunk(atLeast bytes: Int) -> Bool {
     let wanted = Swift.max(bytes.roundedUp(to: pageBytes), MetadataPages.chunkBytes)

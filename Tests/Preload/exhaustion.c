@@ -62,7 +62,9 @@ static void giveBack(Link *list, size_t size) {
 static void oneKind(size_t size, unsigned way) {
   Link *list = NULL;
   size_t first = takeAll(&list, size, way);
-  CHECK(first * size > (size_t)limitMiB << 18 || size > 10000000, "only %zu blocks of %zu bytes could be had", first, size);
+  size_t alignment = way == 3 ? 256 : way == 4 ? 4096 : 16;
+  size_t taken = (size + alignment - 1) / alignment * alignment;  // by each, from any allocator
+  CHECK(first * taken > (size_t)limitMiB << 18 || size > 10000000, "only %zu blocks of %zu bytes could be had", first, size);
   if (list && size <= 5000) {  // a refused realloc at the edge keeps the block
     errno = 0;
     void *moved = realloc(list, (size_t)limitMiB << 20);
@@ -149,6 +151,21 @@ static void lateLimit(void) {
   }
 }
 
+/// First everything for large blocks, then, when they are free, for the smallest, which take most of what an allocator needs
+/// for itself.
+static void largeThenSmall(void) {
+  alarm(120);
+  Link *list = NULL;
+  takeAll(&list, 2000000, 0);
+  void *between = malloc(4096);
+  giveBack(list, 2000000);
+  list = NULL;
+  size_t count = takeAll(&list, 16, 0);
+  CHECK(count * 16 > (size_t)limitMiB << 18, "after large blocks only %zu blocks of 16 bytes could be had", count);
+  giveBack(list, 16);
+  free(between);
+}
+
 static void run(const char *what, unsigned mebibytes) {
   char self[4096], text[24], factor[24];
   ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -173,6 +190,7 @@ int main(int count, char **arguments) {
   begin(count, arguments);
   if (!strcmp(role, "limited")) limited(scaled(1));
   else if (!strcmp(role, "late")) lateLimit();
+  else if (!strcmp(role, "small")) largeThenSmall();
   else {
     int file = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
     char mode = '0';
@@ -180,6 +198,7 @@ int main(int count, char **arguments) {
     if (file >= 0) close(file);
     run("limited", limitMiB);
     run("late", 0);
+    run("small", limitMiB);
   }
   return 0;
 }
