@@ -119,7 +119,10 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       let copy = stave_syscall6(Int(SYS_fcntl), 2, 1030 /* F_DUPFD_CLOEXEC */, 64, 0, 0, 0)
       pointee.statisticsFile = copy >= 0 ? Int32(copy) : 2
     }
-    if pointee.options[.verbose] == 1 { printConfiguration() }
+    if pointee.options[.verbose] == 1 {
+      metadataPages.pointee.namesAll = true
+      printConfiguration()
+    }
   }
 
   /// The zone of a class, made when first asked for. Nil if memory is not to be had.
