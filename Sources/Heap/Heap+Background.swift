@@ -26,36 +26,64 @@ public struct BackgroundState {
 
 extension Heap {
   static let stackBytes = 64 << 10
-  /// Cached bytes in the arena from which on the thread is worth starting.
+  /// Bytes that could go back (`idleBytes`) from which on the thread is worth starting.
   static var startThreshold: UInt { 1 << 20 }
   /// And from here on at once, even in a young process of one thread.
   static var hurryThreshold: UInt { 4 << 20 }
+  /// How many bytes pass through slow calls of free between two looks at what caches hold: half a MiB, as a logarithm.
+  static var lookShift: UInt32 { 19 }
   /// Quiet periods after which it ends.
   static let patience = 8
 
-  /// Called on slow paths: starts the thread if there is work, answers the mailbox if nobody else does. A few loads.
+  /// Called on slow paths: starts the thread if there is work, answers the mailbox if nobody else does. A few loads, and one
+  /// or two additions. `bytes`: about how many the call has moved from a cell to depot or slabs.
   @inline(__always)
-  static func noteSlowCall() {
+  static func noteSlowCall(moving bytes: Int = 0) {
     if heap.pointee.background.thread == 0 {
       let calls = heap.pointee.slowCalls.wrappingAdd(1, ordering: .relaxed).newValue
-      let isWorthIt = arena.pointee.cachedBytes > startThreshold && heap.pointee.background.failures == 0
-      if calls & 4095 == 0 || isWorthIt && (calls & 1023 == 0 || isUrgent) { startBackground() }
-      if root.pointee.mailbox.request != root.pointee.mailbox.answer { answerMailbox() }
+      let isPlain = arena.pointee.cachedBytes > startThreshold && (arena.pointee.cachedBytes >= hurryThreshold || !stave_is_single_threaded())
+      if calls & 1023 == 0 || isPlain || hasFreedMuch(bytes) { lookForWork(calls) }
+      if hasMail { answerMailbox() }
     }
+  }
+
+  @inline(__always)
+  private static func hasFreedMuch(_ bytes: Int) -> Bool {
+    guard bytes > 0 else { return false }
+    let freed = heap.pointee.freedBytes.wrappingAdd(UInt32(truncatingIfNeeded: bytes), ordering: .relaxed)
+    return freed.oldValue >> lookShift != freed.newValue >> lookShift
+  }
+
+  @inline(never)
+  private static func lookForWork(_ calls: UInt32) {
+    guard heap.pointee.options[.background] == 1 else { return }
+    // After a refusal, only every so many calls ask again.
+    if calls & 4095 == 0 || heap.pointee.background.failures == 0 && idleBytes > startThreshold { startBackground() }
+  }
+
+  /// Bytes that could go back if nobody needed them: cached runs, and what malloc's zones hold in depots, free slabs and the
+  /// cells of this CPU. Read without locks: a guess. A few loads for each class.
+  static var idleBytes: UInt {
+    var bytes = arena.pointee.cachedBytes
+    let cells = CPUCache.cellsHere
+    for index in 0..<SizeClass.count {
+      guard let zone = heap.pointee.classZones[index] else { continue }
+      bytes += zone.idleBytes(cells: cells)
+    }
+    return bytes
   }
 
   @inline(never)
   private static func startBackground() {
-    guard heap.pointee.options[.background] == 1, mayStart, stave_swap32(&heap.pointee.background.thread, 0, -1) else { return }
+    guard mayStart, stave_swap32(&heap.pointee.background.thread, 0, -1) else { return }
     let result = startThread()
-    // After a refusal, only every so many calls ask again.
     heap.pointee.background.failures = result < 0 ? heap.pointee.background.failures + 1 : 0
     if result < 0 { heap.pointee.background.thread = 0 }
   }
 
   /// Worth a second thread at once. One thread alone may want to enter namespaces (unshare, setns), which a second one would
   /// forbid it; sandboxes do so early in their lives.
-  private static var isUrgent: Bool { arena.pointee.cachedBytes >= hurryThreshold || !stave_is_single_threaded() }
+  private static var isUrgent: Bool { !stave_is_single_threaded() || idleBytes >= hurryThreshold }
 
   /// Otherwise after a second. Never in a child of vfork, with which the thread would die, whatever it holds.
   private static var mayStart: Bool {
@@ -94,25 +122,53 @@ extension Heap {
   }
 
   private static func runBackground() {
-    while rest(heap.pointee.options[.period] * 1_000_000) {
-      if root.pointee.mailbox.request != root.pointee.mailbox.answer { answerMailbox() }
-      heap.pointee.background.periods += 1
-      if endOfPeriod() { heap.pointee.background.quietPeriods = 0 } else { heap.pointee.background.quietPeriods += 1 }
-      if heap.pointee.background.quietPeriods >= patience { break }
+    stave_schedule_as_process()
+    guard stave_leave_descriptors(), stave_compare_rights() >= 0 else { return runBriefly() }
+    var rights: Int32 = 0
+    while rights == 0 {
+      rights = rest(heap.pointee.options[.period] * 1_000_000)
+      if rights == 0 { work() }
+      if heap.pointee.background.quietPeriods >= patience { return }
+    }
+    if rights < 0 { runBriefly() }
+  }
+
+  /// Where the thread cannot find out whether the process has given up rights (no /proc, as after chroot; no table of
+  /// descriptors of its own, before Linux 5.9) it must not stay: four looks in one second, as many as what lies in a cell takes
+  /// by way of depot, slab and cached run, and it ends. The next slow call that finds work starts another, with the rights of then.
+  private static func runBriefly() {
+    for _ in 0..<4 {
+      sleep(250_000_000)
+      work()
     }
   }
 
-  /// Sleeps that many nanoseconds. False if the process has given up rights meanwhile, or gained some: libc does not know this
-  /// thread, so that passes it by, and it must not outlive it by more than a second.
-  private static func rest(_ nanoseconds: Int64) -> Bool {
+  private static func work() {
+    if hasMail { answerMailbox() }
+    heap.pointee.background.periods += 1
+    if endOfPeriod() { heap.pointee.background.quietPeriods = 0 } else { heap.pointee.background.quietPeriods += 1 }
+  }
+
+  private static var hasMail: Bool { root.pointee.mailbox.request != root.pointee.mailbox.answer }
+
+  private static func sleep(_ nanoseconds: Int64) {
     var clock: UInt32 = 0
+    _ = stave_futex_wait(&clock, 0, nanoseconds)
+  }
+
+  /// Sleeps that many nanoseconds, and answers the mailbox meanwhile, each second. 1 if the process has given up rights, or
+  /// gained some: libc does not know this thread, so that passes it by, and it must not outlive it by more than a second. -1 if
+  /// that cannot be found out any more, else 0.
+  private static func rest(_ nanoseconds: Int64) -> Int32 {
     var left = nanoseconds
     while left > 0 {
-      _ = stave_futex_wait(&clock, 0, Swift.min(left, 1_000_000_000))
-      if stave_rights_differ() { return false }
+      sleep(Swift.min(left, 1_000_000_000))
+      let rights = stave_compare_rights()
+      if rights != 0 { return rights }
+      if hasMail { answerMailbox() }
       left -= 1_000_000_000
     }
-    return true
+    return 0
   }
 
   /// Returns what the last period did not need. False if there was nothing.
@@ -125,7 +181,8 @@ extension Heap {
     if arena.pointee.largeAllocations == heap.pointee.background.lastLargeAllocations { arena.forgetRecentBlocks() }
     heap.pointee.background.lastLargeAllocations = arena.pointee.largeAllocations
     if arena.purgeIdle() > 0 { didSomething = true }
-    return didSomething || arena.pointee.cachedBytes > 0
+    // What was freed a moment ago has not lain for a period yet.
+    return didSomething || arena.pointee.cachedBytes > 0 || idleBytes > startThreshold
   }
 
   /// Everything that can be given back now: every CPU's cache, every depot, all cached runs. Bytes returned.

@@ -43,5 +43,7 @@ extension Heap {
     heap.pointee.background.began = stave_nanoseconds()
     heap.pointee.mailboxBusy = 0
     CPUCache.reregister()
+    // The parent's permission is not inherited.
+    if heap.pointee.options[.inspect] == 1 { allowInspection() }
   }
 }

@@ -37,7 +37,7 @@ extension Heap {
         reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       zone.freeSlow(memory)
-      noteSlowCall()
+      noteSlowCall(moving: zone.pointee.bucketSize * zone.pointee.size)
     case .large:
       guard arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
       noteSlowCall()

@@ -41,6 +41,8 @@ public struct HeapState: ~Copyable {
   let phase: Atomic<UInt32>
   var classLock: FutexLock
   let slowCalls: Atomic<UInt32>
+  /// Bytes that slow calls of free moved on, modulo 2^32: how often to look for work is counted by it.
+  let freedBytes: Atomic<UInt32>
   /// Calls that `failure_rate` counts.
   let injectableCalls: Atomic<UInt32>
   /// Where blocks go that are not ours, in a process whose malloc is another; nil where it is this one.
@@ -111,7 +113,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if let environment { pointee.options.read(environment: environment) }
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.failureRate] > 0 { stave_hot().pointee.small_limit = 0 }
-    if pointee.options[.inspect] == 1 { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, ~0, 0, 0, 0) }
+    if pointee.options[.inspect] == 1 { Heap.allowInspection() }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(always: pointee.options[.hugepages] == 2) }
     if pointee.options[.stats] == 1 {
       // Programs close standard error before they end; the table goes to a descriptor of our own, closed by exec.
@@ -119,7 +121,10 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       pointee.statisticsFile = copy >= 0 ? Int32(copy) : 2
       pointee.statisticsFileIdentity = stave_file_identity(2)
     }
-    if pointee.options[.verbose] == 1 { printConfiguration() }
+    if pointee.options[.verbose] == 1 {
+      metadataPages.pointee.namesAll = true
+      printConfiguration()
+    }
   }
 
   /// The zone of a class, made when first asked for. Nil if memory is not to be had.
@@ -171,6 +176,11 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     report.text("\n")
     report.write()
   }
+}
+
+extension Heap {
+  /// `inspect:any`: every process of this user may read this one.
+  static func allowInspection() { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, ~0, 0, 0, 0) }
 }
 
 /// Over the sizes of all that readers outside copy, so that a reader of another build notices.

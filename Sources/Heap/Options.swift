@@ -29,7 +29,7 @@ public enum Option: Int {
   public var summary: StaticString {
     switch self {
     case .percpu: "How per-CPU caches are protected: auto (restartable sequences where the system has them) or locked."
-    case .verbose: "1 prints version, mode and the options in force at start."
+    case .verbose: "1 prints version, mode and the options in force at start, and names all mappings in /proc/PID/maps."
     case .stats: "exit prints the zone table to standard error when the program ends."
     case .background: "0 never starts the thread that returns unused memory while the program idles."
     case .period: "Milliseconds between two looks of that thread. Memory unused for one period is returned."

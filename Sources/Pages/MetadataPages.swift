@@ -23,6 +23,8 @@ public struct MetadataPages: ~Copyable {
   public var usedBytes: Int
   /// Chunks mapped so far: what start-up tests count.
   public var chunkCount: Int
+  /// Whether mappings made after start-up are named too: a call that a sandbox may punish, and nobody needs.
+  public var namesAll: Bool
 
   static let chunkBytes = 256 << 10
 
@@ -132,7 +134,7 @@ let mapNoReserve: Int32 = 0x4000
 let mapFixedNoReplace: Int32 = 0x100000
 let mapFixed: Int32 = 0x10
 
-/// Private zeroed memory somewhere, named for /proc/PID/maps where the kernel can. Nil when the system refuses.
+/// Private zeroed memory somewhere, named for /proc/PID/maps where the kernel can (nameMapping). Nil when the system refuses.
 public func mapAnonymous(bytes: Int, name: StaticString) -> UInt? {
   let result = stave_mmap(0, bytes, protectionReadWrite, mapPrivateAnonymous | mapNoReserve)
   guard result > 0 else { return nil }
@@ -140,6 +142,8 @@ public func mapAnonymous(bytes: Int, name: StaticString) -> UInt? {
   return UInt(bitPattern: result)
 }
 
+/// At start-up; later only with `verbose:1`.
 func nameMapping(_ start: UInt, bytes: Int, _ name: StaticString) {
+  guard root.pointee.magic == 0 || metadataPages.pointee.namesAll else { return }
   _ = stave_prctl(0x5356_4d41 /* PR_SET_VMA */, 0 /* ANON_NAME */, start, UInt(bytes), UInt(bitPattern: name.utf8Start))
 }

@@ -60,6 +60,18 @@ extension OnRoot {
       }
     }
 
+    @Test func `the mailbox is answered within a second or so, however long the period`() async {
+      await #expect(processExitsWith: .success) {
+        precondition(heap.start())
+        heap.pointee.options.values[Option.period.rawValue] = 3_600_000
+        for _ in 0..<8 { Heap.free(Heap.allocate(64 << 20)) }
+        precondition(heap.pointee.background.thread > 0)
+        root.pointee.mailbox.request = 7
+        for _ in 0..<500 where root.pointee.mailbox.answer != 7 { usleep(10_000) }
+        precondition(root.pointee.mailbox.answer == 7 && heap.pointee.background.periods == 0)
+      }
+    }
+
     #if STAVE_CHECK_LOCKS  // debug builds, whose system calls can be refused
     @Test func `L39 a thread that the system refuses is asked for again, but not at every call`() async {
       await #expect(processExitsWith: .success) {

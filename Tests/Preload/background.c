@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/syscall.h>
 
@@ -47,6 +48,132 @@ static void idle(void) {
   long before = residentMiB();
   growAndFree(128);
   expectGivenBack(before, "a program that idles");
+}
+
+/// Blocks of many classes, as many as depots and cells have room for, all freed while the process is young; then no call more.
+static void depots(void) {
+  static void *blocks[60000];
+  memset(blocks, 1, sizeof blocks);
+  long before = residentMiB();
+  unsigned count = 0;
+  for (size_t doubling = 256; doubling <= 16384; doubling *= 2)
+    for (size_t step = 1; step <= 8; step++) {
+      size_t bytes = doubling + step * doubling / 8, room = (bytes <= 1024 ? MiB : MiB / 2) * 95 / 100;
+      for (size_t i = 0; i < room / bytes; i++) memset(blocks[count++] = malloc(bytes), 1, bytes);
+    }
+  for (unsigned i = 0; i < count; i++) free(blocks[i]);
+  CHECK(residentMiB() > before + 16, "depots took nothing: %ld MiB, %ld before", residentMiB(), before);
+  for (unsigned tries = 0; tries < 100 && residentMiB() > before + 2; tries++) rest(100);
+  CHECK(residentMiB() <= before + 2, "depots: %ld MiB resident, %ld before", residentMiB(), before);
+}
+
+static int threads(void) {
+  DIR *folder = opendir("/proc/self/task");
+  CHECK(folder, "/proc/self/task: %s", strerror(errno));
+  int count = -2;
+  while (readdir(folder)) count++;
+  closedir(folder);
+  return count;
+}
+
+static void expectThread(const char *what) {
+  for (unsigned tries = 0; tries < 50 && threads() < 2; tries++) {
+    growAndFree(24);
+    rest(20);
+  }
+  CHECK(threads() == 2, "%s: there are %d threads", what, threads());
+}
+
+/// The program's descriptors are its own: none is taken by the thread, and none kept open.
+static void descriptors(void) {
+  int ends[2];
+  CHECK(pipe(ends) == 0, "pipe: %s", strerror(errno));
+  expectThread("descriptors");
+  int lowest = open("/dev/null", O_RDONLY);
+  close(lowest);
+  unsigned long others = 0;
+  // The thread looks twenty times a second.
+  for (unsigned i = 0; i < 500000; i++) {
+    int file = open("/dev/null", O_RDONLY);
+    if (file != lowest) others++;
+    close(file);
+    if (i % 50000 == 0) growAndFree(24);
+  }
+  CHECK(others == 0, "open gave another than the lowest descriptor %lu times", others);
+  CHECK(threads() == 2, "the thread has gone");
+  close(ends[1]);
+  struct pollfd end = {.fd = ends[0], .events = POLLIN};
+  CHECK(poll(&end, 1, 5000) == 1 && end.revents & POLLHUP, "the pipe is still open somewhere");
+  CHECK(threads() == 2, "the thread has gone");
+}
+
+/// Where there is no /proc it gives back all the same, but does not stay.
+static void withoutProc(void) {
+  if (getuid() != 0) skip("only root can change its root");
+  int statm = open("/proc/self/statm", O_RDONLY), tasks = open("/proc/self/task", O_RDONLY | O_DIRECTORY);
+  char text[128] = "", folder[] = "/tmp/stave-root-XXXXXX";
+  long size = 0, before = 0, after = 0;
+  CHECK(statm >= 0 && tasks >= 0 && mkdtemp(folder), "%s", strerror(errno));
+  int self = open(folder, O_RDONLY | O_DIRECTORY);
+  CHECK(rmdir(folder) == 0 && fchdir(self) == 0 && chroot(".") == 0, "chroot: %s", strerror(errno));
+  CHECK(pread(statm, text, sizeof text - 1, 0) > 0 && sscanf(text, "%ld %ld", &size, &before) == 2, "statm");
+  growAndFree(128);
+  for (unsigned tries = 0; tries < 50; tries++) {
+    rest(100);
+    CHECK(pread(statm, text, sizeof text - 1, 0) > 0 && sscanf(text, "%ld %ld", &size, &after) == 2, "statm");
+    if (after * sysconf(_SC_PAGESIZE) <= before * sysconf(_SC_PAGESIZE) + 2 * MiB) break;
+  }
+  CHECK((after - before) * sysconf(_SC_PAGESIZE) <= 2 * MiB, "%ld pages resident, %ld before", after, before);
+  for (unsigned tries = 0; tries < 30; tries++) {
+    rest(100);
+    int count = -2;
+    lseek(tasks, 0, SEEK_SET);
+    DIR *list = fdopendir(dup(tasks));
+    while (readdir(list)) count++;
+    closedir(list);
+    if (count == 1) return;
+  }
+  CHECK(!*role, "the thread stays");
+}
+
+static int otherThread(void) {
+  DIR *folder = opendir("/proc/self/task");
+  int thread = 0;
+  for (struct dirent *entry; (entry = readdir(folder));)
+    if (atoi(entry->d_name) > 0 && atoi(entry->d_name) != getpid() && atoi(entry->d_name) != gettid()) thread = atoi(entry->d_name);
+  closedir(folder);
+  return thread;
+}
+
+/// Started by a pinned thread of real-time priority it runs as the process does.
+static void *triggering(void *ignored) {
+  (void)ignored;
+  struct sched_param parameter = {.sched_priority = 1};
+  cpu_set_t one, all, found;
+  CHECK(sched_getaffinity(getpid(), sizeof all, &all) == 0, "affinity: %s", strerror(errno));
+  CPU_ZERO(&one);
+  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++)
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
+  CHECK(sched_setaffinity(0, sizeof one, &one) == 0, "affinity: %s", strerror(errno));
+  if (sched_setscheduler(0, SCHED_FIFO, &parameter) != 0) skip("no real-time priority is to be had");
+  growAndFree(24);
+  int thread = 0;
+  for (unsigned tries = 0; tries < 100; tries++) {
+    rest(20);
+    if ((thread = otherThread())) break;
+    growAndFree(24);
+  }
+  CHECK(thread, "no thread came");
+  rest(50);
+  CHECK(sched_getscheduler(thread) == SCHED_OTHER, "its policy is %d", sched_getscheduler(thread));
+  CHECK(sched_getaffinity(thread, sizeof found, &found) == 0 && CPU_EQUAL(&found, &all), "it is bound to %d CPUs", CPU_COUNT(&found));
+  return NULL;
+}
+
+static void scheduling(void) {
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, triggering, NULL) == 0, "pthread_create");
+  pthread_join(thread, NULL);
 }
 
 /// What the child frees would start a thread that dies with the child; the parent must not take it for its own.
@@ -188,7 +315,13 @@ int main(int count, char **arguments) {
   else if (!strcmp(role, "vfork")) childOfVfork();
   else if (!strcmp(role, "users")) users();
   else if (!strcmp(role, "leave")) leave();
-  else
-    for (unsigned i = 0; i < 4; i++) run((const char *[]){"idle", "vfork", "users", "leave"}[i]);
+  else if (!strcmp(role, "depots")) depots();
+  else if (!strcmp(role, "descriptors")) descriptors();
+  else if (!strcmp(role, "without-proc")) withoutProc();
+  else if (!strcmp(role, "scheduling")) scheduling();
+  else {
+    static const char *const roles[] = {"idle", "depots", "descriptors", "without-proc", "scheduling", "vfork", "users", "leave"};
+    for (unsigned i = 0; i < sizeof roles / sizeof *roles; i++) run(roles[i]);
+  }
   return 0;
 }

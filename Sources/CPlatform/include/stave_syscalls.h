@@ -10,6 +10,12 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
+#ifdef SYS_close_range
+#define STAVE_SYS_CLOSE_RANGE SYS_close_range
+#else
+#define STAVE_SYS_CLOSE_RANGE 436  // the same on every architecture
+#endif
+
 #if defined(__x86_64__)
 static inline long stave_syscall6(long number, long a, long b, long c, long d, long e, long f) {
   long result;
@@ -146,9 +152,15 @@ void stave_set_errno(int error);
 enum { STAVE_EINVAL = 22, STAVE_ENOMEM = 12 };
 // Bytes of a page, from the auxiliary vector.
 long stave_page_bytes(void);
-// Whether this thread has other rights (users, groups, capabilities, confinement) than the first thread of its process. True
-// too where root cannot find out.
-_Bool stave_rights_differ(void);
+// Gives this thread, which must be one of ours, a table of descriptors of its own, empty. False if the kernel is too old for it
+// (before Linux 5.9) or refuses: then it must open nothing, since the program would see it.
+_Bool stave_leave_descriptors(void);
+// Whether this thread has other rights (users, groups, capabilities, confinement) than the first thread of its process: 1 or 0,
+// and -1 if it cannot be found out. Opens files.
+int stave_compare_rights(void);
+// Gives this thread the niceness and the CPUs of the first thread of its process, and its policy unless that is a real-time one.
+// What the system refuses stays as it was.
+void stave_schedule_as_process(void);
 // CPU numbers that the kernel's sets have room for: no CPU has a larger one, whatever /sys says.
 long stave_cpu_set_size(void);
 // Whether the program has no thread but this one, as libc knows it; ours do not count.
