@@ -78,6 +78,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
   /// In the child of a fork: ranges that another thread of the parent was returning are cached still.
   public func resumeInChild() {
     pointee.purgesUnderWay = 0
+    pointee.forkedBelow = pointee.frontier
     var entry = pointee.map.entry(after: nil)
     while let range = entry {
       if range.pointee.kind == RangeKind.purging {

@@ -60,6 +60,10 @@ public struct Arena: ~Copyable {
   /// Fewest cached bytes since the last call of `purgeIdle`: what was not needed meanwhile.
   var lowestCached: UInt
   var recentCount: Int
+  /// Blocks that mremap has moved, and what of their places the kernel has not joined with its neighbours again.
+  var movedCount: Int
+  /// The frontier at the last fork that made this process; below it the kernel joins nothing new.
+  var forkedBelow: UInt
   /// Ranges whose pages are just being returned, without the lock.
   var purgesUnderWay: Int32
   /// What madvise(2) is told about new parts of the arena; 0 for nothing.
@@ -80,6 +84,8 @@ public var arena: UnsafeMutablePointer<Arena> { rootState(Arena.self, at: RootLa
 extension UnsafeMutablePointer where Pointee == Arena {
   /// Recent blocks: at most this many bytes in all.
   static var recentLimit: UInt { 4 << 20 }
+  /// Each block moved by mremap costs the process two of its mappings, of which there are 65,530 as a rule: from here on, copy.
+  static var movedLimit: Int { 1000 }
   /// The frontier moves in multiples of the huge page size (L67).
   static var frontierGrain: UInt { 2 << 20 }
 
@@ -107,7 +113,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
       to: Arena(
         windowStart: start, windowEnd: start + units << unitShift, frontier: start, slabBytes: 0, largeBytes: 0, largeCount: 0,
         cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0,
-        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
+        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, movedCount: 0, forkedBelow: start, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,
         bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
     return true
