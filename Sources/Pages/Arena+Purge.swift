@@ -20,7 +20,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return purged
   }
 
-  /// Returns cached runs, large ones first, until `limit` bytes are gone; a run is returned whole. Bytes returned.
+  /// Returns cached runs, large ones first, until `limit` bytes are gone; a run is returned whole, or
+  /// stays cached if the system refuses. Bytes returned.
   @discardableResult
   public func purge(atMost limit: UInt = .max, recentToo: Bool = false) -> UInt {
     if recentToo {
@@ -32,7 +33,11 @@ extension UnsafeMutablePointer where Pointee == Arena {
     placeUnplaced()
     pointee.lock.unlock()
     var purged: UInt = 0
-    while purged < limit {
+    // Runs that the system will not take, as where a page is locked, linked by their first word. They count against the
+    // limit: they have been needed as little as the others.
+    var refused: EntryPointer? = nil
+    var refusedBytes: UInt = 0
+    while purged + refusedBytes < limit {
       pointee.lock.lock()
       var bin = 27
       while bin >= 0 && pointee.bins[bin] == nil { bin -= 1 }
@@ -48,20 +53,33 @@ extension UnsafeMutablePointer where Pointee == Arena {
       pointee.lock.unlock()
       let isReturned = stave_madvise(start, Int(bytes), 4 /* MADV_DONTNEED */) == 0
       pointee.lock.lock()
-      pointee.purgesUnderWay -= 1
       if isReturned {
+        pointee.purgesUnderWay -= 1
         _ = pointee.map.remove(start: start, length: bytes)
         pointee.purgedBytes += bytes
+        purged += bytes
         if pointee.isTight { lowerFrontierToGap() }
       } else {
-        run.pointee.kind = RangeKind.cached
-        linkCached(run)
+        // Put aside, still under way, so that the others have their turn and this comes to an end.
+        run.pointee.wordA = UInt(bitPattern: refused)
+        refused = run
+        refusedBytes += bytes
       }
       pointee.lock.unlock()
-      guard isReturned else { break }
-      purged += bytes
     }
+    if refused != nil { keepCached(refused) }
     return purged
+  }
+
+  private func keepCached(_ first: EntryPointer?) {
+    pointee.lock.lock()
+    var next = first
+    while let run = next {
+      next = Self.following(run)
+      pointee.purgesUnderWay -= 1
+      cacheEntry(run)
+    }
+    pointee.lock.unlock()
   }
 
   /// Waits until no range is between cached and returned, when it can be found neither way. For who would fail otherwise.
