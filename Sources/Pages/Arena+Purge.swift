@@ -31,6 +31,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     }
     pointee.lock.lock()
     placeUnplaced()
+    askForLimit()
     pointee.lock.unlock()
     var purged: UInt = 0
     // Runs that the system will not take, as where a page is locked, linked by their first word. They count against the
@@ -45,11 +46,17 @@ extension UnsafeMutablePointer where Pointee == Arena {
         pointee.lock.unlock()
         break
       }
+      let start = run.pointee.start
+      let bytes = run.pointee.length
+      if pointee.isTight && makeHole(run) {
+        pointee.purgedBytes += bytes
+        purged += bytes
+        pointee.lock.unlock()
+        continue
+      }
       unlinkCached(run)
       run.pointee.kind = RangeKind.purging
       pointee.purgesUnderWay += 1
-      let start = run.pointee.start
-      let bytes = run.pointee.length
       pointee.lock.unlock()
       let isReturned = stave_madvise(start, Int(bytes), 4 /* MADV_DONTNEED */) == 0
       pointee.lock.lock()
@@ -116,12 +123,14 @@ extension UnsafeMutablePointer where Pointee == Arena {
     var slabs: UInt = 0
     var large: UInt = 0
     var recent: UInt = 0
+    var unmapped: UInt = 0
     var entry = pointee.map.entry(after: nil)
     while let range = entry {
       precondition(range.pointee.end <= pointee.frontier, "a range beyond the frontier")
       switch range.pointee.kind {
       case RangeKind.cached: cached += range.pointee.length
       case RangeKind.slab: slabs += range.pointee.length
+      case RangeKind.unmapped: unmapped += range.pointee.length
       case RangeKind.recent: recent += range.pointee.length
       case RangeKind.large:
         large += range.pointee.wordA
@@ -134,6 +143,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     precondition(cached == pointee.cachedBytes, "cached bytes")
     precondition(slabs == pointee.slabBytes, "slab bytes")
     precondition(large == pointee.largeBytes, "large bytes")
+    precondition(unmapped == pointee.unmappedBytes, "unmapped bytes")
     precondition(recent == pointee.recentBytes, "recent bytes")
   }
 }

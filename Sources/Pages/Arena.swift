@@ -14,6 +14,7 @@
 //   large    one block, in whole pages; its entry is the block's record
 //   cached   freed, its pages still there: *purgeable*
 //   gap      nothing: pages never touched or *returned* to the system, so they read as zero
+//   hole     free and not mapped, where address space is limited; mapped again before use
 //
 // Order of satisfaction: a recent block of just this size; a cached run, smallest that fits; a gap, lowest address; the
 // frontier moves. So dirty memory is used before fresh memory, and memory from a gap needs no clearing.
@@ -37,13 +38,15 @@ public enum RangeKind {
   public static let foreign: UInt8 = 5
   /// A large block kept for the next request of its size.
   public static let recent: UInt8 = 6
+  /// Free, and mapped no more: a *hole*.
+  public static let unmapped: UInt8 = 7
 }
 
 public struct Arena: ~Copyable {
   // What readers outside copy.
   public var windowStart: UInt
   public var windowEnd: UInt
-  /// Everything below is mapped, everything above is not.
+  /// Everything below is mapped, but for holes; everything above is not.
   public var frontier: UInt
   public var slabBytes: UInt
   public var largeBytes: UInt
@@ -68,8 +71,10 @@ public struct Arena: ~Copyable {
   var purgesUnderWay: Int32
   /// What madvise(2) is told about new parts of the arena; 0 for nothing.
   var hugePageAdvice: Int32
-  /// Address space was limited when the process started: what lies free below the frontier is unmapped at once.
+  /// Address space is limited: what is freed is unmapped at once, if it ends at the frontier or is a hole worth it.
+  /// Asked anew at each purge and each large step of the frontier, since a limit may be set at any time.
   var isTight: Bool
+  var unmappedBytes: UInt
   public var map: AddressMap
   /// Slabs released when there was no map entry to cut them out with, linked through their own memory; 0 for none.
   var unplaced: UInt
@@ -114,6 +119,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
         windowStart: start, windowEnd: start + units << unitShift, frontier: start, slabBytes: 0, largeBytes: 0, largeCount: 0,
         cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0,
         lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, movedCount: 0, forkedBelow: start, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
+        unmappedBytes: 0,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,
         bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
     return true
