@@ -21,7 +21,8 @@
 // Cached runs are purged (MADV_DONTNEED) when a whole period has passed in which they were not needed: by `purgeIdle`, or
 // all at once by `purge`.
 //
-// Lock: `lock` (rank arena), held over the map's work and, when the frontier moves, over one mmap; never over madvise.
+// Lock: `lock` (rank arena), held over the map's work and, when the frontier moves or a hole comes or goes, over one mmap or munmap;
+// never over the madvise of a purge.
 // Costs: O(log n) in ranges; a recent block a few dozen instructions. 96 bytes per range, 18 bytes per unit.
 
 import AddressMap
