@@ -49,15 +49,21 @@ public enum Heap {
   /// between them make together; after that there is nothing left to try.
   private static func takeLarge(_ size: UInt, alignment: UInt = 1) -> LargeBlock? {
     if let block = arena.takeLarge(size: size, alignment: alignment) { return block }
-    guard isWorthReclaiming(size) else { return nil }
+    guard isWorthReclaiming(size, alignment: alignment) else { return nil }
     reclaimAll(.drainCPU)
     arena.purge(recentToo: true)
     arena.waitForPurges()
     return arena.takeLarge(size: size, alignment: alignment)
   }
 
-  /// An absurd size must not cost everybody's caches.
-  private static func isWorthReclaiming(_ size: UInt) -> Bool { size <= arena.pointee.windowEnd - arena.pointee.windowStart }
+  /// What cannot be had whatever is given up, more than the window has beside large blocks, than the limit of address space or
+  /// than twice the machine's memory, must not cost everybody's caches.
+  private static func isWorthReclaiming(_ size: UInt, alignment: UInt = 1) -> Bool {
+    let window = arena.pointee.windowEnd - arena.pointee.windowStart
+    let taken = arena.pointee.largeBytes + arena.pointee.foreignBytes
+    guard taken < window, size <= window - taken, alignment <= window else { return false }
+    return UInt64(size) <= stave_address_space_limit() && size / 2 <= UInt(stave_memory_bytes())
+  }
 
   /// errno = ENOMEM.
   static func fail() -> UnsafeMutableRawPointer? {

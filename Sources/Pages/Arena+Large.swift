@@ -65,13 +65,29 @@ extension UnsafeMutablePointer where Pointee == Arena {
     ownerMap.pointee.set(startOf: start, large: nil)
     if entry.pointee.wordB != 0 {
       // A mapping that mremap brought here stays apart for ever; a fresh one joins its neighbours.
-      if mapFresh(start, bytes: bytes, mapFixed) > 0 {
+      if renewMoved(entry) {
+        pointee.movedCount -= 1
         _ = pointee.map.remove(start: start, length: bytes)
         return
       }
     }
     cacheEntry(entry)
   }
+
+  /// Fresh memory in place of what mremap brought. The kernel joins it with a neighbour, but not with a moved one, which has an
+  /// origin of its own; if both are, it stays apart too.
+  private func renewMoved(_ entry: EntryPointer) -> Bool {
+    let start = entry.pointee.start
+    guard mapFresh(start, bytes: entry.pointee.length, mapFixed) > 0 else { return false }
+    let before = entry.pointee.previous, after = entry.pointee.next
+    let staysApart =
+      isMoved(before) && before!.pointee.end == start && isMoved(after) && after!.pointee.start == entry.pointee.end
+      || start < pointee.forkedBelow
+    if staysApart { pointee.movedCount += 1 }
+    return true
+  }
+
+  private func isMoved(_ entry: EntryPointer?) -> Bool { entry?.pointee.kind == RangeKind.large && entry?.pointee.wordB == 1 }
 
   // MARK: - Recent blocks
 
@@ -148,7 +164,11 @@ extension UnsafeMutablePointer where Pointee == Arena {
       guard growInPlace(entry, by: bytes - old) else { return false }
     } else if bytes < old {
       guard let tail = pointee.map.clip(entry, at: start + bytes) else { return false }
-      cacheEntry(tail)
+      if entry.pointee.wordB != 0 && renewMoved(tail) {
+        _ = pointee.map.remove(start: tail.pointee.start, length: old - bytes)
+      } else {
+        cacheEntry(tail)
+      }
     }
     pointee.largeBytes = pointee.largeBytes + bytes - entry.pointee.wordA
     entry.pointee.wordA = bytes
@@ -188,7 +208,9 @@ extension UnsafeMutablePointer where Pointee == Arena {
     guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return nil }
     let entry = record.assumingMemoryBound(to: MapEntry.self)
     // A block moved before lies in two mappings, which kernels before 6.17 do not move together.
-    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start, entry.pointee.wordB == 0 else { return nil }
+    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start, entry.pointee.wordB == 0,
+      pointee.movedCount < Self.movedLimit
+    else { return nil }
     let old = entry.pointee.length
     guard pointee.map.reserveEntries(3), let range = takeGap(bytes: bytes, alignment: UInt(pageBytes), kind: RangeKind.large)
     else { return nil }
@@ -210,6 +232,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     _ = pointee.map.remove(start: start, length: old)
     range.entry.pointee.wordA = bytes
     range.entry.pointee.wordB = 1
+    pointee.movedCount += 1
     ownerMap.pointee.set(startOf: range.start, large: UnsafeMutableRawPointer(range.entry))
     return range.start
   }

@@ -20,7 +20,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return purged
   }
 
-  /// Returns cached runs, large ones first, until `limit` bytes are gone; a run is returned whole. Bytes returned.
+  /// Returns cached runs, large ones first, until `limit` bytes are gone; a run is returned whole, or
+  /// stays cached if the system refuses. Bytes returned.
   @discardableResult
   public func purge(atMost limit: UInt = .max, recentToo: Bool = false) -> UInt {
     if recentToo {
@@ -30,9 +31,14 @@ extension UnsafeMutablePointer where Pointee == Arena {
     }
     pointee.lock.lock()
     placeUnplaced()
+    askForLimit()
     pointee.lock.unlock()
     var purged: UInt = 0
-    while purged < limit {
+    // Runs that the system will not take, as where a page is locked, linked by their first word. They count against the
+    // limit: they have been needed as little as the others.
+    var refused: EntryPointer? = nil
+    var refusedBytes: UInt = 0
+    while purged + refusedBytes < limit {
       pointee.lock.lock()
       var bin = 27
       while bin >= 0 && pointee.bins[bin] == nil { bin -= 1 }
@@ -40,28 +46,47 @@ extension UnsafeMutablePointer where Pointee == Arena {
         pointee.lock.unlock()
         break
       }
+      let start = run.pointee.start
+      let bytes = run.pointee.length
+      if pointee.isTight && makeHole(run) {
+        pointee.purgedBytes += bytes
+        purged += bytes
+        pointee.lock.unlock()
+        continue
+      }
       unlinkCached(run)
       run.pointee.kind = RangeKind.purging
       pointee.purgesUnderWay += 1
-      let start = run.pointee.start
-      let bytes = run.pointee.length
       pointee.lock.unlock()
       let isReturned = stave_madvise(start, Int(bytes), 4 /* MADV_DONTNEED */) == 0
       pointee.lock.lock()
-      pointee.purgesUnderWay -= 1
       if isReturned {
+        pointee.purgesUnderWay -= 1
         _ = pointee.map.remove(start: start, length: bytes)
         pointee.purgedBytes += bytes
+        purged += bytes
         if pointee.isTight { lowerFrontierToGap() }
       } else {
-        run.pointee.kind = RangeKind.cached
-        linkCached(run)
+        // Put aside, still under way, so that the others have their turn and this comes to an end.
+        run.pointee.wordA = UInt(bitPattern: refused)
+        refused = run
+        refusedBytes += bytes
       }
       pointee.lock.unlock()
-      guard isReturned else { break }
-      purged += bytes
     }
+    if refused != nil { keepCached(refused) }
     return purged
+  }
+
+  private func keepCached(_ first: EntryPointer?) {
+    pointee.lock.lock()
+    var next = first
+    while let run = next {
+      next = Self.following(run)
+      pointee.purgesUnderWay -= 1
+      cacheEntry(run)
+    }
+    pointee.lock.unlock()
   }
 
   /// Waits until no range is between cached and returned, when it can be found neither way. For who would fail otherwise.
@@ -78,6 +103,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
   /// In the child of a fork: ranges that another thread of the parent was returning are cached still.
   public func resumeInChild() {
     pointee.purgesUnderWay = 0
+    pointee.forkedBelow = pointee.frontier
     var entry = pointee.map.entry(after: nil)
     while let range = entry {
       if range.pointee.kind == RangeKind.purging {
@@ -97,12 +123,14 @@ extension UnsafeMutablePointer where Pointee == Arena {
     var slabs: UInt = 0
     var large: UInt = 0
     var recent: UInt = 0
+    var unmapped: UInt = 0
     var entry = pointee.map.entry(after: nil)
     while let range = entry {
       precondition(range.pointee.end <= pointee.frontier, "a range beyond the frontier")
       switch range.pointee.kind {
       case RangeKind.cached: cached += range.pointee.length
       case RangeKind.slab: slabs += range.pointee.length
+      case RangeKind.unmapped: unmapped += range.pointee.length
       case RangeKind.recent: recent += range.pointee.length
       case RangeKind.large:
         large += range.pointee.wordA
@@ -115,6 +143,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     precondition(cached == pointee.cachedBytes, "cached bytes")
     precondition(slabs == pointee.slabBytes, "slab bytes")
     precondition(large == pointee.largeBytes, "large bytes")
+    precondition(unmapped == pointee.unmappedBytes, "unmapped bytes")
     precondition(recent == pointee.recentBytes, "recent bytes")
   }
 }

@@ -40,7 +40,11 @@ extension UnsafeMutablePointer where Pointee == Arena {
     request.alignment = alignment
     request.patience = 8
     while true {
-      guard let place = pointee.map.findSpace(request)?.address else { return nil }
+      let space = pointee.map.findSpace(request)?.address
+      if pointee.unmappedBytes > 0, space == nil || space! + bytes > pointee.frontier, mapHole(bytes: bytes, alignment: alignment) {
+        continue
+      }
+      guard let place = space else { return nil }
       if place + bytes > pointee.frontier {
         switch moveFrontier(to: place + bytes) {
         case .done: break
@@ -60,6 +64,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
   /// Maps from the frontier up to at least `end`, a growing amount at a time.
   func moveFrontier(to end: UInt) -> Growth {
     let grain = Self.frontierGrain
+    if end - pointee.frontier >= 32 << 20 { askForLimit() }
     let mapped = pointee.frontier - pointee.windowStart
     let ahead = Swift.min(Swift.max(mapped / 8, grain), 64 << 20)
     guard let wanted = Swift.max(end, pointee.frontier + ahead).roundedUp(to: grain) else { return .refused }
@@ -165,27 +170,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     // Runs that are in no bin are equal, so the map joins them.
     let run = pointee.map.change(entry, to: EntryAttributes(kind: RangeKind.cached))
     linkCached(run)
-    if pointee.isTight && run.pointee.end == pointee.frontier { lowerFrontier(run) }
-  }
-
-  /// Unmaps the whole huge pages of the cached run that ends at the frontier, so that others may have the address space.
-  private func lowerFrontier(_ run: EntryPointer) {
-    guard let bottom = run.pointee.start.roundedUp(to: Self.frontierGrain), bottom < pointee.frontier,
-      stave_munmap(bottom, Int(pointee.frontier - bottom)) == 0
-    else { return }
-    unlinkCached(run)
-    let start = run.pointee.start
-    _ = pointee.map.remove(start: bottom, length: pointee.frontier - bottom)
-    pointee.frontier = bottom
-    if start < bottom { linkCached(run) }
-  }
-
-  /// The same for a gap that reaches the frontier.
-  func lowerFrontierToGap() {
-    guard let bottom = (pointee.map.last?.pointee.end ?? pointee.windowStart).roundedUp(to: Self.frontierGrain),
-      bottom < pointee.frontier, stave_munmap(bottom, Int(pointee.frontier - bottom)) == 0
-    else { return }
-    pointee.frontier = bottom
+    if pointee.isTight { unmap(run) }
   }
 
   // MARK: - The bins

@@ -14,13 +14,15 @@
 //   large    one block, in whole pages; its entry is the block's record
 //   cached   freed, its pages still there: *purgeable*
 //   gap      nothing: pages never touched or *returned* to the system, so they read as zero
+//   hole     free and not mapped, where address space is limited; mapped again before use
 //
 // Order of satisfaction: a recent block of just this size; a cached run, smallest that fits; a gap, lowest address; the
 // frontier moves. So dirty memory is used before fresh memory, and memory from a gap needs no clearing.
 // Cached runs are purged (MADV_DONTNEED) when a whole period has passed in which they were not needed: by `purgeIdle`, or
 // all at once by `purge`.
 //
-// Lock: `lock` (rank arena), held over the map's work and, when the frontier moves, over one mmap; never over madvise.
+// Lock: `lock` (rank arena), held over the map's work and, when the frontier moves or a hole comes or goes, over one mmap or munmap;
+// never over the madvise of a purge.
 // Costs: O(log n) in ranges; a recent block a few dozen instructions. 96 bytes per range, 18 bytes per unit.
 
 import AddressMap
@@ -37,13 +39,15 @@ public enum RangeKind {
   public static let foreign: UInt8 = 5
   /// A large block kept for the next request of its size.
   public static let recent: UInt8 = 6
+  /// Free, and mapped no more: a *hole*.
+  public static let unmapped: UInt8 = 7
 }
 
 public struct Arena: ~Copyable {
   // What readers outside copy.
   public var windowStart: UInt
   public var windowEnd: UInt
-  /// Everything below is mapped, everything above is not.
+  /// Everything below is mapped, but for holes; everything above is not.
   public var frontier: UInt
   public var slabBytes: UInt
   public var largeBytes: UInt
@@ -60,12 +64,18 @@ public struct Arena: ~Copyable {
   /// Fewest cached bytes since the last call of `purgeIdle`: what was not needed meanwhile.
   var lowestCached: UInt
   var recentCount: Int
+  /// Blocks that mremap has moved, and what of their places the kernel has not joined with its neighbours again.
+  var movedCount: Int
+  /// The frontier at the last fork that made this process; below it the kernel joins nothing new.
+  var forkedBelow: UInt
   /// Ranges whose pages are just being returned, without the lock.
   var purgesUnderWay: Int32
   /// What madvise(2) is told about new parts of the arena; 0 for nothing.
   var hugePageAdvice: Int32
-  /// Address space was limited when the process started: what lies free below the frontier is unmapped at once.
+  /// Address space is limited: what is freed is unmapped at once, if it ends at the frontier or is a hole worth it.
+  /// Asked anew at each purge and each large step of the frontier, since a limit may be set at any time.
   var isTight: Bool
+  var unmappedBytes: UInt
   public var map: AddressMap
   /// Slabs released when there was no map entry to cut them out with, linked through their own memory; 0 for none.
   var unplaced: UInt
@@ -80,6 +90,8 @@ public var arena: UnsafeMutablePointer<Arena> { rootState(Arena.self, at: RootLa
 extension UnsafeMutablePointer where Pointee == Arena {
   /// Recent blocks: at most this many bytes in all.
   static var recentLimit: UInt { 4 << 20 }
+  /// Each block moved by mremap costs the process two of its mappings, of which there are 65,530 as a rule: from here on, copy.
+  static var movedLimit: Int { 1000 }
   /// The frontier moves in multiples of the huge page size (L67).
   static var frontierGrain: UInt { 2 << 20 }
 
@@ -107,7 +119,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
       to: Arena(
         windowStart: start, windowEnd: start + units << unitShift, frontier: start, slabBytes: 0, largeBytes: 0, largeCount: 0,
         cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0,
-        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
+        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, movedCount: 0, forkedBelow: start, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
+        unmappedBytes: 0,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,
         bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
     // Slabs of the smallest items want headers of a hundredth of their size.

@@ -29,6 +29,24 @@ extension OnRoot {
       #expect(after.freeBytes >= before.freeBytes)
     }
 
+    @Test func `what cannot be had in any case does not cost what is cached`() {
+      let memory = UInt(stave_memory_bytes())
+      func isCached() -> Bool { arena.pointee.cachedBytes >= 64 << 20 }
+      freeAll([Heap.allocate(64 << 20)!])
+      #expect(isCached())
+      #expect(Heap.allocate(16, alignment: 1 << 60) == nil && isCached())
+      #expect(Heap.allocate(100_000, alignment: 1 << 63) == nil && isCached())
+      for size in [.max, 1 << 62, 1 << 47, memory * 4, arena.pointee.windowEnd - arena.pointee.windowStart] as [UInt] {
+        guard let block = Heap.allocate(size) else {
+          #expect(isCached(), "\(size) bytes")
+          continue
+        }
+        Heap.free(block)  // where the system promises more than it has
+      }
+      _ = Heap.trim()
+      checkAll()
+    }
+
     @Test func `L6 L8 trim gives back all that is free, each time`() {
       _ = Heap.trim()
       let slabs = arena.pointee.slabBytes

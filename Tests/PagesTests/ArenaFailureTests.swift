@@ -60,6 +60,30 @@ extension OnRoot {
       #expect(arena.purge() == cached)
     }
 
+    @Test func `a run that the system does not take back does not keep the others from it`() {
+      let blocks = (0..<5).map { _ in arena.takeLarge(size: 8 * mega)!.start }
+      for block in blocks { fill(block, 8 * mega) }
+      // Large ones are tried first, so let one be larger than the rest and locked.
+      #expect(arena.resizeLarge(blocks[0], to: 8 * mega) && arena.resizeLarge(blocks[4], to: 20 * mega))
+      let page = UnsafeMutableRawPointer(bitPattern: blocks[4] + 5 * mega)!
+      #expect(mlock(page, pageBytes) == 0)
+      for index in [0, 2, 4] { #expect(arena.releaseLarge(blocks[index])) }
+      for freed in [16 * mega, 0] {
+        #expect(arena.purge() == freed)
+        #expect(arena.pointee.cachedBytes == 20 * mega)
+        arena.checkInvariants()
+      }
+      #expect(residentPages(blocks[0], 8 * mega) == 0 && residentPages(blocks[2], 8 * mega) == 0)
+      // What is refused is as idle as the rest, and must not make others go in its stead.
+      _ = arena.purgeIdle()
+      #expect(arena.releaseLarge(blocks[1]))
+      #expect(arena.purgeIdle() == 0)
+      #expect(munlock(page, pageBytes) == 0)
+      #expect(arena.purge() == 28 * mega)
+      #expect(arena.releaseLarge(blocks[3]))
+      arena.checkInvariants()
+    }
+
     @Test func `L39 a refused mremap leaves the block where it was`() {
       let calls = withEachCallRefused(12) { _ in
         let after = stave_inject().pointee.after

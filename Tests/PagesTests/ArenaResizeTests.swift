@@ -71,5 +71,32 @@ extension OnRoot {
       #expect(arena.releaseLarge(wall))
       arena.checkInvariants()
     }
+
+    private var mappings: Int { (try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8))?.count { $0 == "\n" } ?? 0 }
+
+    @Test func `blocks that are moved do not use up the mappings that a process may have`() {
+      let before = mappings
+      var blocks = (0..<1500).map { _ in arena.takeLarge(size: 600 << 10)!.start }
+      for block in blocks { UnsafeMutablePointer<UInt>(bitPattern: block)!.pointee = block }
+      var moves = 0
+      for index in blocks.indices {
+        guard let moved = arena.moveLarge(blocks[index], to: 700 << 10) else { continue }
+        #expect(UnsafePointer<UInt>(bitPattern: moved)!.pointee == blocks[index])
+        blocks[index] = moved
+        moves += 1
+      }
+      #expect(moves >= 900, "some are moved")
+      #expect(mappings < before + 2100, "not all of them: \(before), \(mappings)")
+      // Cut blocks join their neighbours again as well.
+      for block in blocks { #expect(arena.resizeLarge(block, to: 100 << 10)) }
+      for block in blocks { #expect(arena.releaseLarge(block)) }
+      arena.purge(recentToo: true)
+      arena.checkInvariants()
+      #expect(mappings < before + 100, "as before: \(before), \(mappings)")
+      let again = arena.takeLarge(size: 4 * mega)!.start
+      let moved = arena.moveLarge(again, to: 5 * mega)
+      #expect(moved != nil, "and the next is moved again")
+      #expect(arena.releaseLarge(moved ?? again))
+    }
   }
 }

@@ -94,5 +94,70 @@ extension OnRoot {
         arena.checkInvariants()
       }
     }
+
+    private static func mappedBytes() -> UInt {
+      UInt(try! String(contentsOfFile: "/proc/self/statm", encoding: .utf8).split(separator: " ")[0])! * UInt(pageBytes)
+    }
+
+    @Test func `a limit set late is noticed, and free memory in the middle is unmapped, then mapped again for who needs it`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let early = arena.takeLarge(size: 300 << 20)!
+        let wall = arena.takeLarge(size: 100 << 10)!
+        fill(early.start, 1 << 20)
+        precondition(!arena.pointee.isTight)
+        var limit = rlimit(rlim_cur: 1 << 40, rlim_max: 1 << 40)
+        precondition(setrlimit(__rlimit_resource_t(9), &limit) == 0)
+        let late = arena.takeLarge(size: 500 << 20)!
+        let secondWall = arena.takeLarge(size: 100 << 10)!
+        fill(late.start, 1 << 20)
+        let most = Self.mappedBytes()
+        for block in [early, late] {
+          precondition(arena.releaseLarge(block.start))
+          arena.checkInvariants()
+        }
+        precondition(Self.mappedBytes() + 790 << 20 <= most, "others can have it")
+        precondition(ranges(of: RangeKind.unmapped) == 2)
+        let frontier = arena.pointee.frontier
+        let blocks = (0..<7).map { _ in arena.takeLarge(size: 100 << 20)! }
+        for block in blocks {
+          precondition(block.isZero && block.start < frontier && isZero(block.start, 1 << 20))
+          fill(block.start, 100 << 20)
+        }
+        let aligned = arena.takeLarge(size: 40 << 20, alignment: 32 << 20)!
+        precondition(aligned.start % (32 << 20) == 0)
+        arena.checkInvariants()
+        precondition(arena.pointee.frontier == frontier, "the holes come first")
+        for block in blocks + [aligned] { precondition(arena.releaseLarge(block.start)) }
+        arena.checkInvariants()
+        precondition(Self.mappedBytes() + 790 << 20 <= most)
+        // Somebody may have moved in.
+        let hole = late.start + 8 << 20
+        let theirs = mmap(UnsafeMutableRawPointer(bitPattern: hole), 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | Int32(0x100000), -1, 0)!
+        precondition(theirs.address == hole)
+        let another = arena.takeLarge(size: 400 << 20)!
+        precondition(another.start > hole || another.start + 400 << 20 <= hole)
+        arena.checkInvariants()
+        precondition(arena.releaseLarge(another.start) && arena.releaseLarge(wall.start) && arena.releaseLarge(secondWall.start))
+        arena.purge(recentToo: true)
+        arena.checkInvariants()
+      }
+    }
+
+    @Test func `a purge notices a limit and unmaps what was cached before`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let block = arena.takeLarge(size: 500 << 20)!
+        let wall = arena.takeLarge(size: 100 << 10)!
+        precondition(arena.releaseLarge(block.start))
+        let most = Self.mappedBytes()
+        var limit = rlimit(rlim_cur: 1 << 40, rlim_max: 1 << 40)
+        precondition(setrlimit(__rlimit_resource_t(9), &limit) == 0)
+        arena.purge()
+        precondition(Self.mappedBytes() + 490 << 20 <= most)
+        arena.checkInvariants()
+        precondition(arena.releaseLarge(wall.start))
+      }
+    }
   }
 }
