@@ -10,10 +10,10 @@ public enum SumReport {
     var parts = [
       ("used", snapshot.used, "in the program's hands"),
       ("cached", snapshot.cached, "in per-CPU caches and depots"),
-      ("holes", snapshot.holes, "free items and padding in slabs that hold used ones"),
+      ("holes", snapshot.holes, "free items and padding in slabs that hold others"),
       ("metadata", snapshot.metadata, "Stave's own structures"),
-      ("purgeable", snapshot.purgeable, "free, its pages not yet given back"),
-      ("returned", snapshot.returned, "mapped without pages: given back or never touched"),
+      ("purgeable", snapshot.purgeable, "free and kept for use; of it, what has pages can be given back"),
+      ("returned", snapshot.returned, "free and not kept: given back, or never used"),
     ]
     if snapshot.inTransit != 0 { parts.insert(("in transit", snapshot.inTransit, "in a thread's hand between two of these"), at: 3) }
     return parts
@@ -32,12 +32,14 @@ public enum SumReport {
       table.rows.append(["swapped", "\(kernel.swap)", Int(kernel.swap).humanBytes, ""])
     }
     var lines = table.lines().dropFirst().map { $0.trimmingRight }
-    let counted = snapshot.zones.reduce(0) { $0 + $1.used }
+    let counted = snapshot.zones.reduce(0) { $0 + $1.counted }
     let walked = snapshot.zones.reduce(0) { $0 + $1.usedBySlabs }
     lines.append("")
-    lines.append(
-      "items used: \(counted) by allocations less frees, \(walked) by walking the slabs"
-        + (counted == walked ? "" : " (\(walked - counted) in transit)"))
+    lines.append("items used: \(counted) by allocations less frees, \(walked) by walking the slabs")
+    if snapshot.isChanging {
+      let operations = snapshot.zones.reduce(0) { $0 + $1.changing }
+      lines.append("changing while being read: \(operations) allocations and frees of \(snapshot.changing) bytes, by which the figures may be off")
+    }
     lines.append("large blocks: \(snapshot.largeBlocks), \(snapshot.largeBytes) bytes; caches: \(snapshot.mode.rawValue)")
     return lines
   }
@@ -46,6 +48,7 @@ public enum SumReport {
     var members = parts(snapshot).map { ($0.name.replacing(" ", with: "-"), JSON.number($0.bytes)) }
     if snapshot.inTransit == 0 { members.append(("in-transit", .number(0))) }
     members.append(("mapped", .number(snapshot.mapped)))
+    members.append(("changing", .number(snapshot.changing)))
     members.append(("large-blocks", .number(snapshot.largeBlocks)))
     members.append(("large-bytes", .number(snapshot.largeBytes)))
     if let kernel = snapshot.kernel {

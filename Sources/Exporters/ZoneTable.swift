@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The zone table: vmstat -z's columns in its order, with more of them on request, as text or as JSON under the container and
-// field names of FreeBSD's `vmstat --libxo json -z`.
+// The zone table: which zones, in which order, as text or as JSON in the container of FreeBSD's `vmstat --libxo json -z`. The
+// columns are in ZoneColumn.
 
 import Inspection
 
@@ -20,43 +20,19 @@ public struct ZoneTable {
 
   /// `before` is an earlier look at the same process: with it, a column of requests per second is added.
   public func table(_ snapshot: Snapshot, since before: Snapshot? = nil) -> TextTable {
-    var header = ["ITEM", "SIZE", "LIMIT", "USED", "FREE", "REQ", "FAIL", "SLEEP", "XDOMAIN"]
-    if before != nil { header.append("REQ/s") }
-    if isWide { header += ["ITEMSIZE", "SLAB", "ITEMS", "HEADER", "PAGES", "MEMORY", "CPUS", "DEPOT", "HOLES", "BUCKET"] }
-    var table = TextTable(header)
+    let columns = ZoneColumn.all.filter { ($0.place == .always || isWide && $0.place == .wide || before != nil && $0.place == .rate) }
+    var table = TextTable(columns.map(\.title))
     for zone in zones(of: snapshot, since: before) {
-      var row = [
-        zone.label + ":", "\(zone.size)", "0", "\(zone.used)", "\(zone.free)",
-        "\(zone.allocations)", "\(zone.failures)", "\(zone.sleeps)", "0",
-      ]
-      if let before { row.append("\(ZoneTable.rate(zone, snapshot, before))") }
-      if isWide {
-        row += [
-          "\(zone.itemBytes)", zone.slabBytes.humanBytes, "\(zone.itemsPerSlab)", zone.isOffPage ? "off" : "in",
-          "\(zone.slabs * zone.slabBytes / snapshot.pageBytes)", zone.totalBytes.humanBytes,
-          zone.cachedPerCPU.map(String.init).joined(separator: "+"), "\(zone.cachedInDepot)",
-          (zone.walkedFreeItems * zone.itemBytes).humanBytes, "\(zone.bucketSize)",
-        ]
-      }
-      table.rows.append(row)
+      let row = ZoneColumn.Row(zone: zone, now: snapshot, before: before)
+      table.rows.append(columns.map { $0.text(row) })
     }
     return table
   }
 
   public func json(_ snapshot: Snapshot, since before: Snapshot? = nil) -> JSON {
     let zones = zones(of: snapshot, since: before).map { zone -> JSON in
-      var members: [(String, JSON)] = [
-        ("name", .text(zone.name)), ("instance", .number(zone.instance)), ("size", .number(zone.size)), ("limit", .number(0)),
-        ("used", .number(zone.used)), ("free", .number(zone.free)), ("requests", .number(Int(zone.allocations))),
-        ("fail", .number(Int(zone.failures))), ("sleep", .number(Int(zone.sleeps))), ("xdomain", .number(0)),
-        ("item-size", .number(zone.itemBytes)), ("slab-size", .number(zone.slabBytes)),
-        ("items-per-slab", .number(zone.itemsPerSlab)), ("slabs", .number(zone.walkedSlabs)),
-        ("cached-per-cpu", .list(zone.cachedPerCPU.map(JSON.number))), ("cached-in-depot", .number(zone.cachedInDepot)),
-        ("holes", .number(zone.walkedFreeItems)), ("in-transit", .number(zone.inTransit)),
-        ("bucket-size", .number(zone.bucketSize)),
-      ]
-      if let before { members.append(("requests-per-second", .number(ZoneTable.rate(zone, snapshot, before)))) }
-      return .object(members)
+      let row = ZoneColumn.Row(zone: zone, now: snapshot, before: before)
+      return .object(ZoneColumn.all.filter { before != nil || $0.place != .rate }.flatMap { $0.json(row) })
     }
     return .object([
       ("process", .number(Int(snapshot.process))), ("caches", .text(snapshot.mode.rawValue)),
@@ -84,7 +60,7 @@ public struct ZoneTable {
   /// Requests per second since `before`. Never negative.
   public static func rate(_ zone: ZoneSnapshot, _ now: Snapshot, _ before: Snapshot) -> Int {
     let old = before.zones.first { $0.name == zone.name && $0.instance == zone.instance }?.allocations ?? 0
-    return perSecond(zone.allocations - old, now, before)
+    return perSecond(zone.allocations &- old, now, before)
   }
 
   /// The same over all zones.
@@ -94,7 +70,8 @@ public struct ZoneTable {
   }
 
   private static func perSecond(_ count: Int64, _ now: Snapshot, _ before: Snapshot) -> Int {
-    let seconds = Double(now.taken - before.taken) / 1e9
-    return seconds > 0 ? Int(max(0, Double(count) / seconds)) : 0
+    let seconds = Double(now.taken &- before.taken) / 1e9
+    // A damaged process may say anything: what no machine does is shown as the most that is.
+    return seconds > 0 ? Int(min(max(0, Double(count) / seconds), 1e18)) : 0
   }
 }

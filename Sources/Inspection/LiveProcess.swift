@@ -30,9 +30,10 @@ public final class LiveProcess: TargetMemory {
   /// Opens the process with this PID. Costs a read of its map. Throws `noSuchProcess`, `permissionDenied` or `noMemory`.
   public convenience init(process: Int32) throws(InspectionError) { try self.init(process: process, wish: .any) }
 
-  init(process: Int32, wish: Wish) throws(InspectionError) {
+  /// `entry`: for tests, what it was when it was opened.
+  init(process: Int32, wish: Wish, entry known: ProcessEntry? = nil) throws(InspectionError) {
     self.process = process
-    entry = try ProcessEntry(process: process)
+    if let known { entry = known } else { entry = try ProcessEntry(process: process) }
     guard entry.state != "Z", entry.state != "X" else { throw .noMemory(process) }
     let mappings = try Self.mappings(of: process)
     guard let first = mappings.first(where: { $0.isReadable && !$0.path.hasPrefix("[v") }) else { throw .noMemory(process) }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// From a target's memory to a snapshot: the root, the list of zones, the cells of each CPU, and all slabs through the owner
-// map. Nothing in the target is locked or stopped; counts are read in an order in which a race shows as items in transit,
-// not as a negative number. Every count and list from the target is bounded before it is believed.
+// From a target's memory to a snapshot: the root, the arena and all slabs through the owner map; the zones are in
+// SnapshotReader+Zones. Nothing in the target is locked or stopped. Every count and list from the target is bounded before it
+// is believed.
 //
 // The structures are the core's own (same source, same layout in both builds); the digest in the root says whether the
 // target's are the same.
@@ -39,15 +39,31 @@ public struct SnapshotReader {
     self.location = location
   }
 
-  /// One look. Costs a read of the zones, of 16 bytes per 64 KiB of the arena, and of 24 bytes per slab.
+  /// One look. Costs two reads of the zones, of 16 bytes per 64 KiB of the arena, and two of 24 bytes per slab; up to three
+  /// times that, but hardly more than 50 ms, for zones that change meanwhile.
   public func snapshot() throws(InspectionError) -> Snapshot {
     let copies = Copies(target)
     defer { copies.discard() }
-    let root = try copies.bytes(RootLayout.bytes, at: location.address)
-    func part<Part: ~Copyable>(_ type: Part.Type, _ offset: Int) -> UnsafePointer<Part> {
-      (root + offset).assumingMemoryBound(to: type)
-    }
-    let header = part(RootHeader.self, 0)
+    let root = try readRoot(copies)
+    let header = root.part(RootHeader.self, 0)
+    var snapshot = Snapshot()
+    snapshot.target = target.name.printable
+    snapshot.process = target.process
+    snapshot.taken = Int64(clock_gettime_nsec())
+    snapshot.pageBytes = Int(header.pointee.pageBytes)
+    snapshot.mode = header.pointee.mode == CacheMode.restartable ? .restartable : .locked
+    snapshot.zones = try readZones(root, copies)
+    // The arena's figures last, all of them from one copy.
+    try describe(readRoot(copies), into: &snapshot)
+    guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
+    if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
+    return snapshot
+  }
+
+  /// A copy of the root, checked to be one that this reader understands.
+  func readRoot(_ copies: Copies) throws(InspectionError) -> RootCopy {
+    let root = RootCopy(start: try copies.bytes(RootLayout.bytes, at: location.address))
+    let header = root.part(RootHeader.self, 0)
     if header.pointee.magic == 0 { throw .noStave(target: target.name + " (its allocator has not started)") }
     guard header.pointee.magic == RootLayout.magic else { throw .damaged("the root does not begin with its mark") }
     guard header.pointee.version == RootLayout.version else {
@@ -56,108 +72,37 @@ public struct SnapshotReader {
     guard header.pointee.layoutDigest == layoutDigest() else {
       throw .layoutMismatch(found: header.pointee.layoutDigest, expected: layoutDigest())
     }
-    var snapshot = Snapshot()
-    snapshot.target = target.name.printable
-    snapshot.process = target.process
-    snapshot.taken = Int64(clock_gettime_nsec())
-    snapshot.pageBytes = Int(header.pointee.pageBytes)
-    snapshot.mode = header.pointee.mode == CacheMode.restartable ? .restartable : .locked
-    let zonesState = part(ZonesState.self, RootLayout.zonesOffset)
-    // The order matters: what is in callers' hands by the counts is read before the slabs it lies in.
-    let regions = try readRegions(header, zonesState)
-    snapshot.zones = try readZones(zonesState, regions, copies)
-    try readArena(part(Arena.self, RootLayout.arenaOffset), part(OwnerMap.self, RootLayout.ownersOffset), into: &snapshot)
-    let metadata = part(MetadataPages.self, RootLayout.metadataOffset)
-    snapshot.metadata = metadata.pointee.mappedBytes
-    guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
-    if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
-    return snapshot
-  }
-
-  // MARK: - Zones
-
-  private typealias Region = (cpu: Int, cells: [stave_cell])
-
-  private func readRegions(
-    _ header: UnsafePointer<RootHeader>, _ state: UnsafePointer<ZonesState>
-  ) throws(InspectionError) -> [Region] {
-    let cpus = Int(header.pointee.cpuCount)
-    let table = try target.readArray(UInt.self, at: header.pointee.regions, count: cpus, limit: Int(STAVE_MAX_CPUS))
-    var regions: [Region] = []
-    for (cpu, address) in table.enumerated() where address != 0 {
-      let cells = try target.readArray(
-        stave_cell.self, at: address, count: state.pointee.nextCell, limit: Int(STAVE_MAX_CELLS))
-      regions.append((cpu, cells))
-    }
-    return regions
-  }
-
-  private func readZones(
-    _ state: UnsafePointer<ZonesState>, _ regions: [Region], _ copies: Copies
-  ) throws(InspectionError) -> [ZoneSnapshot] {
-    var result: [ZoneSnapshot] = []
-    var next = UInt(bitPattern: state.pointee.first)
-    while next != 0 {
-      guard result.count < 65536 else { throw .damaged("the list of zones has no end") }
-      let zone = try copies.structure(Zone.self, at: next)
-      let keg = try copies.structure(Keg.self, at: UInt(bitPattern: zone.pointee.keg))
-      result.append(describe(zone, keg, regions))
-      next = UInt(bitPattern: zone.pointee.next)
-    }
-    return result.reversed()
-  }
-
-  private func describe(
-    _ zone: UnsafePointer<Zone>, _ keg: UnsafePointer<Keg>, _ regions: [Region]
-  ) -> ZoneSnapshot {
-    var result = ZoneSnapshot()
-    result.name = withUnsafeBytes(of: zone.pointee.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }.printable
-    result.instance = Int(zone.pointee.instance)
-    result.size = zone.pointee.size
-    result.itemBytes = keg.pointee.layout.itemBytes
-    result.slabBytes = keg.pointee.layout.slabBytes
-    result.itemsPerSlab = keg.pointee.layout.items
-    result.isOffPage = keg.pointee.layout.isOffPage
-    result.flags = zone.pointee.flags.rawValue
-    result.bucketSize = zone.pointee.bucketSize
-    result.failures = max(0, zone.pointee.failures)
-    result.sleeps = max(0, zone.pointee.sleeps)
-    result.slabs = keg.pointee.slabCount
-    result.freeItems = keg.pointee.freeItems
-    result.cachedInDepot = zone.pointee.depotItems
-    result.frees = zone.pointee.directFrees
-    var pops: Int64 = 0
-    for region in regions {
-      guard zone.pointee.cell > 0, zone.pointee.cell < region.cells.count else { continue }
-      let cell = region.cells[zone.pointee.cell]
-      let fill = Int64(cell.word & 0xffff)
-      let popped = Int64(cell.word >> 16)
-      result.cachedPerCPU.append(Int(fill))
-      pops &+= popped
-      result.frees &+= fill &+ popped &+ cell.moved
-    }
-    result.allocations = max(result.frees, zone.pointee.directAllocations &+ pops)
-    result.kegIndex = Int(keg.pointee.index)
-    return result
+    return root
   }
 
   // MARK: - The arena
 
-  private func readArena(
-    _ arena: UnsafePointer<Arena>, _ owners: UnsafePointer<OwnerMap>, into snapshot: inout Snapshot
-  ) throws(InspectionError) {
+  private func describe(_ root: RootCopy, into snapshot: inout Snapshot) throws(InspectionError) {
+    let arena = root.part(Arena.self, RootLayout.arenaOffset)
+    snapshot.arenaBytes = try arenaBytes(root)
+    snapshot.slabBytes = Int(clamping: arena.pointee.slabBytes)
+    snapshot.largeBytes = Int(clamping: arena.pointee.largeBytes)
+    snapshot.largeBlocks = Int(clamping: arena.pointee.largeCount)
+    snapshot.keptBytes = Int(clamping: arena.pointee.cachedBytes &+ arena.pointee.recentBytes)
+    snapshot.foreign = Int(clamping: arena.pointee.foreignBytes)
+    snapshot.purgedTotal = Int(clamping: arena.pointee.purgedBytes)
+    snapshot.metadata = root.part(MetadataPages.self, RootLayout.metadataOffset).pointee.mappedBytes
+  }
+
+  private func arenaBytes(_ root: RootCopy) throws(InspectionError) -> Int {
+    let arena = root.part(Arena.self, RootLayout.arenaOffset)
     let start = arena.pointee.windowStart
     guard arena.pointee.frontier >= start, arena.pointee.frontier - start <= 1 << 46 else {
       throw .damaged("the arena ends before it begins")
     }
-    snapshot.arenaBytes = Int(arena.pointee.frontier - start)
-    snapshot.slabBytes = Int(clamping: arena.pointee.slabBytes)
-    snapshot.largeBytes = Int(clamping: arena.pointee.largeBytes)
-    snapshot.largeBlocks = Int(clamping: arena.pointee.largeCount)
-    snapshot.purgeable = Int(clamping: arena.pointee.cachedBytes &+ arena.pointee.recentBytes)
-    snapshot.foreign = Int(clamping: arena.pointee.foreignBytes)
-    snapshot.purgedTotal = Int(clamping: arena.pointee.purgedBytes)
-    let units = snapshot.arenaBytes >> Int(unitShift - 1)  // the owner map has a word per half unit
+    return Int(arena.pointee.frontier - start)
+  }
+
+  /// The addresses of all slabs' headers that the owner map knows, by the index of their keg.
+  func readSlabs(_ root: RootCopy) throws(InspectionError) -> [UInt32: [UInt]] {
+    let owners = root.part(OwnerMap.self, RootLayout.ownersOffset)
+    let units = try arenaBytes(root) >> Int(unitShift - 1)  // the owner map has a word per half unit
+    let limit = try slabLimit(words: units)
     var slabs: [UInt] = []
     var position = 0
     var last: UInt = 0
@@ -169,19 +114,36 @@ public struct SnapshotReader {
         slabs.append(word)
         last = word
       }
+      guard slabs.count <= limit else { throw .damaged("more slabs than there is memory for") }
       position += count
     }
-    let headers = try target.read(SlabHeaderCopy.self, at: slabs)
-    var byKeg: [Int: (slabs: Int, free: Int)] = [:]
-    for case let header? in headers {
-      byKeg[Int(header.kegIndex), default: (0, 0)].slabs += 1
-      byKeg[Int(header.kegIndex), default: (0, 0)].free += Int(header.freeCount)
+    var byKeg: [UInt32: [UInt]] = [:]
+    for (slab, header) in zip(slabs, try target.read(SlabHeaderCopy.self, at: slabs)) {
+      if let header { byKeg[header.kegIndex, default: []].append(slab) }
     }
-    for index in snapshot.zones.indices {
-      let found = byKeg[snapshot.zones[index].kegIndex] ?? (0, 0)
-      snapshot.zones[index].walkedSlabs = found.slabs
-      snapshot.zones[index].walkedFreeItems = found.free
+    return byKeg
+  }
+
+  /// As many slabs as the target has memory for. In a core, segments may overlap, but what is to be read must be in the file:
+  /// the owner map itself, and each slab's header.
+  private func slabLimit(words: Int) throws(InspectionError) -> Int {
+    if let core = target as? CoreFile {
+      let bytes = Int(clamping: core.file.size)
+      guard words <= bytes / 8 else { throw .damaged("an owner map larger than the core") }
+      return bytes / MemoryLayout<SlabHeaderCopy>.size
     }
+    // Twice: a process may grow between two readings.
+    guard let live = target as? LiveProcess else { return .max }
+    return Int(clamping: try live.status().size / UInt64(unitBytes)) * 2 + 1024
+  }
+}
+
+/// A copy of the root, looked at as the structures in it.
+struct RootCopy {
+  let start: UnsafeRawPointer
+
+  func part<Part: ~Copyable>(_ type: Part.Type, _ offset: Int) -> UnsafePointer<Part> {
+    (start + offset).assumingMemoryBound(to: type)
   }
 }
 
@@ -203,11 +165,17 @@ final class Copies {
 
   init(_ target: any TargetMemory) { self.target = target }
 
-  func bytes(_ count: Int, at address: UInt) throws(InspectionError) -> UnsafeRawPointer {
+  /// Uninitialised, to be filled by a read.
+  func space(_ count: Int) -> UnsafeMutableRawBufferPointer {
     let block = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 64)
     blocks.append(block)
-    try target.read(into: UnsafeMutableRawBufferPointer(start: block, count: count), at: address)
-    return UnsafeRawPointer(block)
+    return UnsafeMutableRawBufferPointer(start: block, count: count)
+  }
+
+  func bytes(_ count: Int, at address: UInt) throws(InspectionError) -> UnsafeRawPointer {
+    let block = space(count)
+    try target.read(into: block, at: address)
+    return UnsafeRawPointer(block.baseAddress!)
   }
 
   func structure<Structure: ~Copyable>(_ type: Structure.Type, at address: UInt) throws(InspectionError) -> UnsafePointer<Structure> {
@@ -220,7 +188,7 @@ final class Copies {
   }
 }
 
-private func clock_gettime_nsec() -> UInt64 {
+func clock_gettime_nsec() -> UInt64 {
   var now = timespec()
   clock_gettime(CLOCK_MONOTONIC, &now)
   return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)

@@ -9,6 +9,7 @@ import Primitives
 
 public enum RootLayout {
   public static let magic: UInt64 = 0x5354_4156_4552_4f4f  // "STAVEROO"
+  /// To be raised by hand when a field that readers copy changes its place or its meaning; LayoutTests notice the former.
   public static let version: UInt32 = 1
   public static let metadataOffset = 256
   public static let ownersOffset = 384
@@ -29,7 +30,7 @@ public enum CacheMode {
 public struct RootHeader {
   public var magic: UInt64
   public var version: UInt32
-  /// Of this structure and what follows: a digest over the sizes and offsets of all that readers copy.
+  /// Of this structure and what follows: a digest over the sizes of all that readers copy. Offsets are up to `version`.
   public var layoutDigest: UInt32
   public var process: UInt32
   public var mode: UInt32

@@ -19,7 +19,7 @@ struct ZonesCommand: ParsableCommand {
   @OptionGroup var target: TargetArguments
   @OptionGroup var repetition: RepeatArguments
 
-  @Flag(help: "More columns: slab layout, pages, caches of each CPU, depot, holes.")
+  @Flag(help: "More columns: size class, slab layout, pages, caches of each CPU, depot, holes, purgeable.")
   var wide = false
 
   @Flag(help: "Zones without a use, too.")

@@ -31,6 +31,8 @@ struct StaveManuals {
     func page(_ command: CommandDescription, below parent: String?) throws {
       var page = ManualPage(command: command, parent: parent, sections: "", date: date)
       page.sections = try hand(page.name + ".1")
+        .replacingOccurrences(of: "@COLUMNS@", with: columns { $0.place != .wide })
+        .replacingOccurrences(of: "@WIDE@", with: columns { $0.place == .wide })
       try write(page.text, page.name + ".1")
     }
     try page(tool.command, below: nil)
@@ -39,6 +41,12 @@ struct StaveManuals {
     try write(
       hand("stave_options.5").replacingOccurrences(of: "@DATE@", with: date)
         .replacingOccurrences(of: "@OPTIONS@", with: options.joined(separator: "\n")), "stave_options.5")
+  }
+
+  /// The columns of the zone table as a list in mdoc.
+  private static func columns(_ isShown: (ZoneColumn) -> Bool) -> String {
+    let items = ZoneColumn.all.filter(isShown).flatMap { [".It \($0.title)"] + Mdoc.lines($0.meaning) }
+    return ([".Bl -tag -width Ds"] + items + [".El"]).joined(separator: "\n")
   }
 
   /// A list of them in mdoc.

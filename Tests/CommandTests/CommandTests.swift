@@ -130,14 +130,15 @@ import Testing
         #expect(
           Set(zone.keys) == [
             "name", "instance", "size", "limit", "used", "free", "requests", "fail", "sleep", "xdomain", "item-size", "slab-size", "items-per-slab",
-            "slabs", "cached-per-cpu", "cached-in-depot", "holes", "in-transit", "bucket-size",
+            "slabs", "cached-per-cpu", "cached-in-depot", "holes", "in-transit", "bucket-size", "size-class", "header", "pages", "memory",
+            "purgeable", "changing",
           ])
       }
       let sum = try object(stave("sum", "\(process)", "--json").output)
       #expect(
         Set(sum.keys) == [
-          "used", "cached", "holes", "metadata", "purgeable", "returned", "in-transit", "mapped", "large-blocks", "large-bytes", "resident", "anonymous",
-          "anonymous-huge", "swap",
+          "used", "cached", "holes", "metadata", "purgeable", "returned", "in-transit", "mapped", "changing", "large-blocks", "large-bytes", "resident",
+          "anonymous", "anonymous-huge", "swap",
         ])
       let parts = ["used", "cached", "holes", "metadata", "purgeable", "returned", "in-transit"].map { sum[$0] as? Int ?? .min / 16 }
       #expect(parts.reduce(0, +) == sum["mapped"] as? Int)

@@ -30,6 +30,46 @@ import Testing
     #expect(MemoryLayout<stave_cell>.offset(of: \.capacity) == 16 && MemoryLayout<stave_cell>.offset(of: \.slots) == 24)
   }
 
+  @Test func `L56 a field that readers copy and that moves raises the root's version`() {
+    // Only addresses are computed; nothing is read.
+    let place = UnsafeMutableRawPointer(bitPattern: 1 << 20)!
+    func offset<Whole: ~Copyable, Field>(_ field: (UnsafeMutablePointer<Whole>) -> UnsafeMutablePointer<Field>) -> Int {
+      UnsafeMutableRawPointer(field(place.assumingMemoryBound(to: Whole.self))) - place
+    }
+    let zone = [
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.next) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.name) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.instance) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.flags) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.keg) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.size) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.cell) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.bucketSize) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.depotItems) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.directAllocations) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.directFrees) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.failures) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.sleeps) },
+    ]
+    let keg = [
+      offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.index) }, offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.layout) },
+      offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.slabCount) },
+      offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.freeSlabCount) },
+      offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.freeItems) }, offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.slabsMade) },
+    ]
+    let arena = [
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.windowStart) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.frontier) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.slabBytes) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.largeBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.largeCount) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.cachedBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.recentBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.foreignBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) },
+    ]
+    let hint: Comment = "raise RootLayout.version, and write the new offsets here"
+    #expect(RootLayout.version == 1, hint)
+    #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 112, 160, 168, 176, 184], hint)
+    #expect(keg == [32, 40, 128, 136, 144, 256], hint)
+    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72], hint)
+    #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
+    #expect(MemoryLayout<SlabLayout>.offset(of: \.itemBytes) == 8 && MemoryLayout<SlabLayout>.offset(of: \.slabBytes) == 16, hint)
+    #expect(MemoryLayout<SlabLayout>.offset(of: \.items) == 24 && MemoryLayout<SlabLayout>.offset(of: \.lookup) == 56, hint)
+  }
+
   @Test func `L41 the memory of a zone is budgeted`() {
     // A zone with its keg, and what each CPU holds for it besides the slots.
     #expect(MemoryLayout<Zone>.stride + MemoryLayout<Keg>.stride <= 1024)
@@ -58,3 +98,6 @@ import Testing
     }
   }
 }
+
+/// The address of a field.
+private func pointer<Field>(_ field: UnsafeMutablePointer<Field>) -> UnsafeMutablePointer<Field> { field }

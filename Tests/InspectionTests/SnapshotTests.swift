@@ -4,10 +4,10 @@
 // `make` first.
 
 import AddressMap
-import Exporters
 import Glibc
 import Testing
 
+@testable import Exporters
 @testable import Inspection
 @testable import Pages
 @testable import TestSupport
@@ -21,7 +21,8 @@ private struct Holder {
   let child: Child
   let folder: Folder
 
-  init?() {
+  /// `busy`: so many threads that allocate and free without end; then it does not stop.
+  init?(busy threads: Int = 0) {
     let library = #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 } + "/build/libstave.so"
     guard access(library, R_OK) == 0 else {
       skipLoudly("snapshots: build/libstave.so is not there: run make first")
@@ -33,10 +34,26 @@ private struct Holder {
     }
     folder = Folder()
     let text = """
+      #include <pthread.h>
       #include <signal.h>
       #include <stdlib.h>
       #include <string.h>
+      static void *work(void *argument) {
+        static __thread void *some[50000];
+        for (unsigned seed = (unsigned)(long)argument + 1;;) {
+          unsigned count = 1000 + rand_r(&seed) % 49000;
+          size_t size = rand_r(&seed) % 4 ? 16 + rand_r(&seed) % 1000 : 16;
+          for (unsigned i = 0; i < count; i++) some[i] = malloc(size);
+          void *large = malloc(1 << 20 | rand_r(&seed) % (200 << 20));
+          for (unsigned i = 0; i < count; i++) free(some[i]);
+          free(large);
+        }
+        return 0;
+      }
       int main(void) {
+        pthread_t thread;
+        for (long i = 1; i < \(threads); i++) pthread_create(&thread, 0, work, (void *)i);
+        if (\(threads)) work(0);
         static void *held[\(Self.blocks * 2)];
         for (int i = 0; i < \(Self.blocks * 2); i++) held[i] = memset(malloc(1 + i % 3000), 1, 1);
         for (int i = 0; i < \(Self.blocks * 2); i += 2) free(held[i]);
@@ -46,12 +63,21 @@ private struct Holder {
       }
       """
     let program = folder.path + "/holder"
-    guard run(compiler, ["-fno-builtin", "-o", program, folder.write(Array(text.utf8), "holder.c")]),
+    guard run(compiler, ["-fno-builtin", "-pthread", "-o", program, folder.write(Array(text.utf8), "holder.c")]),
       let child = Child("/usr/bin/env", ["LD_PRELOAD=\(library)", "STAVE_OPTIONS=background:0", program])
     else { return nil }
     self.child = child
-    for _ in 0..<5000 where !isStopped { usleep(1000) }
-    guard isStopped else { return nil }
+    for _ in 0..<5000 where threads == 0 && !isStopped || threads > 0 && !hasStarted { usleep(1000) }
+    guard threads > 0 ? hasStarted : isStopped else {
+      Issue.record("the program has not come to the point where it is looked at")
+      return nil
+    }
+  }
+
+  /// Its allocator, that is.
+  private var hasStarted: Bool {
+    guard let target = try? LiveProcess(process: child.process), let snapshot = try? SnapshotReader(target).snapshot() else { return false }
+    return target.entry.name == "holder" && snapshot.largeBytes > 0
   }
 
   var isStopped: Bool { (try? ProcessEntry(process: child.process))?.state == "T" }
@@ -85,12 +111,13 @@ private struct Patched: TargetMemory {
     #expect(snapshot.zones.reduce(0) { $0 + $1.used } < Holder.blocks + 500, "its own start-up takes few")
     #expect(snapshot.largeBlocks >= Holder.large)
     for zone in snapshot.zones {
-      #expect(zone.used == zone.usedBySlabs, "\(zone.name): allocations − frees against a walk over the slabs")
+      #expect(zone.counted == zone.usedBySlabs && zone.used == zone.counted, "\(zone.name): allocations − frees against a walk over the slabs")
       #expect(zone.slabs == zone.walkedSlabs && zone.freeItems == zone.walkedFreeItems)
       #expect(zone.free == zone.freeItems + zone.cached)
     }
     let sum = snapshot.used + snapshot.cached + snapshot.holes + snapshot.inTransit + snapshot.metadata + snapshot.purgeable
     #expect(sum + snapshot.returned == snapshot.mapped && snapshot.inTransit == 0)
+    #expect(snapshot.mapped == snapshot.arenaBytes - snapshot.foreign + snapshot.metadata && !snapshot.isChanging && snapshot.changing == 0)
   }
 
   @Test func `L78 T5 a core of the same build says what the live process says`() throws {
@@ -153,6 +180,105 @@ private struct Patched: TargetMemory {
         : [first, keg][generator.below(2)] + UInt(generator.below(30)) * 8
       _ = look([place: [0, 1, .max, .max >> 1, 1 << 47, generator.next()][generator.below(6)]])
     }
+  }
+
+  @Test func `L40 L41 figures of a busy process are never negative, say how far they may be off, and converge when it rests`() throws {
+    guard let holder = Holder(busy: 2) else { return }
+    let target = try LiveProcess(process: holder.child.process)
+    let reader = try SnapshotReader(target)
+    func check(_ snapshot: Snapshot) -> Bool {
+      let parts = SumReport.parts(snapshot).map(\.bytes)
+      let threads = 3
+      return parts.allSatisfy { $0 >= 0 } && parts.reduce(0, +) == snapshot.mapped
+        && snapshot.zones.allSatisfy { zone in
+          zone.inTransit >= 0 && zone.used >= 0 && zone.free >= 0 && zone.inTransit <= threads * max(1, zone.bucketSize)
+            && zone.cached >= 0 && zone.holes >= 0
+        }
+    }
+    var changed = 0
+    // Hundreds of looks where the reader is optimised; it is slow where it is not.
+    let end = clock_gettime_nsec() + 15_000_000_000
+    for _ in 0..<300 where clock_gettime_nsec() < end {
+      let snapshot = try reader.snapshot()
+      guard check(snapshot) else {
+        Issue.record("\(SumReport.lines(snapshot).joined(separator: "\n"))")
+        break
+      }
+      if snapshot.isChanging {
+        changed += 1
+        #expect(SumReport.lines(snapshot).contains { $0.hasPrefix("changing while being read") })
+      }
+    }
+    #expect(changed > 0, "it was not busy")
+    kill(holder.child.process, SIGSTOP)
+    for _ in 0..<5000 where !holder.isStopped { usleep(1000) }
+    let rest = try reader.snapshot()
+    #expect(check(rest) && !rest.isChanging && rest.changing == 0)
+    for zone in rest.zones { #expect(zone.slabs == zone.walkedSlabs || zone.slabs + 3 >= zone.walkedSlabs) }
+    #expect(rest.mapped == rest.arenaBytes - rest.foreign + rest.metadata, "the sum is the arena's again")
+  }
+
+  @Test func `T13 nothing is written into a process that is another by now, or into what is no root any more`() throws {
+    guard let holder = Holder() else { return }
+    let target = try LiveProcess(process: holder.child.process)
+    let location = try SnapshotReader(target).location
+    let mailbox = location.address + UInt(MemoryLayout<RootHeader>.offset(of: \.mailbox)!)
+    let before = try target.read(UInt64.self, at: mailbox)
+    var entry = target.entry
+    entry.startTicks += 1
+    let other = try LiveProcess(process: target.process, wish: .any, entry: entry)
+    #expect(errorOf { () throws(InspectionError) in _ = try Mail(other, location).ask(waiting: 0) } == .noSuchProcess(target.process))
+    try target.write(value: UInt64(7), at: location.address)
+    #expect(errorOf { () throws(InspectionError) in _ = try Mail(target, location).ask(waiting: 0) } == .noStave(target: target.name))
+    #expect(try target.read(UInt64.self, at: mailbox) == before)
+    try target.write(value: RootLayout.magic, at: location.address)
+    #expect(try Mail(target, location).ask(waiting: 0) == nil, "it is stopped and cannot answer")
+    #expect(try target.read(UInt64.self, at: mailbox) == before + 1)
+  }
+
+  @Test func `T13 a core's owner map and slabs are not more than its bytes`() throws {
+    guard let holder = Holder() else { return }
+    guard let gdb = tool("gdb") else { return skipLoudly("snapshots of cores: gdb is not installed") }
+    let path = holder.folder.path + "/core"
+    _ = run(gdb, ["-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "gcore \(path)", "-p", "\(holder.child.process)"])
+    guard access(path, R_OK) == 0 else { return skipLoudly("snapshots of cores: gdb could not write one (ptrace forbidden?)") }
+    let root = try SnapshotReader(CoreFile(path: path)).location.address
+    let core = try CoreFile(path: path)
+    let frontier = root + UInt(RootLayout.arenaOffset) + 16
+    let start = try core.read(UInt64.self, at: root + UInt(RootLayout.arenaOffset))
+    // In the file: a frontier that promises 2^30 units.
+    guard let segment = core.segments.last(where: { $0.start <= frontier && frontier < $0.dumpedEnd }) else {
+      Issue.record("the root is not in the core")
+      return
+    }
+    let file = open(path, O_WRONLY)
+    var word = start + 1 << 46
+    #expect(pwrite(file, &word, 8, off_t(segment.offset + (frontier - segment.start))) == 8)
+    close(file)
+    #expect(errorOf { () throws(InspectionError) in _ = try SnapshotReader(CoreFile(path: path)).snapshot() } == .damaged("an owner map larger than the core"))
+  }
+
+  @Test func `T13 what many zones say together is bounded, too, and rates are`() {
+    var snapshot = Snapshot()
+    var zone = ZoneSnapshot()
+    zone.size = 1 << 20
+    zone.itemBytes = zone.size
+    zone.slabBytes = zone.size
+    zone.itemsPerSlab = 1
+    zone.allocations = 1 << 30
+    snapshot.zones = [zone]
+    #expect(snapshot.isPlausible)
+    snapshot.zones = Array(repeating: zone, count: 9000)
+    #expect(!snapshot.isPlausible)
+    // A counter that was raised by 2^62, within a nanosecond.
+    var before = Snapshot()
+    zone.allocations = 0
+    before.zones = [zone]
+    zone.allocations = 1 << 62
+    snapshot.zones = [zone]
+    snapshot.taken = before.taken + 1
+    #expect(ZoneTable.rate(snapshot, before) > 0)
+    #expect(ZoneTable.rate(zone, snapshot, before) == 1_000_000_000_000_000_000)
   }
 
   @Test func `T6 zones of one name keep their own figures from one look to the next`() {

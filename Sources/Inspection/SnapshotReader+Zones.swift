@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The zones of a process that may be working: counts, slabs, counts again. What the slabs say belongs to some moment between
+// the two, so it is judged against all that the counts allow meanwhile; a zone whose counts have changed is read again, and
+// the reading with the fewest changes kept. At rest, and in a core, both counts are the same.
+
+import CPlatform
+import Heap
+import Pages
+import Zones
+
+extension SnapshotReader {
+  /// Readings of a zone that changes, and how long a look may take for another one to begin.
+  private static var mostReadings: Int { 3 }
+  private static var patience: UInt64 { 50_000_000 }
+
+  private typealias Place = (zone: UInt, keg: UInt, cells: [UInt])
+
+  func readZones(_ root: RootCopy, _ copies: Copies) throws(InspectionError) -> [ZoneSnapshot] {
+    let places = try findZones(root, copies)
+    var result = [ZoneSnapshot?](repeating: nil, count: places.count)
+    let threads = threadCount()
+    let start = clock_gettime_nsec()
+    var root = root
+    for reading in 1...Self.mostReadings {
+      var pending: [(index: Int, made: KegCounts)] = []
+      for index in places.indices where result[index]?.isChanging ?? true {
+        pending.append((index, KegCounts(try readCounts(places[index], copies))))
+      }
+      if pending.isEmpty || reading > 1 && clock_gettime_nsec() - start > Self.patience { break }
+      if reading > 1 { root = try readRoot(copies) }
+      let slabs = try readSlabs(root)
+      for (index, made) in pending {
+        var zone = try readZone(places[index], slabs, since: made, copies)
+        zone.mostInTransit = threads.multipliedReportingOverflow(by: max(1, zone.bucketSize)).partialValue
+        if zone.changing <= result[index]?.changing ?? .max { result[index] = zone }
+      }
+    }
+    return result.compactMap { $0 }
+  }
+
+  /// Oldest first.
+  private func findZones(_ root: RootCopy, _ copies: Copies) throws(InspectionError) -> [Place] {
+    let header = root.part(RootHeader.self, 0)
+    let state = root.part(ZonesState.self, RootLayout.zonesOffset)
+    let table = try target.readArray(
+      UInt.self, at: header.pointee.regions, count: Int(header.pointee.cpuCount), limit: Int(STAVE_MAX_CPUS))
+    let cells = state.pointee.nextCell
+    guard 0...Int(STAVE_MAX_CELLS) ~= cells else { throw .damaged("\(cells) cells, where at most \(STAVE_MAX_CELLS) make sense") }
+    var places: [Place] = []
+    var next = UInt(bitPattern: state.pointee.first)
+    while next != 0 {
+      guard places.count < 65536 else { throw .damaged("the list of zones has no end") }
+      let zone = try copies.structure(Zone.self, at: next)
+      let cell = zone.pointee.cell
+      let offset = cell > 0 && cell < cells ? UInt(cell * MemoryLayout<stave_cell>.stride) : 0
+      places.append((next, UInt(bitPattern: zone.pointee.keg), offset == 0 ? [] : table.filter { $0 != 0 }.map { $0 &+ offset }))
+      next = UInt(bitPattern: zone.pointee.next)
+    }
+    return places.reversed()
+  }
+
+  private func threadCount() -> Int {
+    guard let live = target as? LiveProcess, let status = try? live.status() else { return 1 << 20 }
+    return min(1 << 20, max(1, Int(clamping: status.threads)))
+  }
+
+  // MARK: - One zone
+
+  /// A zone's structures, copied in one call.
+  private struct Counts {
+    var zone: UnsafePointer<Zone>
+    var keg: UnsafePointer<Keg>
+    var cells: UnsafePointer<stave_cell>
+    var cellCount: Int
+  }
+
+  /// What changes when a keg's slabs do.
+  private struct KegCounts: Equatable {
+    var slabs: Int
+    var slabsMade: Int
+    var freeItems: Int
+
+    init(_ counts: Counts) {
+      slabs = counts.keg.pointee.slabCount
+      slabsMade = counts.keg.pointee.slabsMade
+      freeItems = counts.keg.pointee.freeItems
+    }
+  }
+
+  private func readCounts(_ place: Place, _ copies: Copies) throws(InspectionError) -> Counts {
+    let zone = copies.space(MemoryLayout<Zone>.size)
+    let keg = copies.space(MemoryLayout<Keg>.size)
+    let cells = copies.space(max(1, place.cells.count) * MemoryLayout<stave_cell>.stride)
+    var requests = [ReadRequest(address: place.zone, destination: zone), ReadRequest(address: place.keg, destination: keg)]
+    for (index, address) in place.cells.enumerated() {
+      let size = MemoryLayout<stave_cell>.size
+      requests.append(
+        ReadRequest(address: address, destination: UnsafeMutableRawBufferPointer(rebasing: cells[(index * size)..<((index + 1) * size)])))
+    }
+    for (request, isFilled) in zip(requests, try target.read(batch: requests)) where !isFilled {
+      try target.read(into: request.destination, at: request.address)  // says what is the matter
+    }
+    return Counts(
+      zone: UnsafeRawPointer(zone.baseAddress!).assumingMemoryBound(to: Zone.self),
+      keg: UnsafeRawPointer(keg.baseAddress!).assumingMemoryBound(to: Keg.self),
+      cells: UnsafeRawPointer(cells.baseAddress!).assumingMemoryBound(to: stave_cell.self), cellCount: place.cells.count)
+  }
+
+  private func readZone(
+    _ place: Place, _ slabs: [UInt32: [UInt]], since made: KegCounts, _ copies: Copies
+  ) throws(InspectionError) -> ZoneSnapshot {
+    let first = try readCounts(place, copies)
+    let headers = try target.read(SlabHeaderCopy.self, at: slabs[first.keg.pointee.index] ?? [])
+    let last = try readCounts(place, copies)
+    let before = describe(first)
+    var result = describe(last)
+    for case let header? in headers where header.kegIndex == first.keg.pointee.index {
+      let free = min(Int(header.freeCount), max(0, result.itemsPerSlab))
+      result.walkedSlabs += 1
+      result.walkedFreeItems += free
+      result.walkedFreeSlabs += free == result.itemsPerSlab ? 1 : 0
+    }
+    if first.keg.pointee.layout.lookup == .mask {
+      // Found by their addresses, not by the owner map: the keg's word must do.
+      result.walkedSlabs = result.slabs
+      result.walkedFreeItems = result.freeItems
+      result.walkedFreeSlabs = min(result.slabs, max(0, last.keg.pointee.freeSlabCount))
+    }
+    result.allocationsMeanwhile = max(0, result.allocations &- before.allocations)
+    result.freesMeanwhile = max(0, result.frees &- before.frees)
+    result.isChanging =
+      made != KegCounts(first) || made != KegCounts(last) || result.allocations != before.allocations || result.frees != before.frees
+      || result.cachedPerCPU != before.cachedPerCPU || result.cachedInDepot != before.cachedInDepot
+    return result
+  }
+
+  private func describe(_ counts: Counts) -> ZoneSnapshot {
+    let (zone, keg) = (counts.zone, counts.keg)
+    var result = ZoneSnapshot()
+    result.name = withUnsafeBytes(of: zone.pointee.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }.printable
+    result.instance = Int(zone.pointee.instance)
+    result.size = zone.pointee.size
+    result.itemBytes = keg.pointee.layout.itemBytes
+    result.slabBytes = keg.pointee.layout.slabBytes
+    result.itemsPerSlab = keg.pointee.layout.items
+    result.isOffPage = keg.pointee.layout.isOffPage
+    result.flags = zone.pointee.flags.rawValue
+    result.leastRequest = result.size
+    if zone.pointee.flags.contains(.malloc), 1...SizeClass.largest ~= result.size {
+      let index = SizeClass.index(for: result.size)
+      result.leastRequest = index == 0 ? 0 : SizeClass.size(index - 1) + 1
+    }
+    result.bucketSize = zone.pointee.bucketSize
+    result.failures = max(0, zone.pointee.failures)
+    result.sleeps = max(0, zone.pointee.sleeps)
+    result.slabs = keg.pointee.slabCount
+    result.freeItems = keg.pointee.freeItems
+    result.cachedInDepot = zone.pointee.depotItems
+    result.frees = zone.pointee.directFrees
+    var pops: Int64 = 0
+    for index in 0..<counts.cellCount {
+      let cell = counts.cells[index]
+      let fill = Int64(cell.word & 0xffff)
+      let popped = Int64(cell.word >> 16)
+      result.cachedPerCPU.append(Int(fill))
+      pops &+= popped
+      result.frees &+= fill &+ popped &+ cell.moved
+    }
+    result.allocations = max(result.frees, zone.pointee.directAllocations &+ pops)
+    return result
+  }
+}
