@@ -67,8 +67,12 @@ private struct Holder {
       let child = Child("/usr/bin/env", ["LD_PRELOAD=\(library)", "STAVE_OPTIONS=background:0", program])
     else { return nil }
     self.child = child
-    for _ in 0..<5000 where threads == 0 && !isStopped || threads > 0 && !hasStarted { usleep(1000) }
-    guard threads > 0 ? hasStarted : isStopped else {
+    var isReady = false
+    for _ in 0..<5000 where !isReady {
+      usleep(1000)
+      isReady = threads > 0 ? hasStarted : isStopped
+    }
+    guard isReady else {
       Issue.record("the program has not come to the point where it is looked at")
       return nil
     }
