@@ -2,7 +2,9 @@
 //
 // Facts about the system, read without libc's help: these are asked for inside the first malloc.
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "CPlatform.h"
 #include <errno.h>
 #include <sched.h>

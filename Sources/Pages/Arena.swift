@@ -124,7 +124,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,
         bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
     // Slabs of the smallest items want headers of a hundredth of their size.
-    if pointee.isTight { metadataPages.reserve(bytes: Int(limit / 64)) }
+    if pointee.isTight { metadataPages.reserve(bytes: Int(Swift.min(limit / 64, 64 << 20))) }
     return true
   }
 }
