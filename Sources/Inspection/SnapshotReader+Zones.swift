@@ -17,7 +17,23 @@ extension SnapshotReader {
   private typealias Place = (zone: UInt, keg: UInt, cells: [UInt])
 
   func readZones(_ root: RootCopy, _ copies: Copies) throws(InspectionError) -> [ZoneSnapshot] {
-    let places = try findZones(root, copies)
+    // A CPU that gets its caches meanwhile has counts that were not looked at; it keeps them, so few tries do.
+    for _ in 0..<3 {
+      let regions = try readRegions(root)
+      let zones = try readZones(root, regions, copies)
+      if try readRegions(root) == regions { return zones }
+    }
+    return try readZones(root, try readRegions(root), copies)
+  }
+
+  private func readRegions(_ root: RootCopy) throws(InspectionError) -> [UInt] {
+    let header = root.part(RootHeader.self, 0)
+    return try target.readArray(
+      UInt.self, at: header.pointee.regions, count: Int(header.pointee.cpuCount), limit: Int(STAVE_MAX_CPUS))
+  }
+
+  private func readZones(_ root: RootCopy, _ regions: [UInt], _ copies: Copies) throws(InspectionError) -> [ZoneSnapshot] {
+    let places = try findZones(root, regions, copies)
     var result = [ZoneSnapshot?](repeating: nil, count: places.count)
     let threads = threadCount()
     let start = clock_gettime_nsec()
@@ -40,11 +56,8 @@ extension SnapshotReader {
   }
 
   /// Oldest first.
-  private func findZones(_ root: RootCopy, _ copies: Copies) throws(InspectionError) -> [Place] {
-    let header = root.part(RootHeader.self, 0)
+  private func findZones(_ root: RootCopy, _ regions: [UInt], _ copies: Copies) throws(InspectionError) -> [Place] {
     let state = root.part(ZonesState.self, RootLayout.zonesOffset)
-    let table = try target.readArray(
-      UInt.self, at: header.pointee.regions, count: Int(header.pointee.cpuCount), limit: Int(STAVE_MAX_CPUS))
     let cells = state.pointee.nextCell
     guard 0...Int(STAVE_MAX_CELLS) ~= cells else { throw .damaged("\(cells) cells, where at most \(STAVE_MAX_CELLS) make sense") }
     var places: [Place] = []
@@ -54,7 +67,7 @@ extension SnapshotReader {
       let zone = try copies.structure(Zone.self, at: next)
       let cell = zone.pointee.cell
       let offset = cell > 0 && cell < cells ? UInt(cell * MemoryLayout<stave_cell>.stride) : 0
-      places.append((next, UInt(bitPattern: zone.pointee.keg), offset == 0 ? [] : table.filter { $0 != 0 }.map { $0 &+ offset }))
+      places.append((next, UInt(bitPattern: zone.pointee.keg), offset == 0 ? [] : regions.filter { $0 != 0 }.map { $0 &+ offset }))
       next = UInt(bitPattern: zone.pointee.next)
     }
     return places.reversed()
