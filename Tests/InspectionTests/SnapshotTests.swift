@@ -210,7 +210,7 @@ private struct Patched: TargetMemory {
         Issue.record("\(SumReport.lines(snapshot).joined(separator: "\n"))")
         break
       }
-      // Open: on a loaded machine a zone whose counts did not change has been seen with far more in transit.
+      // Once seen far beyond, when a CPU's first caches came during the look; that is mended, and waits for a long run to show it.
       withKnownIssue(isIntermittent: true) { #expect(isBounded(snapshot)) }
       if snapshot.isChanging {
         changed += 1
