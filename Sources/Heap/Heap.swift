@@ -19,6 +19,7 @@
 // Giving back. A background thread (Heap+Background) looks once a period while there is something to do, and ends itself
 // when there is not.
 
+import Accounting
 import CPlatform
 import Pages
 import Primitives
@@ -98,6 +99,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       guard zones.start() else { return false }
       header.pointee.layoutDigest = layoutDigest()
       CPUCache.start(forceLocked: false)
+      types.start()
       // Done for good, whatever becomes of the rest: a second try begins behind this.
       header.pointee.version = RootLayout.version
     }
@@ -200,5 +202,8 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<Slab>.size)
   mix(MemoryLayout<Bucket>.size)
   mix(MemoryLayout<stave_cell>.size)
+  mix(MemoryLayout<TypesState>.size)
+  mix(MemoryLayout<TypeRecord>.size)
+  mix(MemoryLayout<LargeTotals>.size)
   return digest
 }

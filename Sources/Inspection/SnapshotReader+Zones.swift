@@ -4,6 +4,7 @@
 // the two, so it is judged against all that the counts allow meanwhile; a zone whose counts have changed is read again, and
 // the reading with the fewest changes kept. At rest, and in a core, both counts are the same.
 
+import Accounting
 import CPlatform
 import Heap
 import Pages

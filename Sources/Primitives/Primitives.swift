@@ -83,6 +83,18 @@ public struct FixedName {
     return index
   }
 
+  /// Appends a text and a number, as in "images", "-" and 128. The number is kept whole: the name before it is cut if need be.
+  public func appending(_ text: StaticString, number: Int) -> FixedName {
+    var name = self
+    var index = Swift.min(count, 25 - text.utf8CodeUnitCount)
+    for position in index..<32 { name.bytes[position] = 0 }
+    for position in 0..<text.utf8CodeUnitCount {
+      name.bytes[index] = text.utf8Start[position]
+      index += 1
+    }
+    return name.appending(number: number)
+  }
+
   /// Appends a decimal number, as in "malloc-" and 128.
   public func appending(number: Int) -> FixedName {
     var name = self

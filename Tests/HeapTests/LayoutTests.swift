@@ -2,6 +2,7 @@
 //
 // What readers outside rely on, and what C and Swift both know: layouts, the parts of the root, constants.
 
+@testable import Accounting
 import AddressMap
 import CPlatform
 import Primitives

@@ -11,5 +11,6 @@
 #include "stave_rseq.h"
 #include "stave_thread.h"
 #include "stave_clone.h"
+#include "stave_type.h"
 
 #endif

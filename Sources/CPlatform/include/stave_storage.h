@@ -16,6 +16,7 @@ enum {
   STAVE_SMALL_LIMIT = 32768,      // the largest size that a zone serves
   STAVE_UNIT_SHIFT = 16,          // the address map's unit: 64 KiB
   STAVE_MAX_KEGS = 8192,
+  STAVE_MAX_TYPES = 4096,
   STAVE_BOOT_BYTES = 32768,       // metadata before the first system call
   STAVE_ROOT_BYTES = 4096,
 };
@@ -67,6 +68,7 @@ static inline _Bool stave_replace32(uint32_t *_Nonnull where, uint32_t old, uint
 static inline _Bool stave_swap32(int32_t *_Nonnull where, int32_t expected, int32_t wanted) {
   return __atomic_compare_exchange_n(where, &expected, wanted, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
+static inline void stave_store_pointer(void *_Nullable *_Nonnull where, void *_Nullable value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
 static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
 static inline struct stave_cell_place *_Nonnull stave_cell_places(void) { return stave_cell_places_storage; }
 static inline void *_Nullable *_Nonnull stave_regions(void) { return stave_regions_storage; }
