@@ -160,6 +160,8 @@ extension SnapshotReader {
     result.itemsPerSlab = keg.pointee.layout.items
     result.isOffPage = keg.pointee.layout.isOffPage
     result.flags = zone.pointee.flags.rawValue
+    result.type = zone.pointee.type
+    result.isMalloc = zone.pointee.flags.contains(.malloc)
     result.leastRequest = result.size
     if zone.pointee.flags.contains(.malloc), 1...SizeClass.largest ~= result.size {
       let index = SizeClass.index(for: result.size)

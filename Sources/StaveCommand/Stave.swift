@@ -13,7 +13,7 @@ struct Stave: ParsableCommand {
     commandName: "stave",
     abstract: "Run programs on Stave's memory system, and look into them.",
     version: "0.1.0",
-    subcommands: [Run.self, ZonesCommand.self, Sum.self, Top.self, Trim.self, OptionsCommand.self])
+    subcommands: [Run.self, ZonesCommand.self, TypesCommand.self, Sum.self, Top.self, Trim.self, OptionsCommand.self])
 
   static func main() {
     do {

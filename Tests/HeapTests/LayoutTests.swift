@@ -45,7 +45,7 @@ import Testing
       offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.depotItems) },
       offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.directAllocations) },
       offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.directFrees) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.failures) },
-      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.sleeps) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.sleeps) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.type) },
     ]
     let keg = [
       offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.index) }, offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.layout) },
@@ -60,12 +60,22 @@ import Testing
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.recentBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.foreignBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.largeTotals) },
+    ]
+    let type = [
+      offset { (t: UnsafeMutablePointer<TypesState>) in pointer(&t.pointee.first) }, offset { (t: UnsafeMutablePointer<TypesState>) in pointer(&t.pointee.count) },
+      offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.next) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.name) },
+      offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.instance) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.number) },
+      offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.zones) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.failures) },
     ]
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
-    #expect(RootLayout.version == 1, hint)
-    #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176], hint)
+    #expect(RootLayout.version == 2, hint)
+    #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
-    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72], hint)
+    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 96], hint)
+    #expect(type == [0, 8, 0, 8, 40, 44, 48, 768], hint)
+    #expect(MemoryLayout<LargeTotals>.size == 32, hint)
+    #expect(RootLayout.typesOffset + MemoryLayout<TypesState>.size <= RootLayout.bytes - 8 && RootLayout.heapOffset + MemoryLayout<HeapState>.size <= RootLayout.typesOffset)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.itemBytes) == 8 && MemoryLayout<SlabLayout>.offset(of: \.slabBytes) == 16, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.items) == 24 && MemoryLayout<SlabLayout>.offset(of: \.lookup) == 56, hint)
