@@ -107,14 +107,14 @@ extension Heap {
   /// Room on either side of the thread pointer; the stack lies below both.
   private static let roomBytes = 8192
 
-  /// A thread pointer in the thread's memory, whose rseq area says "not registered", so that sections go round the caches. Nil
+  /// A thread pointer in the thread's memory, whose rseq area says "not registered", so that sections go round the caches, and libc asks the kernel for the CPU. Nil
   /// if libc keeps that area, which may lie on either side, too far away.
   static func placeThreadPointer(in base: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
     let pointer = base + stackBytes - roomBytes
     pointer.storeBytes(of: pointer.address, as: UInt.self)
     (pointer + 16).storeBytes(of: pointer.address, as: UInt.self)
-    if root.pointee.mode == CacheMode.restartable {
-      let area = Int(stave_hot().pointee.rseq_offset)
+    let area = Int(stave_hot().pointee.rseq_offset)
+    if area != 0 || root.pointee.mode == CacheMode.restartable {
       guard area >= -roomBytes && area <= -32 || area >= 24 && area <= roomBytes - 32 else { return nil }
       (pointer + area + 4).storeBytes(of: -1, as: Int32.self)
     }
@@ -123,7 +123,7 @@ extension Heap {
 
   private static func runBackground() {
     stave_schedule_as_process()
-    guard stave_leave_descriptors(), stave_compare_rights() >= 0 else { return runBriefly() }
+    guard stave_leave_descriptors(), stave_compare_rights() == 0 else { return runBriefly() }
     var rights: Int32 = 0
     while rights == 0 {
       rights = rest(heap.pointee.options[.period] * 1_000_000)
@@ -134,7 +134,7 @@ extension Heap {
   }
 
   /// Where the thread cannot find out whether the process has given up rights (no /proc, as after chroot; no table of
-  /// descriptors of its own, before Linux 5.9) it must not stay: four looks in one second, as many as what lies in a cell takes
+  /// descriptors of its own, before Linux 5.9), or has others from the start, since the thread that started it has, it must not stay: four looks in one second, as many as what lies in a cell takes
   /// by way of depot, slab and cached run, and it ends. The next slow call that finds work starts another, with the rights of then.
   private static func runBriefly() {
     for _ in 0..<4 {

@@ -87,7 +87,7 @@ public struct Snapshot: Sendable {
   public var zones: [ZoneSnapshot] = []
   public var largeBlocks = 0
   public var largeBytes = 0
-  /// Bytes of ranges of the arena.
+  /// What is mapped of the arena.
   public var arenaBytes = 0
   public var slabBytes = 0
   /// Freed ranges of the arena that are kept for use.

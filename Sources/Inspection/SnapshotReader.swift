@@ -79,7 +79,7 @@ public struct SnapshotReader {
 
   private func describe(_ root: RootCopy, into snapshot: inout Snapshot) throws(InspectionError) {
     let arena = root.part(Arena.self, RootLayout.arenaOffset)
-    snapshot.arenaBytes = try arenaBytes(root)
+    snapshot.arenaBytes = max(0, try arenaBytes(root) - Int(clamping: arena.pointee.unmappedBytes))
     snapshot.slabBytes = Int(clamping: arena.pointee.slabBytes)
     snapshot.largeBytes = Int(clamping: arena.pointee.largeBytes)
     snapshot.largeBlocks = Int(clamping: arena.pointee.largeCount)

@@ -40,10 +40,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
     request.alignment = alignment
     request.patience = 8
     while true {
-      let space = pointee.map.findSpace(request)?.address
-      if pointee.unmappedBytes > 0, space == nil || space! + bytes > pointee.frontier, mapHole(bytes: bytes, alignment: alignment) {
-        continue
-      }
+      var space = pointee.map.findSpace(request)?.address
+      if space == nil || space! + bytes > pointee.frontier, let hole = mapHole(bytes: bytes, alignment: alignment) { space = hole }
       guard let place = space else { return nil }
       if place + bytes > pointee.frontier {
         switch moveFrontier(to: place + bytes) {

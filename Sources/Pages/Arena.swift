@@ -23,7 +23,7 @@
 //
 // Lock: `lock` (rank arena), held over the map's work and, when the frontier moves or a hole comes or goes, over one mmap or munmap;
 // never over the madvise of a purge.
-// Costs: O(log n) in ranges; a recent block a few dozen instructions. 96 bytes per range, 18 bytes per unit.
+// Costs: O(log n) in ranges, O(n) in holes where there are some; a recent block a few dozen instructions. 96 bytes per range, 18 bytes per unit.
 
 import AddressMap
 import CPlatform
@@ -75,12 +75,15 @@ public struct Arena: ~Copyable {
   /// Address space is limited: what is freed is unmapped at once, if it ends at the frontier or is a hole worth it.
   /// Asked anew at each purge and each large step of the frontier, since a limit may be set at any time.
   var isTight: Bool
-  var unmappedBytes: UInt
+  /// In holes.
+  public var unmappedBytes: UInt
   public var map: AddressMap
   /// Slabs released when there was no map entry to cut them out with, linked through their own memory; 0 for none.
   var unplaced: UInt
   /// Cached runs by the logarithm of their length in 4 KiB, linked through the entries' words.
   var bins: InlineArray<28, EntryPointer?>
+  /// Linked likewise.
+  var holes: EntryPointer?
   var recent: InlineArray<8, EntryPointer?>
 }
 
@@ -122,7 +125,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
         lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, movedCount: 0, forkedBelow: start, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
         unmappedBytes: 0,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,
-        bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
+        bins: InlineArray(repeating: nil), holes: nil, recent: InlineArray(repeating: nil)))
     // Slabs of the smallest items want headers of a hundredth of their size.
     if pointee.isTight { metadataPages.reserve(bytes: Int(Swift.min(limit / 64, 64 << 20))) }
     return true

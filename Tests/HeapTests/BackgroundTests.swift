@@ -31,8 +31,14 @@ extension OnRoot {
           stave_hot().pointee.rseq_offset = offset
           precondition(Heap.placeThreadPointer(in: base) == nil, "\(offset) is out of reach: no thread rather than one that takes zero for its CPU")
         }
+        // Locked caches ask libc for the CPU, which looks there first.
         root.pointee.mode = CacheMode.locked
-        precondition(Heap.placeThreadPointer(in: base) != nil, "locked caches ask the kernel")
+        precondition(Heap.placeThreadPointer(in: base) == nil, "libc would read beyond the thread's memory")
+        stave_hot().pointee.rseq_offset = 2464
+        let pointer = Heap.placeThreadPointer(in: base)!
+        precondition((pointer + 2464 + 4).load(as: Int32.self) == -1, "not CPU 0")
+        stave_hot().pointee.rseq_offset = 0
+        precondition(Heap.placeThreadPointer(in: base) != nil, "a libc without such an area")
       }
     }
 

