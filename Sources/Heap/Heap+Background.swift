@@ -22,6 +22,7 @@ public struct BackgroundState {
   var stack: UInt = 0
   var quietPeriods: Int = 0
   var lastLargeAllocations: UInt = 0
+  var lastIdleBytes: UInt = 0
 }
 
 extension Heap {
@@ -39,12 +40,13 @@ extension Heap {
   /// or two additions. `bytes`: about how many the call has moved from a cell to depot or slabs.
   @inline(__always)
   static func noteSlowCall(moving bytes: Int = 0) {
-    if heap.pointee.background.thread == 0 {
+    guard heap.pointee.background.thread == 0 else { return }
+    if heap.pointee.options[.background] == 1 {
       let calls = heap.pointee.slowCalls.wrappingAdd(1, ordering: .relaxed).newValue
       let isPlain = arena.pointee.cachedBytes > startThreshold && (arena.pointee.cachedBytes >= hurryThreshold || !stave_is_single_threaded())
       if calls & 1023 == 0 || isPlain || hasFreedMuch(bytes) { lookForWork(calls) }
-      if hasMail { answerMailbox() }
     }
+    if hasMail { answerMailbox() }
   }
 
   @inline(__always)
@@ -56,7 +58,6 @@ extension Heap {
 
   @inline(never)
   private static func lookForWork(_ calls: UInt32) {
-    guard heap.pointee.options[.background] == 1 else { return }
     // After a refusal, only every so many calls ask again.
     if calls & 4095 == 0 || heap.pointee.background.failures == 0 && idleBytes > startThreshold { startBackground() }
   }
@@ -171,7 +172,8 @@ extension Heap {
     return 0
   }
 
-  /// Returns what the last period did not need. False if there was nothing.
+  /// Returns what the last period did not need. False if nothing went and nothing has changed: what is left then, as in locked
+  /// pages, is not worth another look.
   static func endOfPeriod() -> Bool {
     var didSomething = false
     for cpu in 0..<Int(root.pointee.cpuCount) where CPUCache.isIdle(cpu) {
@@ -182,7 +184,9 @@ extension Heap {
     heap.pointee.background.lastLargeAllocations = arena.pointee.largeAllocations
     if arena.purgeIdle() > 0 { didSomething = true }
     // What was freed a moment ago has not lain for a period yet.
-    return didSomething || arena.pointee.cachedBytes > 0 || idleBytes > startThreshold
+    let left = idleBytes
+    defer { heap.pointee.background.lastIdleBytes = left }
+    return didSomething || left != heap.pointee.background.lastIdleBytes && (arena.pointee.cachedBytes > 0 || left > startThreshold)
   }
 
   /// Everything that can be given back now: every CPU's cache, every depot, all cached runs. Bytes returned.

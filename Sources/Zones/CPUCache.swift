@@ -26,12 +26,12 @@ import Synchronization
 public typealias CellPointer = UnsafeMutablePointer<stave_cell>
 
 public enum CPUCache {
-  static let cellsBytes = Int(STAVE_MAX_CELLS) * MemoryLayout<stave_cell>.stride
+  static var cellsBytes: Int { Int(STAVE_MAX_CELLS) * MemoryLayout<stave_cell>.stride }
   /// Slots a cell begins with, and the zero word before them.
   static let firstCapacity: UInt32 = 64
-  static let firstSlotBytes = 8 * (Int(firstCapacity) + 1)
-  static let furtherSlots = cellsBytes + Int(STAVE_MAX_CELLS) * firstSlotBytes
-  static let regionBytes = furtherSlots + 2 << 20
+  static var firstSlotBytes: Int { 8 * (Int(firstCapacity) + 1) }
+  static var furtherSlots: Int { cellsBytes + Int(STAVE_MAX_CELLS) * firstSlotBytes }
+  static var regionBytes: Int { furtherSlots + 2 << 20 }
   /// Cells 0 and 1 belong to no zone: 0 is always empty, and the memory of 1 holds the region's lock.
   static let firstCell = 2
 

@@ -66,6 +66,21 @@ extension OnRoot {
       }
     }
 
+    @Test func `the thread ends although locked pages do not go back`() async {
+      await #expect(processExitsWith: .success) {
+        precondition(heap.start())
+        heap.pointee.options.values[Option.period.rawValue] = 10
+        let block = Heap.allocate(16 << 20)!
+        guard mlock(block + (8 << 20), 4096) == 0 else { return print("SKIPPED: locked pages, for mlock is not allowed") }
+        Heap.free(block)
+        for _ in 0..<8 { Heap.free(Heap.allocate(8 << 20)) }
+        for _ in 0..<500 where heap.pointee.background.periods < 3 { usleep(10_000) }
+        precondition(heap.pointee.background.periods >= 3, "it works")
+        for _ in 0..<500 where heap.pointee.background.thread != 0 { usleep(10_000) }
+        precondition(heap.pointee.background.thread == 0 && arena.pointee.cachedBytes > 0, "it ends, with the locked run still there")
+      }
+    }
+
     @Test func `the mailbox is answered within a second or so, however long the period`() async {
       await #expect(processExitsWith: .success) {
         precondition(heap.start())
