@@ -86,6 +86,15 @@ import Testing
     #expect(ended.output == "\(Built.library):libc.so.6 period:5,period:7\n", "\(ended)")
   }
 
+  @Test(arguments: [[], ["--watch", "5"]])
+  func `words and variables that are not UTF-8 reach the program as they are`(_ watching: [String]) throws {
+    let script = """
+      export STRANGE=$(printf 'a\\377\\376b'); command=$1; shift
+      exec "$command" run "$@" -- sh -c '[ "$1" = "$(printf "a\\377\\376b")" ] && [ "$STRANGE" = "$1" ]' sh "$STRANGE"
+      """
+    #expect(try Started("/bin/sh", ["-c", script, "sh", Built.command] + watching).end().status == 0)
+  }
+
   @Test func `a watched program keeps its output, status and signals`() throws {
     let ended = try stave("run", "--watch", "0.1", "--", "sh", "-c", "sleep 0.4; echo out; exit 5")
     #expect(ended.status == 5 && ended.output == "out\n")
