@@ -97,12 +97,11 @@ public enum CPUCache {
 
   /// Gives this CPU a region if it has none. Failure leaves it without: operations then go round the cache.
   static func prepare() {
-    guard let cpu = currentCPU, stave_regions()[cpu] == nil else { return }
+    guard let cpu = currentCPU, stave_regions()[cpu] == nil, CachePatience.mayAsk else { return }
     zones.pointee.regionLock.lock()
     defer { zones.pointee.regionLock.unlock() }
-    guard stave_regions()[cpu] == nil, let start = mapAnonymous(bytes: regionBytes, name: "stave:caches") else {
-      return
-    }
+    guard stave_regions()[cpu] == nil else { return }
+    guard let start = mapAnonymous(bytes: regionBytes, name: "stave:caches") else { return CachePatience.noteRefusal() }
     let cells = CellPointer(bitPattern: start)!
     lock(of: cells).initialize(to: FutexLock(rank: LockRank.regionCells))
     for index in firstCell..<zones.pointee.nextCell where stave_cell_places()[index].taken != 0 {
