@@ -16,7 +16,7 @@
 //   gap      nothing: pages never touched or *returned* to the system, so they read as zero
 //   hole     free and not mapped, where address space is limited; mapped again before use
 //
-// Order of satisfaction: a recent block of just this size; a cached run, smallest that fits; a gap, lowest address; the
+// Order of satisfaction: a recent block of just this size; a cached run of about the size, lowest address; a gap, lowest address; the
 // frontier moves. So dirty memory is used before fresh memory, and memory from a gap needs no clearing.
 // Cached runs are purged (MADV_DONTNEED) when a whole period has passed in which they were not needed: by `purgeIdle`, or
 // all at once by `purge`.
