@@ -89,7 +89,7 @@ if forPreload {
     coreTests("Heap"),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
-    .testTarget(name: "CommandTests", dependencies: ["StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
+    .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
   products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
 }

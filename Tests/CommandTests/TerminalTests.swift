@@ -6,6 +6,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// A program with a terminal of its own, and what it has drawn.
 final class OnTerminal {
   let id: pid_t
@@ -29,7 +31,7 @@ final class OnTerminal {
     tcgetattr(side, &state)
     before = state
     id = try spawn(
-      Built.command, arguments, ["TERM": "xterm-256color", "LC_ALL": "C.UTF-8"], files: [(name, O_RDWR), (name, O_RDWR), (name, O_RDWR)],
+      Built.command, arguments, ["TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "STAVE_LIBRARY": Built.library], files: [(name, O_RDWR), (name, O_RDWR), (name, O_RDWR)],
       newSession: true)
   }
 
