@@ -164,6 +164,28 @@ import Testing
     }
   }
 
+  @Test(arguments: ["zones", "sum"]) func `repeated looks follow a process into the program that it executes`(_ command: String) throws {
+    for (script, program) in [("exec sleep 60", "sleep"), ("unset LD_PRELOAD; exec sleep 60", nil)] {
+      let folder = Folder()
+      try withProcess(["sh", "-c", "while ! test -e \(folder.file("now")); do sleep 0.02; done; \(script)"]) { process in
+        let looks = try start(Built.command, [command, "-w", "0.05", "\(process)"])
+        #expect(wait { looks.printed.contains("\n\n") })
+        _ = folder.write("", "now")
+        guard program != nil else {
+          let ended = looks.end()
+          #expect(ended.status == 1 && ended.errorText.hasPrefix("stave: no Stave in process \(process) (sleep): "), ended.report)
+          return
+        }
+        #expect(wait { !looks.complained.isEmpty })
+        let before = looks.printed.count
+        #expect(wait { looks.printed.count > before + 1000 })
+        kill(process, SIGKILL)
+        let ended = looks.end()
+        #expect(ended.status == 0 && ended.errorText == "stave: process \(process) (sh) has become process \(process) (sleep)\n", ended.report)
+      }
+    }
+  }
+
   @Test func `whoever reads and goes, or a full disk, ends it`() throws {
     try withSleeper { process in
       let gone = try start("/bin/sh", ["-c", "trap '' PIPE; \"$0\" zones -w 0.05 \(process) | head -1; true", Built.command]).end()

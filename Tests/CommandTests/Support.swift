@@ -30,14 +30,26 @@ func stave(_ arguments: String..., environment: [String: String] = [:]) throws -
 }
 
 /// A process on Stave that sleeps, for the time of the call.
-func withSleeper<Result>(_ body: (pid_t) throws -> Result) throws -> Result {
-  let sleeper = try start(Built.command, ["run", "--", "sleep", "60"])
+func withSleeper<Result>(_ body: (pid_t) throws -> Result) throws -> Result { try withProcess(["sleep", "60"], body) }
+
+/// Whether it comes true within half a minute.
+func wait(_ isTrue: () -> Bool) -> Bool {
+  for _ in 0..<3000 {
+    if isTrue() { return true }
+    usleep(10_000)
+  }
+  return false
+}
+
+/// A process on Stave, for the time of the call.
+func withProcess<Result>(_ words: [String], _ body: (pid_t) throws -> Result) throws -> Result {
+  let process = try start(Built.command, ["run", "--"] + words)
   // Until it has become the program and its allocator has started.
   for _ in 0..<200 {
-    if try stave("sum", "\(sleeper.id)").status == 0 { break }
+    if try stave("sum", "\(process.id)").status == 0 { break }
     usleep(20_000)
   }
-  return try body(sleeper.id)
+  return try body(process.id)
 }
 
 func object(_ text: String) throws -> [String: Any] {

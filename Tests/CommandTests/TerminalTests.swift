@@ -139,6 +139,18 @@ final class OnTerminal {
     }
   }
 
+  @Test func `top follows its process into the program that it executes`() throws {
+    let folder = Folder()
+    try withProcess(["sh", "-c", "while ! test -e \(folder.file("now")); do sleep 0.02; done; exec sleep 60"]) { process in
+      let top = try OnTerminal(["top", "-w", "0.1", "\(process)"], columns: 100)
+      #expect(top.draws("process \(process) (sh)"))
+      _ = folder.write("", "now")
+      #expect(top.draws("process \(process) (sleep)") && top.draws("process \(process) (sh) has become process \(process) (sleep)"))
+      top.type("q")
+      #expect(top.end() == 0)
+    }
+  }
+
   @Test func `top ends with its process and says so`() throws {
     let top = try withSleeper { process in
       let top = try OnTerminal(["top", "-w", "0.1", "\(process)"])
