@@ -80,6 +80,8 @@ public struct ZoneSnapshot: Sendable {
 public struct Snapshot: Sendable {
   public var target = ""
   public var process: Int32 = 0
+  /// Monotonic nanoseconds when the target's allocator started: another program of the same process has another.
+  public var started: Int64 = 0
   /// Monotonic nanoseconds of this machine when it was taken.
   public var taken: Int64 = 0
   public var mode = CacheModeName.none

@@ -50,6 +50,7 @@ public struct SnapshotReader {
     snapshot.target = target.name.printable
     snapshot.process = target.process
     snapshot.taken = Int64(clock_gettime_nsec())
+    snapshot.started = header.pointee.started
     snapshot.pageBytes = Int(header.pointee.pageBytes)
     snapshot.mode = header.pointee.mode == CacheMode.restartable ? .restartable : .locked
     snapshot.zones = try readZones(root, copies)
@@ -58,6 +59,13 @@ public struct SnapshotReader {
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     return snapshot
+  }
+
+  /// When the target's allocator started, as in a snapshot. One small read; throws what concerns the root.
+  public func started() throws(InspectionError) -> Int64 {
+    let copies = Copies(target)
+    defer { copies.discard() }
+    return try readRoot(copies).part(RootHeader.self, 0).pointee.started
   }
 
   /// A copy of the root, checked to be one that this reader understands.

@@ -38,16 +38,22 @@ struct Child {
 
   /// Runs it to its end. `body` is called every 50 ms with its PID and the seconds since it started.
   func run(_ body: (pid_t, Double) -> Void = { _, _ in }) throws -> Outcome {
-    var ended = sigset_t(), before = sigset_t()
+    var ended = sigset_t(), held = sigset_t(), before = sigset_t()
     sigemptyset(&ended)
     sigaddset(&ended, SIGCHLD)
+    // Those that are passed on wait until there is someone to pass them on to.
+    held = ended
+    for number in Signals.passed { sigaddset(&held, number) }
     // Where the signal is ignored, the kernel would throw the status away.
     signal(SIGCHLD, SIG_DFL)
-    sigprocmask(SIG_BLOCK, &ended, &before)
+    sigprocmask(SIG_BLOCK, &held, &before)
     defer { sigprocmask(SIG_SETMASK, &before, nil) }
     let started = monotonicSeconds()
     let process = try start(mask: before)
     Signals.passOn(to: process)
+    var working = before
+    sigaddset(&working, SIGCHLD)
+    sigprocmask(SIG_SETMASK, &working, nil)
     defer { Signals.passOn(to: 0) }
     var outcome = Outcome()
     var status: Int32 = 0
@@ -130,13 +136,15 @@ enum Signals {
   private nonisolated(unsafe) static var receiver: pid_t = 0
   private nonisolated(unsafe) static var last: Int32 = 0
 
+  static let passed = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2]
+
   /// The signal that came last, 0 for none.
   static var received: Int32 { last }
 
   /// 0: keep them.
   static func passOn(to process: pid_t) {
     receiver = process
-    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2] {
+    for number in passed {
       var action = sigaction()
       sigaction(number, nil, &action)
       let isIgnored = unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)

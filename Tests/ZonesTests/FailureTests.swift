@@ -14,13 +14,6 @@ import Testing
 @testable import Zones
 
 #if STAVE_CHECK_LOCKS  // debug builds, whose system calls can be refused
-/// Takes all metadata that is mapped already, so that the next need is a system call.
-func exhaustMetadata() {
-  while metadataPages.pointee.next < metadataPages.pointee.end || metadataPages.pointee.freePages != 0 {
-    _ = metadataPages.allocate(bytes: pageBytes)
-  }
-}
-
 /// Calls `body` with the first injectable call refused, then the second, until none is; how many there are.
 func refusingEachCall(_ error: Int = 12, before: () -> Void = {}, _ body: () -> Void) -> Int {
   for number in 1..<200 {
