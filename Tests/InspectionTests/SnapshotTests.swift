@@ -136,7 +136,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
 
   @Test func `T13 no slab and no cell is read for two zones, so that a look ends`() throws {
     guard let holder = Holder() else { return }
-    let target = try LiveProcess(process: holder.child.process)
+    let target = try LiveProcess(process: holder.child.id)
     let reader = try SnapshotReader(target)
     let before = try reader.snapshot()
     let slabs = before.zones.reduce(0) { $0 + $1.walkedSlabs }
@@ -200,7 +200,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
 
   @Test func `L58 what a CPU counts that gets its caches during a look is not missing from it`() throws {
     guard let holder = Holder() else { return }
-    let target = try LiveProcess(process: holder.child.process)
+    let target = try LiveProcess(process: holder.child.id)
     let root = try SnapshotReader(target).location.address
     let regions = try target.read(UInt.self, at: root + UInt(MemoryLayout<RootHeader>.offset(of: \.regions)!))
     let late = Late(target, regions: regions)
