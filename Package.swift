@@ -78,7 +78,7 @@ if forPreload {
     .target(name: "Exporters", dependencies: ["CPlatform", "Heap", "Inspection"], swiftSettings: checked),
     .executableTarget(
       name: "StaveCommand",
-      dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", "Heap", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: checked),
     // Holds no test, but what the tests share. A test target, so that it sees what they see and is built only with them.
     .testTarget(name: "TestSupport", dependencies: wholeCore, path: "Tests/Support", swiftSettings: checked),
@@ -91,7 +91,7 @@ if forPreload {
     coreTests("Heap"),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
-    .testTarget(name: "CommandTests", dependencies: ["StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
+    .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
   products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
 }

@@ -23,6 +23,7 @@ public struct BackgroundState {
   var stack: UInt = 0
   var quietPeriods: Int = 0
   var lastLargeAllocations: UInt = 0
+  var lastIdleBytes: UInt = 0
 }
 
 extension Heap {
@@ -40,12 +41,13 @@ extension Heap {
   /// or two additions. `bytes`: about how many the call has moved from a cell to depot or slabs.
   @inline(__always)
   static func noteSlowCall(moving bytes: Int = 0) {
-    if heap.pointee.background.thread == 0 {
+    guard heap.pointee.background.thread == 0 else { return }
+    if heap.pointee.options[.background] == 1 {
       let calls = heap.pointee.slowCalls.wrappingAdd(1, ordering: .relaxed).newValue
       let isPlain = arena.pointee.cachedBytes > startThreshold && (arena.pointee.cachedBytes >= hurryThreshold || !stave_is_single_threaded())
       if calls & 1023 == 0 || isPlain || hasFreedMuch(bytes) { lookForWork(calls) }
-      if hasMail { answerMailbox() }
     }
+    if hasMail { answerMailbox() }
   }
 
   @inline(__always)
@@ -57,7 +59,6 @@ extension Heap {
 
   @inline(never)
   private static func lookForWork(_ calls: UInt32) {
-    guard heap.pointee.options[.background] == 1 else { return }
     // After a refusal, only every so many calls ask again.
     if calls & 4095 == 0 || heap.pointee.background.failures == 0 && idleBytes > startThreshold { startBackground() }
   }
@@ -108,14 +109,14 @@ extension Heap {
   /// Room on either side of the thread pointer; the stack lies below both.
   private static let roomBytes = 8192
 
-  /// A thread pointer in the thread's memory, whose rseq area says "not registered", so that sections go round the caches. Nil
+  /// A thread pointer in the thread's memory, whose rseq area says "not registered", so that sections go round the caches, and libc asks the kernel for the CPU. Nil
   /// if libc keeps that area, which may lie on either side, too far away.
   static func placeThreadPointer(in base: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
     let pointer = base + stackBytes - roomBytes
     pointer.storeBytes(of: pointer.address, as: UInt.self)
     (pointer + 16).storeBytes(of: pointer.address, as: UInt.self)
-    if root.pointee.mode == CacheMode.restartable {
-      let area = Int(stave_hot().pointee.rseq_offset)
+    let area = Int(stave_hot().pointee.rseq_offset)
+    if area != 0 || root.pointee.mode == CacheMode.restartable {
       guard area >= -roomBytes && area <= -32 || area >= 24 && area <= roomBytes - 32 else { return nil }
       (pointer + area + 4).storeBytes(of: -1, as: Int32.self)
     }
@@ -124,7 +125,7 @@ extension Heap {
 
   private static func runBackground() {
     stave_schedule_as_process()
-    guard stave_leave_descriptors(), stave_compare_rights() >= 0 else { return runBriefly() }
+    guard stave_leave_descriptors(), stave_compare_rights() == 0 else { return runBriefly() }
     var rights: Int32 = 0
     while rights == 0 {
       rights = rest(heap.pointee.options[.period] * 1_000_000)
@@ -135,7 +136,7 @@ extension Heap {
   }
 
   /// Where the thread cannot find out whether the process has given up rights (no /proc, as after chroot; no table of
-  /// descriptors of its own, before Linux 5.9) it must not stay: four looks in one second, as many as what lies in a cell takes
+  /// descriptors of its own, before Linux 5.9), or has others from the start, since the thread that started it has, it must not stay: four looks in one second, as many as what lies in a cell takes
   /// by way of depot, slab and cached run, and it ends. The next slow call that finds work starts another, with the rights of then.
   private static func runBriefly() {
     for _ in 0..<4 {
@@ -172,7 +173,8 @@ extension Heap {
     return 0
   }
 
-  /// Returns what the last period did not need. False if there was nothing.
+  /// Returns what the last period did not need. False if nothing went and nothing has changed: what is left then, as in locked
+  /// pages, is not worth another look.
   static func endOfPeriod() -> Bool {
     var didSomething = false
     for cpu in 0..<Int(root.pointee.cpuCount) where CPUCache.isIdle(cpu) {
@@ -183,7 +185,9 @@ extension Heap {
     heap.pointee.background.lastLargeAllocations = arena.pointee.largeAllocations
     if arena.purgeIdle() > 0 { didSomething = true }
     // What was freed a moment ago has not lain for a period yet.
-    return didSomething || arena.pointee.cachedBytes > 0 || idleBytes > startThreshold
+    let left = idleBytes
+    defer { heap.pointee.background.lastIdleBytes = left }
+    return didSomething || left != heap.pointee.background.lastIdleBytes && (arena.pointee.cachedBytes > 0 || left > startThreshold)
   }
 
   /// Everything that can be given back now: every CPU's cache, every depot, all cached runs. Bytes returned.

@@ -165,7 +165,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   private func printConfiguration() {
-    var report = Report("version 0.1.0")
+    var report = Report("version", Heap.version)
     report.text(root.pointee.mode == CacheMode.restartable ? "caches restartable" : "caches locked")
     for index in 0..<Option.count {
       let option = Option(rawValue: index)!
@@ -181,6 +181,9 @@ extension UnsafeMutablePointer where Pointee == HeapState {
 }
 
 extension Heap {
+  /// Of the library and of the command; it stands here alone.
+  public static var version: StaticString { "0.1.0" }
+
   /// `inspect:any`: every process of this user may read this one.
   static func allowInspection() { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, ~0, 0, 0, 0) }
 }

@@ -84,6 +84,8 @@ public struct ZoneSnapshot: Sendable {
 public struct Snapshot: Sendable {
   public var target = ""
   public var process: Int32 = 0
+  /// Monotonic nanoseconds when the target's allocator started: another program of the same process has another.
+  public var started: Int64 = 0
   /// Monotonic nanoseconds of this machine when it was taken.
   public var taken: Int64 = 0
   public var mode = CacheModeName.none
@@ -92,7 +94,7 @@ public struct Snapshot: Sendable {
   public var types: [TypeSnapshot] = []
   public var largeBlocks = 0
   public var largeBytes = 0
-  /// Bytes of ranges of the arena.
+  /// What is mapped of the arena.
   public var arenaBytes = 0
   public var slabBytes = 0
   /// Freed ranges of the arena that are kept for use.

@@ -42,13 +42,13 @@ extension SnapshotReader {
     for reading in 1...Self.mostReadings {
       var pending: [(index: Int, made: KegCounts)] = []
       for index in places.indices where result[index]?.isChanging ?? true {
-        pending.append((index, KegCounts(try readCounts(places[index], copies))))
+        pending.append((index, try readKegCounts(places[index])))
       }
       if pending.isEmpty || reading > 1 && clock_gettime_nsec() - start > Self.patience { break }
       if reading > 1 { root = try readRoot(copies) }
-      let slabs = try readSlabs(root)
+      var slabs = try readSlabs(root)
       for (index, made) in pending {
-        var zone = try readZone(places[index], slabs, since: made, copies)
+        var zone = try readZone(places[index], &slabs, since: made)
         zone.mostInTransit = threads.multipliedReportingOverflow(by: max(1, zone.bucketSize)).partialValue
         if zone.changing <= result[index]?.changing ?? .max { result[index] = zone }
       }
@@ -61,14 +61,21 @@ extension SnapshotReader {
     let state = root.part(ZonesState.self, RootLayout.zonesOffset)
     let cells = state.pointee.nextCell
     guard 0...Int(STAVE_MAX_CELLS) ~= cells else { throw .damaged("\(cells) cells, where at most \(STAVE_MAX_CELLS) make sense") }
+    let regions = regions.filter { $0 != 0 }
+    if let core = target as? CoreFile, regions.count * cells * MemoryLayout<stave_cell>.stride > Int(clamping: core.file.size) {
+      throw .damaged("more cells than the core has bytes for")
+    }
     var places: [Place] = []
+    var taken: Set<Int> = []
     var next = UInt(bitPattern: state.pointee.first)
     while next != 0 {
       guard places.count < 65536 else { throw .damaged("the list of zones has no end") }
       let zone = try copies.structure(Zone.self, at: next)
       let cell = zone.pointee.cell
-      let offset = cell > 0 && cell < cells ? UInt(cell * MemoryLayout<stave_cell>.stride) : 0
-      places.append((next, UInt(bitPattern: zone.pointee.keg), offset == 0 ? [] : regions.filter { $0 != 0 }.map { $0 &+ offset }))
+      let hasCell = cell > 0 && cell < cells
+      guard !hasCell || taken.insert(cell).inserted else { throw .damaged("two zones with one cell") }
+      let offset = hasCell ? UInt(cell * MemoryLayout<stave_cell>.stride) : 0
+      places.append((next, UInt(bitPattern: zone.pointee.keg), hasCell ? regions.map { $0 &+ offset } : []))
       next = UInt(bitPattern: zone.pointee.next)
     }
     return places.reversed()
@@ -95,11 +102,17 @@ extension SnapshotReader {
     var slabsMade: Int
     var freeItems: Int
 
-    init(_ counts: Counts) {
-      slabs = counts.keg.pointee.slabCount
-      slabsMade = counts.keg.pointee.slabsMade
-      freeItems = counts.keg.pointee.freeItems
+    init(_ keg: UnsafePointer<Keg>) {
+      slabs = keg.pointee.slabCount
+      slabsMade = keg.pointee.slabsMade
+      freeItems = keg.pointee.freeItems
     }
+  }
+
+  private func readKegCounts(_ place: Place) throws(InspectionError) -> KegCounts {
+    let copies = Copies(target)
+    defer { copies.discard() }
+    return KegCounts(try copies.structure(Keg.self, at: place.keg))
   }
 
   private func readCounts(_ place: Place, _ copies: Copies) throws(InspectionError) -> Counts {
@@ -121,11 +134,14 @@ extension SnapshotReader {
       cells: UnsafeRawPointer(cells.baseAddress!).assumingMemoryBound(to: stave_cell.self), cellCount: place.cells.count)
   }
 
+  /// Takes the zone's slabs out of `slabs`: each is read for one zone only, whatever the zones say.
   private func readZone(
-    _ place: Place, _ slabs: [UInt32: [UInt]], since made: KegCounts, _ copies: Copies
+    _ place: Place, _ slabs: inout [UInt32: [UInt]], since made: KegCounts
   ) throws(InspectionError) -> ZoneSnapshot {
+    let copies = Copies(target)
+    defer { copies.discard() }
     let first = try readCounts(place, copies)
-    let headers = try target.read(SlabHeaderCopy.self, at: slabs[first.keg.pointee.index] ?? [])
+    let headers = try target.read(SlabHeaderCopy.self, at: slabs.removeValue(forKey: first.keg.pointee.index) ?? [])
     let last = try readCounts(place, copies)
     let before = describe(first)
     var result = describe(last)
@@ -144,7 +160,7 @@ extension SnapshotReader {
     result.allocationsMeanwhile = max(0, result.allocations &- before.allocations)
     result.freesMeanwhile = max(0, result.frees &- before.frees)
     result.isChanging =
-      made != KegCounts(first) || made != KegCounts(last) || result.allocations != before.allocations || result.frees != before.frees
+      made != KegCounts(first.keg) || made != KegCounts(last.keg) || result.allocations != before.allocations || result.frees != before.frees
       || result.cachedPerCPU != before.cachedPerCPU || result.cachedInDepot != before.cachedInDepot
     return result
   }

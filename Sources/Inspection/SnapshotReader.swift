@@ -50,6 +50,7 @@ public struct SnapshotReader {
     snapshot.target = target.name.printable
     snapshot.process = target.process
     snapshot.taken = Int64(clock_gettime_nsec())
+    snapshot.started = header.pointee.started
     snapshot.pageBytes = Int(header.pointee.pageBytes)
     snapshot.mode = header.pointee.mode == CacheMode.restartable ? .restartable : .locked
     snapshot.zones = try readZones(root, copies)
@@ -60,6 +61,13 @@ public struct SnapshotReader {
     try readTypes(last, into: &snapshot, copies)
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     return snapshot
+  }
+
+  /// When the target's allocator started, as in a snapshot. One small read; throws what concerns the root.
+  public func started() throws(InspectionError) -> Int64 {
+    let copies = Copies(target)
+    defer { copies.discard() }
+    return try readRoot(copies).part(RootHeader.self, 0).pointee.started
   }
 
   /// A copy of the root, checked to be one that this reader understands.
@@ -81,7 +89,7 @@ public struct SnapshotReader {
 
   private func describe(_ root: RootCopy, into snapshot: inout Snapshot) throws(InspectionError) {
     let arena = root.part(Arena.self, RootLayout.arenaOffset)
-    snapshot.arenaBytes = try arenaBytes(root)
+    snapshot.arenaBytes = max(0, try arenaBytes(root) - Int(clamping: arena.pointee.unmappedBytes))
     snapshot.slabBytes = Int(clamping: arena.pointee.slabBytes)
     snapshot.largeBytes = Int(clamping: arena.pointee.largeBytes)
     snapshot.largeBlocks = Int(clamping: arena.pointee.largeCount)

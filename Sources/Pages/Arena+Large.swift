@@ -103,8 +103,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
   private func keepRecent(_ entry: EntryPointer) {
     entry.pointee.kind = RangeKind.recent
     pointee.recentBytes += entry.pointee.length
-    // A share of what is in use, and always enough for one block.
-    let limit = Swift.min(Self.recentLimit, Swift.max(Self.recentLimit / 4, pointee.largeBytes / 8))
+    // A share of what is in use, and always one block: what is kept apart here joins no neighbour.
+    let limit = Swift.min(Self.recentLimit, pointee.largeBytes / 16)
     while pointee.recentCount == 8 || pointee.recentCount > 0 && pointee.recentBytes > limit {
       forgetRecent(at: 0)
     }

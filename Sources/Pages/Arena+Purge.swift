@@ -144,6 +144,14 @@ extension UnsafeMutablePointer where Pointee == Arena {
     precondition(slabs == pointee.slabBytes, "slab bytes")
     precondition(large == pointee.largeBytes, "large bytes")
     precondition(unmapped == pointee.unmappedBytes, "unmapped bytes")
+    var listed: UInt = 0
+    var hole = pointee.holes
+    while let range = hole {
+      precondition(range.pointee.kind == RangeKind.unmapped, "a hole that is none")
+      listed += range.pointee.length
+      hole = Self.following(range)
+    }
+    precondition(listed == unmapped, "holes that are not in the list")
     precondition(recent == pointee.recentBytes, "recent bytes")
   }
 }
@@ -182,7 +190,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
       report.text(" bytes into the large block at ")
       report.address(entry.pointee.start)
       report.text(" of ")
-      report.number(entry.pointee.wordA)
+      report.number(entry.pointee.kind == RangeKind.large ? entry.pointee.wordA : entry.pointee.length)
       report.text(" bytes")
     }
     pointee.lock.unlock()

@@ -40,10 +40,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
     request.alignment = alignment
     request.patience = 8
     while true {
-      let space = pointee.map.findSpace(request)?.address
-      if pointee.unmappedBytes > 0, space == nil || space! + bytes > pointee.frontier, mapHole(bytes: bytes, alignment: alignment) {
-        continue
-      }
+      var space = pointee.map.findSpace(request)?.address
+      if space == nil || space! + bytes > pointee.frontier, let hole = mapHole(bytes: bytes, alignment: alignment) { space = hole }
       guard let place = space else { return nil }
       if place + bytes > pointee.frontier {
         switch moveFrontier(to: place + bytes) {
@@ -111,7 +109,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return result
   }
 
-  /// The smallest cached run that fits, found among runs of about the size, else the next larger.
+  /// Of the cached runs of about the size the one that fits at the lowest address, else of the next larger ones. So what is free
+  /// at high addresses stays together, and long.
   private func takeCached(bytes: UInt, alignment: UInt, kind: UInt8) -> ArenaRange? {
     var bin = Self.bin(for: bytes)
     while bin < 28 {
@@ -119,11 +118,10 @@ extension UnsafeMutablePointer where Pointee == Arena {
       var best: EntryPointer? = nil
       var looked = 0
       while let run = candidate, looked < 16 {
-        if run.pointee.length < best?.pointee.length ?? .max, let start = run.pointee.start.roundedUp(to: alignment),
+        if run.pointee.start < best?.pointee.start ?? .max, let start = run.pointee.start.roundedUp(to: alignment),
           start <= run.pointee.end, run.pointee.end - start >= bytes
         {
           best = run
-          if run.pointee.length == bytes { break }
         }
         candidate = Self.following(run)
         looked += 1

@@ -16,14 +16,14 @@
 //   gap      nothing: pages never touched or *returned* to the system, so they read as zero
 //   hole     free and not mapped, where address space is limited; mapped again before use
 //
-// Order of satisfaction: a recent block of just this size; a cached run, smallest that fits; a gap, lowest address; the
+// Order of satisfaction: a recent block of just this size; a cached run of about the size, lowest address; a gap, lowest address; the
 // frontier moves. So dirty memory is used before fresh memory, and memory from a gap needs no clearing.
 // Cached runs are purged (MADV_DONTNEED) when a whole period has passed in which they were not needed: by `purgeIdle`, or
 // all at once by `purge`.
 //
 // Lock: `lock` (rank arena), held over the map's work and, when the frontier moves or a hole comes or goes, over one mmap or munmap;
 // never over the madvise of a purge.
-// Costs: O(log n) in ranges; a recent block a few dozen instructions. 96 bytes per range, 18 bytes per unit.
+// Costs: O(log n) in ranges, O(n) in holes where there are some; a recent block a few dozen instructions. 96 bytes per range, 18 bytes per unit.
 
 import AddressMap
 import CPlatform
@@ -77,12 +77,15 @@ public struct Arena: ~Copyable {
   /// Address space is limited: what is freed is unmapped at once, if it ends at the frontier or is a hole worth it.
   /// Asked anew at each purge and each large step of the frontier, since a limit may be set at any time.
   var isTight: Bool
-  var unmappedBytes: UInt
+  /// In holes.
+  public var unmappedBytes: UInt
   public var map: AddressMap
   /// Slabs released when there was no map entry to cut them out with, linked through their own memory; 0 for none.
   var unplaced: UInt
   /// Cached runs by the logarithm of their length in 4 KiB, linked through the entries' words.
   var bins: InlineArray<28, EntryPointer?>
+  /// Linked likewise.
+  var holes: EntryPointer?
   var recent: InlineArray<8, EntryPointer?>
 }
 
@@ -124,7 +127,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
         lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, movedCount: 0, forkedBelow: start, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
         unmappedBytes: 0,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,
-        bins: InlineArray(repeating: nil), recent: InlineArray(repeating: nil)))
+        bins: InlineArray(repeating: nil), holes: nil, recent: InlineArray(repeating: nil)))
     // Slabs of the smallest items want headers of a hundredth of their size.
     if pointee.isTight { metadataPages.reserve(bytes: Int(Swift.min(limit / 64, 64 << 20))) }
     return true

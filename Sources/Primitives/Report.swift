@@ -9,8 +9,8 @@ public struct Report {
   var buffer: InlineArray<768, UInt8>
   var used: Int
 
-  /// Begins "stave: kind: " with the process and thread.
-  public init(_ kind: StaticString) {
+  /// Begins "stave[process/thread]: kind: ", or "kind detail: ".
+  public init(_ kind: StaticString, _ detail: StaticString = "") {
     buffer = InlineArray(repeating: 0)
     used = 0
     text("stave[")
@@ -19,6 +19,8 @@ public struct Report {
     number(UInt(stave_gettid()))
     text("]: ")
     text(kind)
+    if detail.utf8CodeUnitCount > 0 { text(" ") }
+    text(detail)
     text(": ")
   }
 

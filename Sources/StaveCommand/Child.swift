@@ -20,7 +20,10 @@ struct Outcome {
 }
 
 struct Child {
+  /// The program and its arguments, to be named.
   var words: [String]
+  /// The same to be run: as they were given, since they need not be UTF-8, and ended by null.
+  let arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
   /// Nil: without Stave.
   var library: String?
   /// Its output goes nowhere, and what it reads is the same for each run: from where the file began, or nothing.
@@ -29,22 +32,28 @@ struct Child {
   /// Replaces this process. Returns only by an error: 127 not found, 126 not executable, as shells say it.
   func become() throws -> Never {
     if let library { setenv("LD_PRELOAD", Library.preload(library, before: getenv("LD_PRELOAD").map { String(cString: $0) }), 1) }
-    withCStrings(words) { _ = execvp($0[0]!, $0) }
+    execvp(arguments[0]!, arguments)
     throw Child.cannotRun(words[0], errno)
   }
 
   /// Runs it to its end. `body` is called every 50 ms with its PID and the seconds since it started.
   func run(_ body: (pid_t, Double) -> Void = { _, _ in }) throws -> Outcome {
-    var ended = sigset_t(), before = sigset_t()
+    var ended = sigset_t(), held = sigset_t(), before = sigset_t()
     sigemptyset(&ended)
     sigaddset(&ended, SIGCHLD)
+    // Those that are passed on wait until there is someone to pass them on to.
+    held = ended
+    for number in Signals.passed { sigaddset(&held, number) }
     // Where the signal is ignored, the kernel would throw the status away.
     signal(SIGCHLD, SIG_DFL)
-    sigprocmask(SIG_BLOCK, &ended, &before)
+    sigprocmask(SIG_BLOCK, &held, &before)
     defer { sigprocmask(SIG_SETMASK, &before, nil) }
     let started = monotonicSeconds()
     let process = try start(mask: before)
     Signals.passOn(to: process)
+    var working = before
+    sigaddset(&working, SIGCHLD)
+    sigprocmask(SIG_SETMASK, &working, nil)
     defer { Signals.passOn(to: 0) }
     var outcome = Outcome()
     var status: Int32 = 0
@@ -68,15 +77,17 @@ struct Child {
   }
 
   private func start(mask: sigset_t) throws -> pid_t {
-    var variables: [String] = []
+    // The entries go on as they are; only what is to be preloaded changes.
+    var variables: [UnsafeMutablePointer<CChar>?] = []
     var others: String?
     var next = environ
     while let entry = next.pointee {
-      let text = String(cString: entry)
-      if text.hasPrefix("LD_PRELOAD=") { others = String(text.dropFirst(11)) } else { variables.append(text) }
+      if library != nil, strncmp(entry, "LD_PRELOAD=", 11) == 0 { others = String(cString: entry + 11) } else { variables.append(entry) }
       next += 1
     }
-    if let preload = library.map({ Library.preload($0, before: others) }) ?? others { variables.append("LD_PRELOAD=" + preload) }
+    let preload = library.map { strdup("LD_PRELOAD=" + Library.preload($0, before: others)) } ?? nil
+    defer { free(preload) }
+    variables += [preload, nil]
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
@@ -92,9 +103,7 @@ struct Child {
     posix_spawnattr_setsigmask(&attributes, &mask)
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     var process: pid_t = 0
-    let code = withCStrings(words) { words in
-      withCStrings(variables) { posix_spawnp(&process, words[0]!, &actions, &attributes, words, $0) }
-    }
+    let code = posix_spawnp(&process, arguments[0]!, &actions, &attributes, arguments, variables)
     guard code == 0 else { throw Child.cannotRun(words[0], code) }
     return process
   }
@@ -127,13 +136,15 @@ enum Signals {
   private nonisolated(unsafe) static var receiver: pid_t = 0
   private nonisolated(unsafe) static var last: Int32 = 0
 
+  static let passed = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2]
+
   /// The signal that came last, 0 for none.
   static var received: Int32 { last }
 
   /// 0: keep them.
   static func passOn(to process: pid_t) {
     receiver = process
-    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2] {
+    for number in passed {
       var action = sigaction()
       sigaction(number, nil, &action)
       let isIgnored = unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
@@ -146,11 +157,4 @@ enum Signals {
       sigaction(number, &action, nil)
     }
   }
-}
-
-/// Text as C wants it, ended by null, for the time of the call.
-private func withCStrings<Result>(_ texts: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> Result) -> Result {
-  let pointers = texts.map { strdup($0) }
-  defer { for pointer in pointers { free(pointer) } }
-  return body(pointers + [nil])
 }

@@ -56,7 +56,8 @@ struct Run: ParsableCommand {
       let given = getenv("STAVE_OPTIONS").map { String(cString: $0) + "," } ?? ""
       setenv("STAVE_OPTIONS", given + options, 1)
     }
-    let child = Child(words: words, library: library)
+    // The program's words are the last ones of the command line.
+    let child = Child(words: words, arguments: CommandLine.unsafeArgv + (Int(CommandLine.argc) - words.count), library: library)
     if watch == nil && !compare { try child.become() }
     throw ExitCode(try Watch(child: child, interval: watch, rows: rows, rounds: compare ? rounds : 0).run())
   }

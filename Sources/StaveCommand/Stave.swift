@@ -5,6 +5,7 @@
 
 import ArgumentParser
 import Glibc
+import Heap
 import Inspection
 
 @main
@@ -12,7 +13,7 @@ struct Stave: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "stave",
     abstract: "Run programs on Stave's memory system, and look into them.",
-    version: "0.1.0",
+    version: "\(Heap.version)",
     subcommands: [Run.self, ZonesCommand.self, TypesCommand.self, Sum.self, Top.self, Trim.self, OptionsCommand.self])
 
   static func main() {

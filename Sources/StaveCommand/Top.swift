@@ -29,23 +29,21 @@ struct Top: ParsableCommand {
     guard Terminal.isInteractive else {
       throw InspectionError.usage("stave top wants a terminal; elsewhere `stave zones -w 1` shows the same")
     }
-    let target = try target.open()
-    let reader = try SnapshotReader(target)
-    let entry = (target as? LiveProcess)?.entry
+    var looks = try Looks(target.open())
     var view = TopView(style: Style(descriptor: 1))
-    view.add(try look(reader), entry)
+    view.add(try looks.next(), looks.entry)
     Keyboard.listen()
     let screen = Terminal(descriptor: 1, full: true)
-    let failure = watch(reader, entry, &view, screen)
+    let failure = watch(&looks, &view, screen)
     screen.close()
     guard let failure else { return }
     guard case .noSuchProcess = failure else { throw failure }
-    emit("\(target.name.printable) has ended")
+    emit("\(looks.target.name.printable) has ended")
   }
 
   /// Until a key, a signal, the count or an error ends it.
-  private func watch(_ reader: SnapshotReader, _ entry: ProcessEntry?, _ view: inout TopView, _ screen: Terminal) -> InspectionError? {
-    var looks = 1
+  private func watch(_ looks: inout Looks, _ view: inout TopView, _ screen: Terminal) -> InspectionError? {
+    var done = 1
     var bad = 0
     var next = monotonicSeconds() + wait
     while !Keyboard.isEnded {
@@ -59,10 +57,10 @@ struct Top: ParsableCommand {
       guard monotonicSeconds() >= next else { continue }
       next = monotonicSeconds() + wait
       if view.isPaused { continue }
-      if looks >= count ?? .max { break }
+      if done >= count ?? .max { break }
       do throws(InspectionError) {
-        view.add(try look(reader), entry)
-        (looks, bad, view.notice) = (looks + 1, 0, "")
+        view.add(try looks.next(), looks.entry)
+        (done, bad, view.notice) = (done + 1, 0, looks.change ?? "")
       } catch {
         // A picture may fail while a busy process changes; one that always fails is broken.
         switch error {

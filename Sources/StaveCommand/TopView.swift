@@ -25,8 +25,8 @@ struct TopView {
   }
 
   mutating func add(_ snapshot: Snapshot, _ entry: ProcessEntry?) {
-    // Another process than before: a compiler's next child.
-    let isSame = now?.process == snapshot.process
+    // Another process than before, a compiler's next child, or another program in it.
+    let isSame = now?.process == snapshot.process && now?.started == snapshot.started
     before = isSame ? now : nil
     if !isSame { (usedLately, ratesLately) = ([], []) }
     now = snapshot

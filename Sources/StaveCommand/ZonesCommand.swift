@@ -32,14 +32,18 @@ struct ZonesCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    let reader = try SnapshotReader(target.open())
+    var looks = try Looks(target.open())
     var table = ZoneTable()
     table.isWide = wide
     table.order = sort
     table.hidesUnused = !all
     var before: Snapshot?
     try repetition.run { () throws(InspectionError) in
-      let now = try look(reader)
+      let now = try looks.next()
+      if let change = looks.change {
+        printError("stave: " + change)
+        before = nil
+      }
       if json {
         emit(table.json(now, since: before).description)
       } else {
@@ -62,9 +66,10 @@ struct Sum: ParsableCommand {
   var json = false
 
   func run() throws {
-    let reader = try SnapshotReader(target.open())
+    var looks = try Looks(target.open())
     try repetition.run { () throws(InspectionError) in
-      let now = try look(reader)
+      let now = try looks.next()
+      if let change = looks.change { printError("stave: " + change) }
       emit(json ? SumReport.json(now).description : SumReport.lines(now).joined(separator: "\n") + (repetition.wait == nil ? "" : "\n"))
     }
   }

@@ -42,7 +42,12 @@ public struct Bucket {
   /// An empty bucket for `count` items, nil if memory is not to be had. Never sleeps.
   static func allocate(capacity count: Int, flags: WaitFlags = .noWait) -> UnsafeMutablePointer<Bucket>? {
     let index = sizeIndex(for: count)
-    guard let keg = zones.pointee.bucketKeg(index), let raw = keg.takeOne(flags: flags) else { return nil }
+    let asks = !flags.contains(.noVM) && CachePatience.mayAsk
+    guard let keg = zones.pointee.bucketKeg(index) else { return nil }
+    guard let raw = keg.takeOne(flags: asks ? flags : flags.union(.noVM)) else {
+      if asks { CachePatience.noteRefusal() }
+      return nil
+    }
     let bucket = raw.assumingMemoryBound(to: Bucket.self)
     bucket.initialize(to: Bucket(next: nil, count: 0, capacity: UInt16(capacityOf(index)), reserved: 0))
     return bucket

@@ -6,7 +6,9 @@
 //   | cells | first slots of each cell, 64 | further slots, for cells that have grown |
 //
 // A cell begins in its first slots, which lie close together, so that many zones used a little touch few pages. It moves to
-// its further slots when they run full, and back when somebody empties it. Two ways protect a cell:
+// its further slots when they run full and it has run empty before, and back when somebody empties it. For more slots help
+// only where a CPU allocates and frees by turns; one that only frees would fill them and never use what they hold. Two ways
+// protect a cell:
 //
 //   restartable  sections of CPlatform/stave_rseq_*.h, run by threads on that CPU only
 //   locked       a lock per region, where restartable sequences are not to be had or `percpu:locked` asks for it
@@ -26,12 +28,12 @@ import Synchronization
 public typealias CellPointer = UnsafeMutablePointer<stave_cell>
 
 public enum CPUCache {
-  static let cellsBytes = Int(STAVE_MAX_CELLS) * MemoryLayout<stave_cell>.stride
-  /// Slots a cell begins with, and the zero word before them.
+  static var cellsBytes: Int { Int(STAVE_MAX_CELLS) * MemoryLayout<stave_cell>.stride }
+  /// Slots a cell begins with, and two words before them: whether it has run empty, and the one that is always zero.
   static let firstCapacity: UInt32 = 64
-  static let firstSlotBytes = 8 * (Int(firstCapacity) + 1)
-  static let furtherSlots = cellsBytes + Int(STAVE_MAX_CELLS) * firstSlotBytes
-  static let regionBytes = furtherSlots + 2 << 20
+  static var firstSlotBytes: Int { 8 * (Int(firstCapacity) + 2) }
+  static var furtherSlots: Int { cellsBytes + Int(STAVE_MAX_CELLS) * firstSlotBytes }
+  static var regionBytes: Int { furtherSlots + 2 << 20 }
   /// Cells 0 and 1 belong to no zone: 0 is always empty, and the memory of 1 holds the region's lock.
   static let firstCell = 2
 
@@ -97,12 +99,11 @@ public enum CPUCache {
 
   /// Gives this CPU a region if it has none. Failure leaves it without: operations then go round the cache.
   static func prepare() {
-    guard let cpu = currentCPU, stave_regions()[cpu] == nil else { return }
+    guard let cpu = currentCPU, stave_regions()[cpu] == nil, CachePatience.mayAsk else { return }
     zones.pointee.regionLock.lock()
     defer { zones.pointee.regionLock.unlock() }
-    guard stave_regions()[cpu] == nil, let start = mapAnonymous(bytes: regionBytes, name: "stave:caches") else {
-      return
-    }
+    guard stave_regions()[cpu] == nil else { return }
+    guard let start = mapAnonymous(bytes: regionBytes, name: "stave:caches") else { return CachePatience.noteRefusal() }
     let cells = CellPointer(bitPattern: start)!
     lock(of: cells).initialize(to: FutexLock(rank: LockRank.regionCells))
     for index in firstCell..<zones.pointee.nextCell where stave_cell_places()[index].taken != 0 {
@@ -124,7 +125,7 @@ public enum CPUCache {
 
   /// The cell is empty, and nobody else's to touch.
   static func useFirstSlots(_ index: Int, of cells: CellPointer) {
-    let slots = UnsafeMutableRawPointer(cells) + cellsBytes + index * firstSlotBytes + 8
+    let slots = UnsafeMutableRawPointer(cells) + cellsBytes + index * firstSlotBytes + 16
     cells[index].slots = slots.assumingMemoryBound(to: UInt.self)
     atomicStoreFence()
     cells[index].capacity = min(firstCapacity, UInt32(stave_cell_places()[index].capacity))
@@ -223,10 +224,22 @@ public enum CPUCache {
     return flushed
   }
 
-  /// Lets this CPU's cell grow to at most twice its capacity. False if it has all its slots already. The first time costs
-  /// a membarrier, since the cell moves.
+  /// Not 0 if the cell has run empty since it last grew: a hint, which any thread may write.
+  private static func hasRunEmpty(_ cell: Int, of cells: CellPointer) -> UnsafeMutablePointer<UInt> {
+    (UnsafeMutableRawPointer(cells) + cellsBytes + cell * firstSlotBytes).assumingMemoryBound(to: UInt.self)
+  }
+
+  /// This CPU's cell has nothing to give.
+  static func noteEmpty(_ cell: Int) {
+    guard let cpu = currentCPU, let cells = cells(of: cpu) else { return }
+    hasRunEmpty(cell, of: cells).pointee = 1
+  }
+
+  /// Lets this CPU's cell, which is full, grow to at most twice its capacity. False if it has all its slots already, or has
+  /// not run empty since it last grew. The first time costs a membarrier, since the cell moves.
   static func grow(_ cell: Int) -> Bool {
-    guard let cpu = currentCPU, let cells = cells(of: cpu) else { return false }
+    guard let cpu = currentCPU, let cells = cells(of: cpu), hasRunEmpty(cell, of: cells).pointee != 0 else { return false }
+    hasRunEmpty(cell, of: cells).pointee = 0
     let limit = UInt32(stave_cell_places()[cell].capacity)
     let capacity = cells[cell].capacity
     guard capacity > 0, capacity < limit else { return false }

@@ -59,6 +59,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     if pointee.cell != 0 {
       if !flags.contains(.noVM) { CPUCache.prepare() }
       if let item = CPUCache.pop(pointee.cell) { return item }
+      CPUCache.noteEmpty(pointee.cell)
     }
     if let bucket = takeBucket() { return refill(from: bucket) }
     return refillFromKeg(flags, &isRefused)

@@ -49,6 +49,8 @@ public struct ZonesState: ~Copyable {
   var nextSlot: UInt32
   /// Guards the list of zones and the keg table.
   var badFlagReports: Int32
+  /// Tries without the system that caches have before them.
+  var triesLeft: Int32
   var listLock: FutexLock
   var regionLock: FutexLock
   var reclaimLock: FutexLock

@@ -5,6 +5,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite(.serialized, .enabled(if: Built.hasLibrary, "make builds the library")) struct CommandTests {
   @Test(arguments: [
     [], ["nonsense"], ["zones"], ["zones", "--nonsense", "1"], ["zones", "1", "--name", "init"], ["zones", "99999999999"],
@@ -14,14 +16,14 @@ import Testing
     ["zones", "no-such-file-or-name"],
   ])
   func `wrong usage is status 2, said on standard error`(_ arguments: [String]) throws {
-    let ended = try Started(Built.command, arguments).end()
+    let ended = try start(Built.command, arguments).end()
     if arguments.isEmpty {
       // ArgumentParser's answer to a command alone is its help.
-      #expect(ended.status == 0 && ended.output.contains("SUBCOMMANDS"))
+      #expect(ended.status == 0 && ended.text.contains("SUBCOMMANDS"))
     } else {
       #expect(ended.status == 2, "\(arguments): \(ended)")
-      #expect(ended.output.isEmpty)
-      #expect(ended.errors.hasSuffix("\n") && !ended.errors.contains("Fatal"))
+      #expect(ended.text.isEmpty)
+      #expect(ended.errorText.hasSuffix("\n") && !ended.errorText.contains("Fatal"))
     }
   }
 
@@ -30,98 +32,105 @@ import Testing
     (["zones", "/dev/null"], "cannot open"), (["zones", "/bin/sh"], "not a core file"), (["zones", "--name", "no such name"], "no process is named"),
   ])
   func `what is not there or cannot be read is status 1, and the error says what to do`(_ arguments: [String], _ words: String) throws {
-    let ended = try Started(Built.command, arguments).end()
+    let ended = try start(Built.command, arguments).end()
     #expect(ended.status == 1)
-    #expect(ended.errors.hasPrefix("stave: ") && ended.errors.contains(words), "\(ended.errors)")
-    #expect(ended.output.isEmpty)
+    #expect(ended.errorText.hasPrefix("stave: ") && ended.errorText.contains(words), "\(ended.errorText)")
+    #expect(ended.text.isEmpty)
   }
 
   @Test func `a process without Stave is status 1, too`() throws {
     // Not this one: the tests of the heap start Stave in it.
-    let plain = try Started("/bin/sleep", ["60"])
+    let plain = try start("/bin/sleep", ["60"])
     usleep(50_000)
     for command in ["zones", "sum", "trim"] {
       let ended = try stave(command, "\(plain.id)")
-      #expect(ended.status == 1 && ended.errors.hasPrefix("stave: no Stave in process \(plain.id)") && ended.errors.contains("`stave run"))
+      #expect(ended.status == 1 && ended.errorText.hasPrefix("stave: no Stave in process \(plain.id)") && ended.errorText.contains("`stave run"))
     }
   }
 
   @Test func `help and version are status 0 on standard output`() throws {
     for arguments in [["--help"], ["zones", "--help"], ["run", "--help"], ["run", "-h"], ["--version"], ["help", "top"]] {
-      let ended = try Started(Built.command, arguments).end()
-      #expect(ended.status == 0 && !ended.output.isEmpty && ended.errors.isEmpty, "\(arguments): \(ended)")
+      let ended = try start(Built.command, arguments).end()
+      #expect(ended.status == 0 && !ended.text.isEmpty && ended.errorText.isEmpty, "\(arguments): \(ended)")
     }
     // Behind the program they are the program's.
-    #expect(try stave("run", "sh", "-c", "echo $*", "sh", "--help", "-o", "--").output == "--help -o --\n")
-    #expect(try stave("run", "--", "echo", "--", "-o").output == "-- -o\n")
+    #expect(try stave("run", "sh", "-c", "echo $*", "sh", "--help", "-o", "--").text == "--help -o --\n")
+    #expect(try stave("run", "--", "echo", "--", "-o").text == "-- -o\n")
   }
 
   @Test func `run without watching is the program: status, signal, 126, 127`() throws {
     #expect(try stave("run", "--", "sh", "-c", "exit 7").status == 7)
     let killed = try stave("run", "--", "sh", "-c", "kill -TERM $$")
-    #expect(killed.isSignalled && killed.status == SIGTERM)
+    #expect(killed.signal == SIGTERM)
     for watching in [[], ["--watch", "1"]] {
       for (program, status) in [("no-such-program-at-all", Int32(127)), ("/etc/passwd", 126), ("/", 126)] {
-        let ended = try Started(Built.command, ["run"] + watching + ["--", program]).end()
+        let ended = try start(Built.command, ["run"] + watching + ["--", program]).end()
         #expect(ended.status == status, "\(program)")
-        #expect(ended.errors.hasPrefix("stave: cannot run \(program): "))
+        #expect(ended.errorText.hasPrefix("stave: cannot run \(program): "))
       }
     }
   }
 
   @Test func `run without a library says where it looked`() throws {
     let ended = try stave("run", "true", environment: ["STAVE_LIBRARY": "/nonexistent.so"])
-    #expect(ended.status == 1 && ended.errors.contains("STAVE_LIBRARY names /nonexistent.so"))
-    let folder = FileManager.default.temporaryDirectory.appending(path: "stave blank \(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    try FileManager.default.copyItem(atPath: Built.library, toPath: folder.path + "/libstave.so")
-    #expect(try stave("run", "true", environment: ["STAVE_LIBRARY": folder.path + "/libstave.so"]).errors.contains("blank or a colon"))
+    #expect(ended.status == 1 && ended.errorText.contains("STAVE_LIBRARY names /nonexistent.so"))
+    let folder = Folder()
+    let library = folder.file("lib stave.so")
+    try FileManager.default.copyItem(atPath: Built.library, toPath: library)
+    #expect(try stave("run", "true", environment: ["STAVE_LIBRARY": library]).errorText.contains("blank or a colon"))
   }
 
   @Test func `run puts the library first and its options last`() throws {
     let ended = try stave(
       "run", "-o", "period:7", "--", "sh", "-c", "echo $LD_PRELOAD $STAVE_OPTIONS",
       environment: ["LD_PRELOAD": "libc.so.6", "STAVE_OPTIONS": "period:5"])
-    #expect(ended.output == "\(Built.library):libc.so.6 period:5,period:7\n", "\(ended)")
+    #expect(ended.text == "\(Built.library):libc.so.6 period:5,period:7\n", "\(ended)")
+  }
+
+  @Test(arguments: [[], ["--watch", "5"]])
+  func `words and variables that are not UTF-8 reach the program as they are`(_ watching: [String]) throws {
+    let script = """
+      export STRANGE=$(printf 'a\\377\\376b'); command=$1; shift
+      exec "$command" run "$@" -- sh -c '[ "$1" = "$(printf "a\\377\\376b")" ] && [ "$STRANGE" = "$1" ]' sh "$STRANGE"
+      """
+    let ended = try run("/bin/sh", ["-c", script, "sh", Built.command] + watching, environment: ["STAVE_LIBRARY": Built.library])
+    #expect(ended.status == 0, ended.report)
   }
 
   @Test func `a watched program keeps its output, status and signals`() throws {
     let ended = try stave("run", "--watch", "0.1", "--", "sh", "-c", "sleep 0.4; echo out; exit 5")
-    #expect(ended.status == 5 && ended.output == "out\n")
-    #expect(ended.errors.contains("ZONE") && ended.errors.contains("malloc-") && ended.errors.contains("CPU time"))
-    #expect(!ended.errors.contains("\u{1b}"))
+    #expect(ended.status == 5 && ended.text == "out\n")
+    #expect(ended.errorText.contains("ZONE") && ended.errorText.contains("malloc-") && ended.errorText.contains("CPU time"))
+    #expect(!ended.errorText.contains("\u{1b}"))
     #expect(try stave("run", "--watch", "1", "--", "sh", "-c", "kill -KILL $$").status == 128 + SIGKILL)
     #expect(try stave("run", "--watch", "9", "--", "true").status == 0)
     // A signal to the command reaches the program.
-    let child = try Started(Built.command, ["run", "--watch", "1", "--", "sh", "-c", "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done"])
+    let child = try start(Built.command, ["run", "--watch", "1", "--", "sh", "-c", "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done"])
     for _ in 0..<500 where child.printed.isEmpty { usleep(10_000) }
-    child.signal(SIGTERM)
+    kill(child.id, SIGTERM)
     let caught = child.end()
-    #expect(caught.status == 9 && caught.output == "ready\ncaught\n", "\(caught)")
+    #expect(caught.status == 9 && caught.text == "ready\ncaught\n", "\(caught)")
   }
 
   @Test func `a comparison runs both ways, rewinds its input, and keeps its output apart`() throws {
-    let file = FileManager.default.temporaryDirectory.appending(path: "stave-input-\(UUID().uuidString)")
-    let tally = FileManager.default.temporaryDirectory.appending(path: "stave-tally-\(UUID().uuidString)")
-    defer { for one in [file, tally] { try? FileManager.default.removeItem(at: one) } }
-    try "first\nsecond\n".write(to: file, atomically: true, encoding: .utf8)
-    let program = "read first; read second; test $first$second = firstsecond || exit 3; echo with${LD_PRELOAD:-out} >> \(tally.path); echo printed"
-    let ended = try Started(Built.command, ["run", "--compare", "--rounds", "2", "--", "sh", "-c", program], input: file.path).end()
+    let folder = Folder()
+    let input = folder.write("first\nsecond\n"), tally = folder.file("tally")
+    let program = "read first; read second; test $first$second = firstsecond || exit 3; echo with${LD_PRELOAD:-out} >> \(tally); echo printed"
+    let ended = try start(Built.command, ["run", "--compare", "--rounds", "2", "--", "sh", "-c", program], input: input).end()
     #expect(ended.status == 0, "\(ended)")
-    #expect(ended.output == "printed\n")
-    let runs = try String(contentsOf: tally, encoding: .utf8).split(separator: "\n")
+    #expect(ended.text == "printed\n")
+    let runs = try String(contentsOfFile: tally, encoding: .utf8).split(separator: "\n")
     #expect(runs.map { $0 == "without" } == [false, false, true, true, false])
     for name in ["wall time", "CPU time", "peak memory, largest process", "peak memory, all processes", "2 rounds, in turns"] {
-      #expect(ended.errors.contains(name), "\(ended.errors)")
+      #expect(ended.errorText.contains(name), "\(ended.errorText)")
     }
     let failing = try stave("run", "--compare", "--", "sh", "-c", "test -n \"$LD_PRELOAD\"")
-    #expect(failing.status == 0 && failing.errors.contains("no comparison: in round 1 of 3, without, the program ended with status 1"))
+    #expect(failing.status == 0 && failing.errorText.contains("no comparison: in round 1 of 3, without, the program ended with status 1"))
   }
 
   @Test func `JSON: names are stable and the sum closes`() throws {
     try withSleeper { process in
-      let zones = try object(stave("zones", "\(process)", "--json").output)
+      let zones = try object(stave("zones", "\(process)", "--json").text)
       #expect(Set(zones.keys) == ["process", "caches", "memory-zone-statistics", "sum"])
       #expect(zones["process"] as? Int == Int(process))
       let list = try #require((zones["memory-zone-statistics"] as? [String: Any])?["zone"] as? [[String: Any]])
@@ -134,7 +143,7 @@ import Testing
             "purgeable", "changing",
           ])
       }
-      let sum = try object(stave("sum", "\(process)", "--json").output)
+      let sum = try object(stave("sum", "\(process)", "--json").text)
       #expect(
         Set(sum.keys) == [
           "used", "cached", "holes", "metadata", "purgeable", "returned", "in-transit", "mapped", "changing", "large-blocks", "large-bytes", "resident",
@@ -142,35 +151,57 @@ import Testing
         ])
       let parts = ["used", "cached", "holes", "metadata", "purgeable", "returned", "in-transit"].map { sum[$0] as? Int ?? .min / 16 }
       #expect(parts.reduce(0, +) == sum["mapped"] as? Int)
-      let repeated = try stave("zones", "\(process)", "--json", "-w", "0.05", "-c", "3").output.split(separator: "\n")
+      let repeated = try stave("zones", "\(process)", "--json", "-w", "0.05", "-c", "3").text.split(separator: "\n")
       #expect(repeated.count == 3)
       #expect(try object(String(repeated[2])).keys.count == 4 && repeated[2].contains("requests-per-second"))
-      let options = try object(stave("options", "--json").output)["options"] as? [[String: Any]]
+      let options = try object(stave("options", "--json").text)["options"] as? [[String: Any]]
       #expect(options?.first?["key"] as? String == "percpu")
     }
   }
 
   @Test func `text tables, trim, names`() throws {
     try withSleeper { process in
-      let table = try stave("zones", "\(process)", "--all").output.split(separator: "\n")
+      let table = try stave("zones", "\(process)", "--all").text.split(separator: "\n")
       #expect(table[0].split(separator: " ") == ["ITEM", "SIZE", "LIMIT", "USED", "FREE", "REQ", "FAIL", "SLEEP", "XDOMAIN"])
-      #expect(try stave("sum", "\(process)").output.contains("= mapped"))
+      #expect(try stave("sum", "\(process)").text.contains("= mapped"))
       let trimmed = try stave("trim", "\(process)")
-      #expect(trimmed.status == 0 && (trimmed.output.contains("returned") || trimmed.output.contains("pending")))
+      #expect(trimmed.status == 0 && (trimmed.text.contains("returned") || trimmed.text.contains("pending")))
       let top = try stave("top", "\(process)")
-      #expect(top.status == 2 && top.errors.contains("wants a terminal"))
+      #expect(top.status == 2 && top.errorText.contains("wants a terminal"))
       kill(process, SIGSTOP)
       #expect(try stave("zones", "\(process)").status == 0)
       kill(process, SIGCONT)
     }
   }
 
+  @Test(arguments: ["zones", "sum"]) func `repeated looks follow a process into the program that it executes`(_ command: String) throws {
+    for (script, program) in [("exec sleep 60", "sleep"), ("unset LD_PRELOAD; exec sleep 60", nil)] {
+      let folder = Folder()
+      try withProcess(["sh", "-c", "while ! test -e \(folder.file("now")); do sleep 0.02; done; \(script)"]) { process in
+        let looks = try start(Built.command, [command, "-w", "0.05", "\(process)"])
+        #expect(wait { looks.printed.contains("\n\n") })
+        _ = folder.write("", "now")
+        guard program != nil else {
+          let ended = looks.end()
+          #expect(ended.status == 1 && ended.errorText.hasPrefix("stave: no Stave in process \(process) (sleep): "), ended.report)
+          return
+        }
+        #expect(wait { !looks.complained.isEmpty })
+        let before = looks.printed.count
+        #expect(wait { looks.printed.count > before + 1000 })
+        kill(process, SIGKILL)
+        let ended = looks.end()
+        #expect(ended.status == 0 && ended.errorText == "stave: process \(process) (sh) has become process \(process) (sleep)\n", ended.report)
+      }
+    }
+  }
+
   @Test func `whoever reads and goes, or a full disk, ends it`() throws {
     try withSleeper { process in
-      let gone = try Started("/bin/sh", ["-c", "trap '' PIPE; \"$0\" zones -w 0.05 \(process) | head -1; true", Built.command]).end()
-      #expect(gone.errors.isEmpty && gone.output.hasPrefix("ITEM"))
-      let full = try Started("/bin/sh", ["-c", "exec \"$0\" sum \(process) > /dev/full", Built.command]).end()
-      #expect(full.status == 1 && full.errors.contains("cannot write: No space left"))
+      let gone = try start("/bin/sh", ["-c", "trap '' PIPE; \"$0\" zones -w 0.05 \(process) | head -1; true", Built.command]).end()
+      #expect(gone.errorText.isEmpty && gone.text.hasPrefix("ITEM"))
+      let full = try start("/bin/sh", ["-c", "exec \"$0\" sum \(process) > /dev/full", Built.command]).end()
+      #expect(full.status == 1 && full.errorText.contains("cannot write: No space left"))
     }
   }
 }

@@ -6,9 +6,11 @@ import Exporters
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite(.serialized) struct DocumentTests {
   @Test func `the README's options are the library's`() throws {
-    let text = try String(contentsOf: Built.root.appending(path: "README.md"), encoding: .utf8)
+    let text = try String(contentsOf: Place.root.appending(path: "README.md"), encoding: .utf8)
     let table = "<!-- options -->\n" + OptionList.markdown.joined(separator: "\n") + "\n<!-- end of options -->"
     #expect(text.contains(table), "make readme writes it anew")
   }
@@ -24,9 +26,9 @@ import Testing
 
   /// `make install` into an empty folder, with what `make` has built; then the command in there must find the library in there.
   @Test(.enabled(if: Built.hasManual, "make all manuals builds what is installed")) func `an installation is whole`() throws {
-    let script = Built.root.appending(path: "Scripts/check-install").path
-    let ended = try Started("/bin/sh", [script], ["STAVE_LIBRARY": ""]).end()
-    #expect(ended.status == 0, "\(ended.output)\n\(ended.errors)")
-    for line in ended.output.split(separator: "\n") where line.hasPrefix("SKIPPED") { print(line) }
+    let script = Place.root.appending(path: "Scripts/check-install").path
+    let ended = try start("/bin/sh", [script], ["STAVE_LIBRARY": ""]).end()
+    #expect(ended.status == 0, "\(ended.text)\n\(ended.errorText)")
+    for line in ended.text.split(separator: "\n") where line.hasPrefix("SKIPPED") { print(line) }
   }
 }

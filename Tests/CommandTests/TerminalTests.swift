@@ -6,6 +6,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// A program with a terminal of its own, and what it has drawn.
 final class OnTerminal {
   let id: pid_t
@@ -29,7 +31,7 @@ final class OnTerminal {
     tcgetattr(side, &state)
     before = state
     id = try spawn(
-      Built.command, arguments, ["TERM": "xterm-256color", "LC_ALL": "C.UTF-8"], files: [(name, O_RDWR), (name, O_RDWR), (name, O_RDWR)],
+      Built.command, arguments, ["TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "STAVE_LIBRARY": Built.library], files: [(name, O_RDWR), (name, O_RDWR), (name, O_RDWR)],
       newSession: true)
   }
 
@@ -132,6 +134,18 @@ final class OnTerminal {
       #expect(top.isAsBefore)
       kill(top.id, SIGCONT)
       #expect(top.draws("\u{1b}[?1049h") && top.draws("ZONE"))
+      top.type("q")
+      #expect(top.end() == 0)
+    }
+  }
+
+  @Test func `top follows its process into the program that it executes`() throws {
+    let folder = Folder()
+    try withProcess(["sh", "-c", "while ! test -e \(folder.file("now")); do sleep 0.02; done; exec sleep 60"]) { process in
+      let top = try OnTerminal(["top", "-w", "0.1", "\(process)"], columns: 100)
+      #expect(top.draws("process \(process) (sh)"))
+      _ = folder.write("", "now")
+      #expect(top.draws("process \(process) (sleep)") && top.draws("process \(process) (sh) has become process \(process) (sleep)"))
       top.type("q")
       #expect(top.end() == 0)
     }

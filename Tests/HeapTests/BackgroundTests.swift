@@ -31,8 +31,14 @@ extension OnRoot {
           stave_hot().pointee.rseq_offset = offset
           precondition(Heap.placeThreadPointer(in: base) == nil, "\(offset) is out of reach: no thread rather than one that takes zero for its CPU")
         }
+        // Locked caches ask libc for the CPU, which looks there first.
         root.pointee.mode = CacheMode.locked
-        precondition(Heap.placeThreadPointer(in: base) != nil, "locked caches ask the kernel")
+        precondition(Heap.placeThreadPointer(in: base) == nil, "libc would read beyond the thread's memory")
+        stave_hot().pointee.rseq_offset = 2464
+        let pointer = Heap.placeThreadPointer(in: base)!
+        precondition((pointer + 2464 + 4).load(as: Int32.self) == -1, "not CPU 0")
+        stave_hot().pointee.rseq_offset = 0
+        precondition(Heap.placeThreadPointer(in: base) != nil, "a libc without such an area")
       }
     }
 
@@ -57,6 +63,21 @@ extension OnRoot {
         precondition(heap.pointee.background.thread == 0, "nothing to do: it ends")
         precondition(arena.pointee.cachedBytes == 0)
         wait(for: "it starts again") { heap.pointee.background.starts > starts }
+      }
+    }
+
+    @Test func `the thread ends although locked pages do not go back`() async {
+      await #expect(processExitsWith: .success) {
+        precondition(heap.start())
+        heap.pointee.options.values[Option.period.rawValue] = 10
+        let block = Heap.allocate(16 << 20)!
+        guard mlock(block + (8 << 20), 4096) == 0 else { return print("SKIPPED: locked pages, for mlock is not allowed") }
+        Heap.free(block)
+        for _ in 0..<8 { Heap.free(Heap.allocate(8 << 20)) }
+        for _ in 0..<500 where heap.pointee.background.periods < 3 { usleep(10_000) }
+        precondition(heap.pointee.background.periods >= 3, "it works")
+        for _ in 0..<500 where heap.pointee.background.thread != 0 { usleep(10_000) }
+        precondition(heap.pointee.background.thread == 0 && arena.pointee.cachedBytes > 0, "it ends, with the locked run still there")
       }
     }
 

@@ -47,6 +47,35 @@ extension OnRoot {
       checkAll()
     }
 
+    @Test func `what a limit of address space forbids does not cost what is cached, either`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        freeAll([Heap.allocate(64 << 20)!])
+        var limit = rlimit(rlim_cur: 1 << 30, rlim_max: 1 << 30)
+        precondition(setrlimit(__rlimit_resource_t(9 /* RLIMIT_AS */), &limit) == 0)
+        precondition(UInt(stave_memory_bytes()) > 1 << 30, "nothing else forbids it")
+        precondition(Heap.allocate(1 << 30 + 1) == nil)
+        precondition(arena.pointee.cachedBytes >= 64 << 20)
+        checkAll()
+      }
+    }
+
+    @Test func `idle bytes: what is freed counts, in a cell and in the depot; what is held does not`() {
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
+      _ = Heap.trim()
+      // Few stay in the cell; of many, most go to the depot.
+      for count in [20, 8000] {
+        let blocks = (0..<count).map { _ in Heap.allocate(1024)! }
+        let before = Heap.idleBytes
+        #expect(before < 1 << 20, "\(count) held")
+        freeAll(blocks)
+        #expect(Heap.idleBytes >= UInt(count * 1024), "\(count) freed")
+      }
+      _ = Heap.trim()
+      #expect(Heap.idleBytes < 1 << 20)
+    }
+
     @Test func `L6 L8 trim gives back all that is free, each time`() {
       _ = Heap.trim()
       let slabs = arena.pointee.slabBytes

@@ -26,9 +26,7 @@ extension OnRoot {
           for number in 1..<100 {
             // No metadata in store, nothing cached, so that all needs reach the system.
             _ = Heap.trim()
-            while metadataPages.pointee.next < metadataPages.pointee.end || metadataPages.pointee.freePages != 0 {
-              _ = metadataPages.allocate(bytes: pageBytes)
-            }
+            exhaustMetadata()
             let base = live()
             stave_inject().pointee.error = 12
             stave_inject().pointee.after = number

@@ -59,7 +59,7 @@ import Testing
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.largeCount) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.cachedBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.recentBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.foreignBytes) },
-      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.unmappedBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.largeTotals) },
     ]
     let type = [
@@ -72,7 +72,7 @@ import Testing
     #expect(RootLayout.version == 2, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
-    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 96], hint)
+    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 160, 96], hint)
     #expect(type == [0, 8, 0, 8, 40, 44, 48, 768], hint)
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)
     #expect(RootLayout.typesOffset + MemoryLayout<TypesState>.size <= RootLayout.bytes - 8 && RootLayout.heapOffset + MemoryLayout<HeapState>.size <= RootLayout.typesOffset)

@@ -105,9 +105,7 @@ extension OnRoot {
       var number = 1
       while true {
         // No metadata is left, so that it has to be mapped.
-        while metadataPages.pointee.next < metadataPages.pointee.end || metadataPages.pointee.freePages != 0 {
-          _ = metadataPages.allocate(bytes: pageBytes)
-        }
+        exhaustMetadata()
         stave_inject().pointee.error = 12
         stave_inject().pointee.after = number
         script()

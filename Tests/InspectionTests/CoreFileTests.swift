@@ -10,25 +10,16 @@ import Testing
 
 /// A child and a core that gdb wrote of it; nil if there is no gdb, which is said aloud.
 private struct GDBCore {
-  let child: Child
+  let child: Started
   let path: String
   let folder: Folder
 
   init?() {
-    guard let gdb = tool("gdb") else {
-      skipLoudly("core files by gdb: gdb is not installed")
-      return nil
-    }
-    guard let child = Child.sleeping() else { return nil }
-    let folder = Folder()
-    path = folder.path + "/core"
-    _ = run(gdb, ["-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "gcore \(path)", "-p", "\(child.process)"])
-    guard access(path, R_OK) == 0 else {
-      skipLoudly("core files by gdb: gdb could not write one (ptrace forbidden?)")
-      return nil
-    }
+    guard let child = try? Started.sleeping() else { return nil }
+    folder = Folder()
+    guard let path = writeCore(of: child, in: folder) else { return nil }
+    self.path = path
     self.child = child
-    self.folder = folder
   }
 }
 
@@ -169,9 +160,9 @@ private struct GDBCore {
 
   @Test func aCoreByGDBHoldsWhatTheProcessHeld() throws {
     guard let sample = GDBCore() else { return }
-    let live = try LiveProcess(process: sample.child.process)
+    let live = try LiveProcess(process: sample.child.id)
     let core = try CoreFile(path: sample.path)
-    #expect(!core.isTruncated && core.process == sample.child.process && core.identity.name == "sleep")
+    #expect(!core.isTruncated && core.process == sample.child.id && core.identity.name == "sleep")
     #expect(core.executablePath == live.executablePath)
     let liveMappings = try live.mappings()
     let liveModules = live.modules(among: liveMappings)

@@ -70,7 +70,7 @@ import Testing
   @Test func damagedImagesEndInErrors() throws {
     // The vdso is a whole, small image that is laid out alike in file and memory.
     let own = try LiveProcess(process: getpid())
-    guard let vdso = try own.mappings().first(where: { $0.path == "[vdso]" }) else { return skipLoudly("damagedImages: no vdso") }
+    guard let vdso = try own.mappings().first(where: { $0.path == "[vdso]" }) else { return announceSkip("damagedImages: no vdso") }
     let intact = try own.readArray(UInt8.self, at: vdso.start, count: Int(vdso.length), limit: 1 << 20)
     #expect(try ElfImage(in: Bytes(bytes: intact), at: 0).address(ofDynamicSymbol: "__vdso_getcpu") != nil)
     var numbers = Generator(4)
@@ -91,10 +91,10 @@ import Testing
   }
 
   @Test func damagedFilesEndInErrors() throws {
-    guard let compiler = tool("clang", "gcc", "cc") else { return skipLoudly("damagedFiles: no C compiler") }
+    guard let compiler = find("clang", "gcc", "cc") else { return announceSkip("damagedFiles: no C compiler") }
     let folder = Folder()
-    let source = folder.write(Array("char stave_root[64]; int main(void) { return 0; }\n".utf8), "main.c")
-    try #require(run(compiler, ["-o", folder.path + "/main", source]))
+    let source = folder.write("char stave_root[64]; int main(void) { return 0; }\n", "main.c")
+    try #require(run(compiler, ["-o", folder.path + "/main", source]).succeeded)
     let intact = try #require(readSmallFile(folder.path + "/main"))
     let whole = try ElfFile(FileBytes(path: folder.path + "/main"))
     #expect(try whole.value(ofSymbol: "stave_root") != nil)
@@ -137,7 +137,7 @@ import Testing
   ]
 
   @Test(arguments: programs) func findsTheRoot(of program: Program) throws {
-    guard let compiler = tool("clang", "gcc", "cc") else { return skipLoudly("findsTheRoot: no C compiler") }
+    guard let compiler = find("clang", "gcc", "cc") else { return announceSkip("findsTheRoot: no C compiler") }
     let folder = Folder()
     let text = """
       #include <unistd.h>
@@ -147,15 +147,15 @@ import Testing
       int main(void) { pause(); return stave_root_here[0]; }
       """
     let path = folder.path + "/" + program.name
-    guard run(compiler, program.flags + ["-o", path, folder.write(Array(text.utf8), "main.c")]) else {
-      return skipLoudly("findsTheRoot: this system cannot compile \(program.name)")
+    guard try run(compiler, program.flags + ["-o", path, folder.write(text, "main.c")]).succeeded else {
+      return announceSkip("findsTheRoot: this system cannot compile \(program.name)")
     }
-    let child = try #require(Child(path))
+    let child = try Started(path)
     for _ in 0..<1000 {
-      if let entry = try? ProcessEntry(process: child.process), entry.state == "S", entry.name == program.name.prefix(15) { break }
+      if let entry = try? ProcessEntry(process: child.id), entry.state == "S", entry.name == program.name.prefix(15) { break }
       usleep(1000)
     }
-    let target = try LiveProcess(process: child.process)
+    let target = try LiveProcess(process: child.id)
     let roots = try findRoot(in: target)
     #expect(roots.count == 1)
     #expect(roots[0].evidence == program.evidence && roots[0].modulePath.hasSuffix("/" + program.name))

@@ -90,43 +90,43 @@ import Testing
   }
 
   @Test(arguments: ways) func readsAStoppedChildAndNoticesItsEnd(way: LiveProcess.Wish) throws {
-    let child = try #require(Child.sleeping())
-    kill(child.process, SIGSTOP)
+    let child = try Started.sleeping()
+    kill(child.id, SIGSTOP)
     var state: Character = "?"
     for _ in 0..<1000 where state != "T" {
-      state = try ProcessEntry(process: child.process).state
+      state = try ProcessEntry(process: child.id).state
       usleep(1000)
     }
     #expect(state == "T")
-    let target = try LiveProcess(process: child.process, wish: way)
+    let target = try LiveProcess(process: child.id, wish: way)
     let modules = target.modules(among: try target.mappings())
     #expect(modules.contains { $0.path.contains("libc") })
     for module in modules { #expect(try target.read(UInt32.self, at: module.base) == 0x464c_457f) }
     #expect(try findRoot(in: target, symbol: "malloc").contains { $0.modulePath.contains("libc") })
     #expect(errorOf { () throws(InspectionError) in _ = try findRoot(in: target) } == .noStave(target: target.name))
     // It is still stopped: nothing here has let it run.
-    #expect(try ProcessEntry(process: child.process).state == "T" && target.isAlive)
+    #expect(try ProcessEntry(process: child.id).state == "T" && target.isAlive)
 
-    kill(child.process, SIGKILL)
-    _ = child.wait()
+    kill(child.id, SIGKILL)
+    _ = child.end()
     #expect(!target.isAlive)
-    #expect(errorOf { () throws(InspectionError) in _ = try target.read(UInt64.self, at: modules[0].base) } == .noSuchProcess(child.process))
-    #expect(errorOf { () throws(InspectionError) in _ = try target.mappings() } == .noSuchProcess(child.process))
-    #expect(errorOf { () throws(InspectionError) in _ = try findRoot(in: target) } == .noSuchProcess(child.process))
-    #expect(errorOf { () throws(InspectionError) in _ = try LiveProcess(process: child.process) } == .noSuchProcess(child.process))
+    #expect(errorOf { () throws(InspectionError) in _ = try target.read(UInt64.self, at: modules[0].base) } == .noSuchProcess(child.id))
+    #expect(errorOf { () throws(InspectionError) in _ = try target.mappings() } == .noSuchProcess(child.id))
+    #expect(errorOf { () throws(InspectionError) in _ = try findRoot(in: target) } == .noSuchProcess(child.id))
+    #expect(errorOf { () throws(InspectionError) in _ = try LiveProcess(process: child.id) } == .noSuchProcess(child.id))
   }
 
   @Test func zombiesAndKernelThreadsHaveNoMemory() throws {
-    let child = try #require(Child("/bin/true"))
-    for _ in 0..<1000 where (try? ProcessEntry(process: child.process))?.state != "Z" { usleep(1000) }
-    #expect(errorOf { () throws(InspectionError) in _ = try LiveProcess(process: child.process) } == .noMemory(child.process))
+    let child = try Started("/bin/true")
+    for _ in 0..<1000 where (try? ProcessEntry(process: child.id))?.state != "Z" { usleep(1000) }
+    #expect(errorOf { () throws(InspectionError) in _ = try LiveProcess(process: child.id) } == .noMemory(child.id))
     if let kernel = ProcessTable().entries.first(where: { $0.name == "kthreadd" }), geteuid() == 0 {
       #expect(errorOf { () throws(InspectionError) in _ = try LiveProcess(process: kernel.process) } == .noMemory(kernel.process))
     }
   }
 
   @Test func processesOfOthersAreDenied() throws {
-    guard geteuid() != 0 else { return skipLoudly("processesOfOthersAreDenied: root may read everything") }
+    guard geteuid() != 0 else { return announceSkip("processesOfOthersAreDenied: root may read everything") }
     #expect(errorOf { () throws(InspectionError) in _ = try LiveProcess(process: 1) }
       == .permissionDenied(process: 1, yamaScope: LiveProcess.yamaScope))
   }

@@ -77,13 +77,13 @@ import Testing
   }
 
   @Test func childrenAndDescendants() throws {
-    let child = try #require(Child.sleeping())
+    let child = try Started.sleeping()
     let table = ProcessTable()
-    #expect(table.children(of: getpid()).contains { $0.process == child.process })
-    #expect(table.descendants(of: getpid()).contains { $0.process == child.process })
-    #expect(table.descendants(of: getppid()).contains { $0.process == child.process })
-    #expect(table.descendants(of: child.process).isEmpty)
-    let entry = try ProcessEntry(process: child.process)
+    #expect(table.children(of: getpid()).contains { $0.process == child.id })
+    #expect(table.descendants(of: getpid()).contains { $0.process == child.id })
+    #expect(table.descendants(of: getppid()).contains { $0.process == child.id })
+    #expect(table.descendants(of: child.id).isEmpty)
+    let entry = try ProcessEntry(process: child.id)
     #expect(entry.arguments() == ["/bin/sleep", "1000"] && entry.command() == "/bin/sleep 1000")
   }
 
@@ -106,18 +106,18 @@ import Testing
     let folder = Folder()
     let name = "stv\(getpid() % 100000)"
     symlink("/bin/sleep", folder.path + "/" + name)
-    let first = try #require(Child(folder.path + "/" + name, ["1000"]))
+    let first = try Started(folder.path + "/" + name, ["1000"])
     usleep(50_000)
-    #expect(try ProcessTable().process(named: name).process == first.process)
-    let second = try #require(Child(folder.path + "/" + name, ["2000"]))
+    #expect(try ProcessTable().process(named: name).process == first.id)
+    let second = try Started(folder.path + "/" + name, ["2000"])
     usleep(50_000)
     let error = errorOf { () throws(InspectionError) in _ = try ProcessTable().process(named: name) }
     guard case .ambiguousName(_, let candidates) = error else {
       Issue.record("expected candidates, got \(String(describing: error))")
       return
     }
-    #expect(Set(candidates.map(\.process)) == [first.process, second.process])
-    #expect(error?.exitStatus == 2 && error?.message.contains("\(second.process)") == true)
+    #expect(Set(candidates.map(\.process)) == [first.id, second.id])
+    #expect(error?.exitStatus == 2 && error?.message.contains("\(second.id)") == true)
     #expect(errorOf { () throws(InspectionError) in _ = try ProcessTable().process(named: "no such name") }
       == .noProcessNamed("no such name"))
   }

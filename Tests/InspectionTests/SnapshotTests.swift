@@ -13,80 +13,6 @@ import Testing
 @testable import TestSupport
 @testable import Zones
 
-/// A child on the library that holds known blocks and has stopped itself.
-private struct Holder {
-  static let blocks = 20_000
-  static let large = 12
-
-  let child: Child
-  let folder: Folder
-
-  /// `busy`: so many threads that allocate and free without end; then it does not stop.
-  init?(busy threads: Int = 0) {
-    let library = #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 } + "/build/libstave.so"
-    guard access(library, R_OK) == 0 else {
-      skipLoudly("snapshots: build/libstave.so is not there: run make first")
-      return nil
-    }
-    guard let compiler = tool("clang", "gcc", "cc") else {
-      skipLoudly("snapshots: no C compiler")
-      return nil
-    }
-    folder = Folder()
-    let text = """
-      #include <pthread.h>
-      #include <signal.h>
-      #include <stdlib.h>
-      #include <string.h>
-      static void *work(void *argument) {
-        static __thread void *some[50000];
-        for (unsigned seed = (unsigned)(long)argument + 1;;) {
-          unsigned count = 1000 + rand_r(&seed) % 49000;
-          size_t size = rand_r(&seed) % 4 ? 16 + rand_r(&seed) % 1000 : 16;
-          for (unsigned i = 0; i < count; i++) some[i] = malloc(size);
-          void *large = malloc(1 << 20 | rand_r(&seed) % (200 << 20));
-          for (unsigned i = 0; i < count; i++) free(some[i]);
-          free(large);
-        }
-        return 0;
-      }
-      int main(void) {
-        pthread_t thread;
-        for (long i = 1; i < \(threads); i++) pthread_create(&thread, 0, work, (void *)i);
-        if (\(threads)) work(0);
-        static void *held[\(Self.blocks * 2)];
-        for (int i = 0; i < \(Self.blocks * 2); i++) held[i] = memset(malloc(1 + i % 3000), 1, 1);
-        for (int i = 0; i < \(Self.blocks * 2); i += 2) free(held[i]);
-        for (int i = 0; i < \(Self.large); i++) held[i * 2] = memset(malloc(1 << 20), 1, 1);
-        raise(SIGSTOP);
-        return 0;
-      }
-      """
-    let program = folder.path + "/holder"
-    guard run(compiler, ["-fno-builtin", "-pthread", "-o", program, folder.write(Array(text.utf8), "holder.c")]),
-      let child = Child("/usr/bin/env", ["LD_PRELOAD=\(library)", "STAVE_OPTIONS=background:0", program])
-    else { return nil }
-    self.child = child
-    var isReady = false
-    for _ in 0..<5000 where !isReady {
-      usleep(1000)
-      isReady = threads > 0 ? hasStarted : isStopped
-    }
-    guard isReady else {
-      Issue.record("the program has not come to the point where it is looked at")
-      return nil
-    }
-  }
-
-  /// Its allocator, that is.
-  private var hasStarted: Bool {
-    guard let target = try? LiveProcess(process: child.process), let snapshot = try? SnapshotReader(target).snapshot() else { return false }
-    return target.entry.name == "holder" && snapshot.largeBytes > 0
-  }
-
-  var isStopped: Bool { (try? ProcessEntry(process: child.process))?.state == "T" }
-}
-
 /// A target whose memory reads otherwise at some words.
 private struct Patched: TargetMemory {
   var inner: any TargetMemory
@@ -134,7 +60,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
 @Suite struct SnapshotTests {
   @Test func `L72 a stopped process is read without its help, and its sums are right`() throws {
     guard let holder = Holder() else { return }
-    let snapshot = try SnapshotReader(LiveProcess(process: holder.child.process)).snapshot()
+    let snapshot = try SnapshotReader(LiveProcess(process: holder.child.id)).snapshot()
     #expect(holder.isStopped, "nothing has let it run")
     #expect(snapshot.zones.reduce(0) { $0 + $1.used } >= Holder.blocks)
     #expect(snapshot.zones.reduce(0) { $0 + $1.used } < Holder.blocks + 500, "its own start-up takes few")
@@ -151,11 +77,8 @@ private final class Late: TargetMemory, @unchecked Sendable {
 
   @Test func `L78 T5 a core of the same build says what the live process says`() throws {
     guard let holder = Holder() else { return }
-    guard let gdb = tool("gdb") else { return skipLoudly("snapshots of cores: gdb is not installed") }
-    let live = try SnapshotReader(LiveProcess(process: holder.child.process)).snapshot()
-    let path = holder.folder.path + "/core"
-    _ = run(gdb, ["-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "gcore \(path)", "-p", "\(holder.child.process)"])
-    guard access(path, R_OK) == 0 else { return skipLoudly("snapshots of cores: gdb could not write one (ptrace forbidden?)") }
+    let live = try SnapshotReader(LiveProcess(process: holder.child.id)).snapshot()
+    guard let path = writeCore(of: holder.child, in: holder.folder) else { return }
     let core = try SnapshotReader(CoreFile(path: path)).snapshot()
     func lines(_ snapshot: Snapshot) -> [String] {
       snapshot.zones.map {
@@ -171,7 +94,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
 
   @Test func `T13 counts and lists of a target are bounded before they are believed`() throws {
     guard let holder = Holder() else { return }
-    let target = try LiveProcess(process: holder.child.process)
+    let target = try LiveProcess(process: holder.child.id)
     let root = try SnapshotReader(target).location.address
     let first = try target.read(UInt.self, at: root + UInt(RootLayout.zonesOffset))
     func look(_ words: [UInt: UInt64]) -> InspectionError? {
@@ -211,9 +134,34 @@ private final class Late: TargetMemory, @unchecked Sendable {
     }
   }
 
+  @Test func `T13 no slab and no cell is read for two zones, so that a look ends`() throws {
+    guard let holder = Holder() else { return }
+    let target = try LiveProcess(process: holder.child.id)
+    let reader = try SnapshotReader(target)
+    let before = try reader.snapshot()
+    let slabs = before.zones.reduce(0) { $0 + $1.walkedSlabs }
+    var zones: [UInt] = []
+    var next = try target.read(UInt.self, at: reader.location.address + UInt(RootLayout.zonesOffset))
+    while next != 0 {
+      zones.append(next)
+      next = try target.read(UInt.self, at: next)
+    }
+    // The offsets of `keg` and `cell` in a zone, and of `index` in a keg: see LayoutTests.
+    let kegs = try zones.map { try target.read(UInt.self, at: $0 + 48) }
+    let indices = try kegs.map { try target.read(UInt64.self, at: $0 + 32) }
+    for index in indices {
+      let patched = Patched(inner: target, words: Dictionary(uniqueKeysWithValues: kegs.map { ($0 + 32, index) }))
+      let walked = try SnapshotReader(patched).snapshot().zones.reduce(0) { $0 + $1.walkedSlabs }
+      #expect(walked <= slabs)
+    }
+    let cells = try zones.map { try target.read(UInt64.self, at: $0 + 64) }.filter { $0 != 0 }
+    let patched = Patched(inner: target, words: Dictionary(uniqueKeysWithValues: zones.map { ($0 + 64, cells[0]) }))
+    #expect(errorOf { () throws(InspectionError) in _ = try SnapshotReader(patched).snapshot() } == .damaged("two zones with one cell"))
+  }
+
   @Test func `L40 L41 figures of a busy process are never negative, say how far they may be off, and converge when it rests`() throws {
     guard let holder = Holder(busy: 2) else { return }
-    let target = try LiveProcess(process: holder.child.process)
+    let target = try LiveProcess(process: holder.child.id)
     let reader = try SnapshotReader(target)
     func check(_ snapshot: Snapshot) -> Bool {
       let parts = SumReport.parts(snapshot).map(\.bytes)
@@ -242,7 +190,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
       }
     }
     #expect(changed > 0, "it was not busy")
-    kill(holder.child.process, SIGSTOP)
+    kill(holder.child.id, SIGSTOP)
     for _ in 0..<5000 where !holder.isStopped { usleep(1000) }
     let rest = try reader.snapshot()
     #expect(check(rest) && isBounded(rest) && !rest.isChanging && rest.changing == 0)
@@ -252,7 +200,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
 
   @Test func `L58 what a CPU counts that gets its caches during a look is not missing from it`() throws {
     guard let holder = Holder() else { return }
-    let target = try LiveProcess(process: holder.child.process)
+    let target = try LiveProcess(process: holder.child.id)
     let root = try SnapshotReader(target).location.address
     let regions = try target.read(UInt.self, at: root + UInt(MemoryLayout<RootHeader>.offset(of: \.regions)!))
     let late = Late(target, regions: regions)
@@ -264,7 +212,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
 
   @Test func `T13 nothing is written into a process that is another by now, or into what is no root any more`() throws {
     guard let holder = Holder() else { return }
-    let target = try LiveProcess(process: holder.child.process)
+    let target = try LiveProcess(process: holder.child.id)
     let location = try SnapshotReader(target).location
     let mailbox = location.address + UInt(MemoryLayout<RootHeader>.offset(of: \.mailbox)!)
     let before = try target.read(UInt64.self, at: mailbox)
@@ -282,10 +230,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
 
   @Test func `T13 a core's owner map and slabs are not more than its bytes`() throws {
     guard let holder = Holder() else { return }
-    guard let gdb = tool("gdb") else { return skipLoudly("snapshots of cores: gdb is not installed") }
-    let path = holder.folder.path + "/core"
-    _ = run(gdb, ["-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "gcore \(path)", "-p", "\(holder.child.process)"])
-    guard access(path, R_OK) == 0 else { return skipLoudly("snapshots of cores: gdb could not write one (ptrace forbidden?)") }
+    guard let path = writeCore(of: holder.child, in: holder.folder) else { return }
     let root = try SnapshotReader(CoreFile(path: path)).location.address
     let core = try CoreFile(path: path)
     let frontier = root + UInt(RootLayout.arenaOffset) + 16

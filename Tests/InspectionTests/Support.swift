@@ -1,105 +1,39 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What the tests of this target share: child processes, a folder that goes away, programs that may or may not be installed.
+// What the tests of this target share: a child to look at, the error of a look, and all looks at once.
 
 import Glibc
+import Testing
 
 @testable import Inspection
+@testable import TestSupport
 
-/// A child process without input or output; killed and reaped at the end of its life.
-final class Child {
-  let process: Int32
-
-  init?(_ path: String, _ arguments: [String] = []) {
-    var argv = ([path] + arguments).map { strdup($0) } + [nil]
-    defer { for text in argv { free(text) } }
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    for descriptor in Int32(0)...2 { posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0) }
-    var process: pid_t = 0
-    guard posix_spawn(&process, path, &actions, nil, &argv, environ) == 0 else { return nil }
-    self.process = process
-  }
-
+extension Started {
   /// A child that sleeps, past its start: everything that it maps is mapped.
-  static func sleeping() -> Child? {
-    guard let child = Child("/bin/sleep", ["1000"]) else { return nil }
+  static func sleeping() throws -> Started {
+    let child = try Started("/bin/sleep", ["1000"])
     for _ in 0..<1000 {
       // The name and state change with the exec, and with the system call that it then waits in.
-      if let entry = try? ProcessEntry(process: child.process), entry.name == "sleep", entry.state == "S" { break }
+      if let entry = try? ProcessEntry(process: child.id), entry.name == "sleep", entry.state == "S" { break }
       usleep(1000)
     }
     return child
   }
-
-  func wait() -> Int32 {
-    var status: Int32 = 0
-    while waitpid(process, &status, 0) < 0 && errno == EINTR {}
-    return status
-  }
-
-  deinit {
-    kill(process, SIGKILL)
-    kill(process, SIGCONT)
-    _ = wait()
-  }
 }
 
-/// A folder of its own for each test, removed with everything in it.
-final class Folder {
-  let path: String
-
-  init() {
-    var template = Array("/tmp/stave-inspection-XXXXXX".utf8CString)
-    path = mkdtemp(&template).map { String(cString: $0) } ?? "/tmp"
+/// The path of a core file of the child, which goes on; nil, said aloud, if there is no gdb to write one.
+func writeCore(of child: Started, in folder: Folder) -> String? {
+  guard let gdb = find("gdb") else {
+    announceSkip("core files by gdb: gdb is not installed")
+    return nil
   }
-
-  func write(_ bytes: [UInt8], _ name: String = "file") -> String {
-    let file = path + "/" + name
-    let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    defer { close(descriptor) }
-    var done = 0
-    bytes.withUnsafeBytes { space in
-      while done < space.count {
-        let count = Glibc.write(descriptor, space.baseAddress! + done, space.count - done)
-        if count <= 0 { break }
-        done += count
-      }
-    }
-    return file
+  let path = folder.file("core")
+  _ = try? run(gdb, ["-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "gcore \(path)", "-p", "\(child.id)"])
+  guard access(path, R_OK) == 0 else {
+    announceSkip("core files by gdb: gdb could not write one (ptrace forbidden?)")
+    return nil
   }
-
-  deinit {
-    guard path != "/tmp", let directory = opendir(path) else { return }
-    while let item = readdir(directory) {
-      let name = withUnsafePointer(to: &item.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != "." && name != ".." { unlink(path + "/" + name) }
-    }
-    closedir(directory)
-    rmdir(path)
-  }
-}
-
-/// Path of an installed program.
-func tool(_ names: String...) -> String? {
-  let folders = (getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin").split(separator: ":")
-  for name in names {
-    for folder in folders where access("\(folder)/\(name)", X_OK) == 0 { return "\(folder)/\(name)" }
-  }
-  return nil
-}
-
-/// Runs a program to its end; true if its status was 0.
-func run(_ path: String, _ arguments: [String]) -> Bool {
-  Child(path, arguments).map { $0.wait() == 0 } ?? false
-}
-
-func skipLoudly(_ what: String) {
-  let line = "SKIPPED: \(what)\n"
-  _ = Glibc.write(2, line, line.utf8.count)
+  return path
 }
 
 /// The error that `body` throws, nil if it throws none.

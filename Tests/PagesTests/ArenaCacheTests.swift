@@ -50,7 +50,7 @@ extension OnRoot {
       let blocks = (0..<40).map { _ in arena.takeLarge(size: mega)!.start }
       for block in blocks {
         #expect(arena.releaseLarge(block))
-        #expect(arena.pointee.recentBytes <= 4 * mega)
+        #expect(arena.pointee.recentBytes <= max(mega, min(4 * mega, arena.pointee.largeBytes / 16)))
         arena.checkInvariants()
       }
       let tiny = (0..<40).map { _ in arena.takeLarge(size: 1)!.start }
@@ -64,20 +64,16 @@ extension OnRoot {
       arena.checkInvariants()
     }
 
-    @Test func `dirty memory is used before fresh, the smallest run that fits`() {
+    @Test func `dirty memory is used before fresh, of the runs of about the size the lowest`() {
       // Walls between the runs keep them from joining.
-      let small = arena.takeLarge(size: 2 * mega)!.start
-      let wall1 = arena.takeLarge(size: 1)!.start
-      let large = arena.takeLarge(size: 3 * mega)!.start
-      let wall2 = arena.takeLarge(size: 1)!.start
-      #expect(arena.releaseLarge(large))
-      #expect(arena.releaseLarge(small))
-      #expect(arena.pointee.cachedBytes == 5 * mega)
-      let block = arena.takeLarge(size: 2 * mega - 5)!
-      #expect(block.start == small)
-      #expect(!block.isZero)
+      let runs = [8, 3, 2].map { (run: arena.takeLarge(size: $0 * mega)!.start, wall: arena.takeLarge(size: 1)!.start) }
+      for order in [1, 2, 0] { #expect(arena.releaseLarge(runs[order].run)) }
+      #expect(arena.pointee.cachedBytes == 13 * mega)
+      let blocks = (0..<3).map { _ in arena.takeLarge(size: 2 * mega - 5)! }
+      #expect(blocks.map(\.start) == [runs[1].run, runs[2].run, runs[0].run])
+      #expect(blocks.allSatisfy { !$0.isZero })
       arena.checkInvariants()
-      for start in [block.start, wall1, wall2] { #expect(arena.releaseLarge(start)) }
+      for start in blocks.map(\.start) + runs.map(\.wall) { #expect(arena.releaseLarge(start)) }
       arena.checkInvariants()
     }
 

@@ -144,6 +144,101 @@ extension OnRoot {
       }
     }
 
+    @Test func `under a limit a hole at the end joins what lies beyond, so that one block may have nearly all of the window`() async {
+      await #expect(processExitsWith: .success) {
+        var limit = rlimit(rlim_cur: 64 << 30, rlim_max: 64 << 30)
+        precondition(setrlimit(__rlimit_resource_t(9), &limit) == 0)
+        Stage.up()
+        let window = arena.pointee.windowEnd - arena.pointee.windowStart
+        // No more than the system overcommits.
+        let rest = window - (min(window, UInt(stave_memory_bytes())) / 4).roundedDown(to: 2 * mega)
+        arena.pointee.lock.lock()
+        let unit = arena.takeRange(bytes: 65536, alignment: 65536, kind: RangeKind.slab)!
+        let first = arena.pointee.windowStart + 65536
+        precondition(unit.start + 65536 == first)
+        arena.pointee.slabBytes += 65536
+        // All but the end of the window belongs to others.
+        let end = arena.pointee.windowStart + rest
+        precondition(arena.pointee.map.insert(start: first, length: end - first, EntryAttributes(kind: RangeKind.foreign, noMerge: true)).value != nil)
+        _ = stave_munmap(first, Int(arena.pointee.frontier - first))
+        arena.pointee.frontier = end
+        precondition(ownerMap.pointee.cover(upTo: end))
+        arena.pointee.lock.unlock()
+        let room = arena.pointee.windowEnd - end
+        func use(_ bytes: UInt) {
+          let block = arena.takeLarge(size: bytes)
+          precondition(block != nil, "\(bytes) of \(room)")
+          precondition(arena.releaseLarge(block!.start))
+          arena.checkInvariants()
+          precondition(arena.pointee.frontier == end && arena.pointee.unmappedBytes == 0)
+        }
+        use(room / 16 * 7 + 4096)
+        use(room / 8 * 5)
+        // A hole, and then a block behind it that goes too.
+        let low = arena.takeLarge(size: room / 2)!, high = arena.takeLarge(size: room / 4 + 65536)!
+        precondition(arena.releaseLarge(low.start))
+        arena.checkInvariants()
+        precondition(arena.pointee.unmappedBytes == room / 2)
+        precondition(arena.releaseLarge(high.start))
+        arena.checkInvariants()
+        use(room / 8 * 7)
+        // A hole, and a gap behind it that a purge leaves.
+        let hole = arena.takeLarge(size: room / 2)!, small = arena.takeLarge(size: 1 << 20)!
+        precondition(arena.releaseLarge(hole.start) && arena.releaseLarge(small.start))
+        precondition(arena.pointee.unmappedBytes == room / 2)
+        arena.purge(recentToo: true)
+        use(room / 8 * 7)
+      }
+    }
+
+    @Test func `aligned blocks map one hole each, also where alignment spoils many gaps`() async {
+      await #expect(processExitsWith: .success) {
+        var limit = rlimit(rlim_cur: 64 << 30, rlim_max: 64 << 30)
+        precondition(setrlimit(__rlimit_resource_t(9), &limit) == 0)
+        Stage.up()
+        let align: UInt = 1 << 20
+        func isGoodPlace(_ start: UInt) -> Bool { start.roundedUp(to: align)! + 950 << 10 <= start + 1200 << 10 }
+        // Blocks of 1200 KiB in a row, of which those go that hold no place for an aligned one; then holes.
+        let row = (0..<64).map { _ in arena.takeLarge(size: 1200 << 10)!.start }
+        var holes: [UInt] = []
+        for _ in 0..<12 {
+          holes.append(arena.takeLarge(size: 16 << 20)!.start)
+          _ = arena.takeLarge(size: 1 << 20)!
+        }
+        // Nothing that was mapped ahead is left.
+        _ = arena.takeLarge(size: arena.pointee.frontier - arena.pointee.map.last!.pointee.end)!
+        for (index, block) in row.enumerated() where index % 2 == 1 && !isGoodPlace(block) { precondition(arena.releaseLarge(block)) }
+        for block in holes { precondition(arena.releaseLarge(block)) }
+        arena.purge(recentToo: true)
+        let unmapped = arena.pointee.unmappedBytes
+        precondition(unmapped == 12 * 16 << 20, "\(unmapped)")
+        precondition(arena.pointee.cachedBytes == 0)
+        let big = arena.takeLarge(size: 950 << 10, alignment: align)!
+        arena.checkInvariants()
+        precondition(big.start % align == 0)
+        precondition(unmapped - arena.pointee.unmappedBytes <= 3 << 20, "\(unmapped - arena.pointee.unmappedBytes) bytes of holes mapped for one block")
+      }
+    }
+
+    @Test func `under a limit the cost of a block does not grow with blocks that are no holes`() async {
+      await #expect(processExitsWith: .success) {
+        var limit = rlimit(rlim_cur: 64 << 30, rlim_max: 64 << 30)
+        precondition(setrlimit(__rlimit_resource_t(9), &limit) == 0)
+        Stage.up()
+        for _ in 0..<40_000 { _ = arena.takeLarge(size: 40 << 10)! }
+        let hole = arena.takeLarge(size: 2 << 30)!
+        _ = arena.takeLarge(size: 4 << 20)!
+        precondition(arena.releaseLarge(hole.start))
+        precondition(arena.pointee.unmappedBytes == 2 << 30, "\(arena.pointee.unmappedBytes)")
+        let start = stave_nanoseconds()
+        for _ in 0..<40_000 { _ = arena.takeLarge(size: 40 << 10)! }
+        precondition(arena.pointee.unmappedBytes < 2 << 30 - 700 << 20, "they come from the hole")
+        // A walk over all ranges at each block takes ten times as long as it all does.
+        precondition(stave_nanoseconds() - start < 8_000_000_000, "\(stave_nanoseconds() - start) ns")
+        arena.checkInvariants()
+      }
+    }
+
     @Test func `a purge notices a limit and unmaps what was cached before`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()

@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "scenario.h"
@@ -307,6 +308,26 @@ static void run(const char *what) {
   CHECK(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77), "%s ended with wait status %#x", what, status);
 }
 
+static void *freeWithLessRights(void *unused) {
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs: %s", strerror(errno));
+  long before = residentMiB();
+  growAndFree(128);
+  // Slow calls, so that another thread may start, but no more memory.
+  for (unsigned tries = 0; tries < 100 && residentMiB() > before + 8; tries++) {
+    for (unsigned i = 0; i < 2000; i++) free(malloc(100000));
+    rest(100);
+  }
+  CHECK(residentMiB() <= before + 8, "a thread with less rights: %ld MiB resident, %ld before", residentMiB(), before);
+  return unused;
+}
+
+/// The thread that frees is restricted, the process's first is not.
+static void restricted(void) {
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, freeWithLessRights, NULL) == 0, "pthread_create");
+  pthread_join(thread, NULL);
+}
+
 int main(int count, char **arguments) {
   begin(count, arguments);
   alarm(100);
@@ -319,8 +340,9 @@ int main(int count, char **arguments) {
   else if (!strcmp(role, "descriptors")) descriptors();
   else if (!strcmp(role, "without-proc")) withoutProc();
   else if (!strcmp(role, "scheduling")) scheduling();
+  else if (!strcmp(role, "restricted")) restricted();
   else {
-    static const char *const roles[] = {"idle", "depots", "descriptors", "without-proc", "scheduling", "vfork", "users", "leave"};
+    static const char *const roles[] = {"idle", "depots", "descriptors", "without-proc", "scheduling", "restricted", "vfork", "users", "leave"};
     for (unsigned i = 0; i < sizeof roles / sizeof *roles; i++) run(roles[i]);
   }
   return 0;

@@ -6,6 +6,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 struct RealProgram: Sendable, CustomTestStringConvertible {
   var name: String
   /// Programs that must be there; without them the test is skipped aloud.
@@ -44,7 +46,7 @@ private final class Workshop {
 
   deinit { try? FileManager.default.removeItem(at: folder) }
 
-  func run(_ program: RealProgram, _ mode: Mode?) throws -> (outcome: Outcome, trace: Trace) {
+  func run(_ program: RealProgram, _ mode: Mode?) throws -> (outcome: Ended, trace: Trace) {
     let files = FileManager.default
     let work = folder.appending(path: "work")
     try? files.removeItem(at: work)
@@ -66,7 +68,7 @@ private final class Workshop {
       for path in [work.path] + program.files.keys.map({ work.appending(path: $0).path }) { chown(path, 65534, 65534) }
       command = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"] + command
     }
-    let outcome = try PreloadTests.run(command[0], Array(command.dropFirst()), environment: environment, in: work, seconds: program.seconds)
+    let outcome = try TestSupport.run(command[0], Array(command.dropFirst()), environment: environment, in: work, seconds: program.seconds)
     var results: [String: Data] = [:]
     for name in program.results { results[name] = (try? Data(contentsOf: work.appending(path: name))) ?? Data("(missing)".utf8) }
     return (outcome, Trace(output: outcome.output, errors: outcome.errors, results: results))

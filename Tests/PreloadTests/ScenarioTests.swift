@@ -36,6 +36,20 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     guard let library = try Compiler.build(file, as: "\(program)-library.so", flags: flags) else { return nil }
     return [library.path, "-Wl,-rpath,\(Place.binaries.path)"]
   }
+
+  /// How the built program ended. Nil: it found, or its plugin, that this machine does not have what it needs; said aloud.
+  func run(_ built: URL, _ arguments: [String], _ environment: [String: String]) throws -> Ended? {
+    var words = role.map { [$0] } ?? []
+    if program == "plugins" {
+      guard let plugin = try Compiler.build("plugin.c", as: "plugin.so", flags: ["-shared", "-fPIC"]) else { return nil }
+      words.append(plugin.path)
+    }
+    let ended = try TestSupport.run(
+      built.path, words + arguments + ["--scale", "\(scale)"], environment: environment, seconds: 120 + 60 * scale)
+    let skips = ended.text.split(separator: "\n").filter { $0.hasPrefix("SKIPPED") }
+    for line in skips { print("\(line) (\(testDescription))") }
+    return ended.status == 77 && !skips.isEmpty ? nil : ended
+  }
 }
 
 extension PreloadedLibrary {
@@ -53,19 +67,9 @@ extension PreloadedLibrary {
 
   private static func perform(_ scenario: Scenario, _ mode: Mode, seed: UInt64) throws {
     guard let flags = try scenario.libraryFlags(),
-      let program = try Compiler.build(scenario.file, as: scenario.program, flags: flags)
+      let program = try Compiler.build(scenario.file, as: scenario.program, flags: flags),
+      let outcome = try scenario.run(program, (Library.isStave ? ["--expect-stave"] : []) + ["--seed", "\(seed)"], mode.environment)
     else { return }
-    var arguments = scenario.role.map { [$0] } ?? []
-    if scenario.program == "plugins" {
-      guard let plugin = try Compiler.build("plugin.c", as: "plugin.so", flags: ["-shared", "-fPIC"]) else { return }
-      arguments.append(plugin.path)
-    }
-    if Library.isStave { arguments.append("--expect-stave") }
-    let outcome = try run(
-      program.path, arguments + ["--seed", "\(seed)", "--scale", "\(scale)"], environment: mode.environment, seconds: 120 + 60 * scale)
-    let skips = outcome.text.split(separator: "\n").filter { $0.hasPrefix("SKIPPED") }
-    for line in skips { print("\(line) (\(scenario.testDescription))") }
-    if outcome.status == 77 && !skips.isEmpty { return }
     #expect(outcome.succeeded, "seed \(seed): \(outcome.report)")
   }
 }

@@ -6,6 +6,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 extension PreloadedLibrary {
   @Test(.enabled(if: Library.exists)) static func optionsAreIgnoredWhenSetuid() throws {
     guard Library.isStave else { return announceSkip("setuid: only Stave is known to take STAVE_OPTIONS") }
@@ -30,7 +32,7 @@ extension PreloadedLibrary {
     chown(setuid.path, 0, 0)
     chmod(setuid.path, 0o4755)
 
-    func report(_ program: URL) throws -> Outcome {
+    func report(_ program: URL) throws -> Ended {
       try run(plain.path, ["as", "\(nobody)", program.path, "report"], environment: ["STAVE_OPTIONS": "verbose:1,stats:exit"], seconds: 30)
     }
     // The program that changes user speaks as well; what counts is what comes besides its own words.

@@ -42,6 +42,13 @@ extension Stage {
   static func useLockedCaches() { CPUCache.switchToLocked() }
 }
 
+/// Takes all metadata that is mapped already, so that the next need is a system call.
+func exhaustMetadata() {
+  while metadataPages.pointee.next < metadataPages.pointee.end || metadataPages.pointee.freePages != 0 {
+    _ = metadataPages.allocate(bytes: pageBytes)
+  }
+}
+
 /// Resident pages of a range, as the kernel counts them.
 func residentPages(_ start: UInt, _ bytes: UInt) -> Int {
   let page = UInt(pageBytes)

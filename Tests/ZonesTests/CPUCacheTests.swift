@@ -35,8 +35,11 @@ extension OnRoot {
       precondition(CPUCache.pop(cell) == item(64) && pops() == 1)
       precondition(CPUCache.push(cell, item(63)) == .again)
       precondition(fill() == 63)
-      // Growth up to the slots there are.
+      // Growth, if it has run empty since the last time, up to the slots there are.
+      precondition(!CPUCache.grow(cell) && cells[cell].capacity == 64)
+      CPUCache.noteEmpty(cell)
       precondition(CPUCache.grow(cell) && cells[cell].capacity == 100)
+      CPUCache.noteEmpty(cell)
       precondition(!CPUCache.grow(cell))
       // Fill as far as there is room; flush from the top, in order.
       var many = (0..<80).map { UInt(0x9000_0000 + $0 * 64) }

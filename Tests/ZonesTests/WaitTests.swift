@@ -100,7 +100,8 @@ extension OnRoot {
         Stage.up()
         let mock = MockSource()
         let zone = makeTestZone("vm", 640, flags: .vm, source: mock.source)
-        // Once before, so that the cell has grown, which costs a membarrier.
+        // On one CPU, and once before, so that its cell has grown, which costs a membarrier.
+        bind(toCPU: usableCPUs[0])
         zone.freeAll(zone.takeMany(2000))
         let items = zone.takeMany(2000)
         exhaustMetadata()
