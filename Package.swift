@@ -36,7 +36,7 @@ func core(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: ["CPlatform"] + dependencies, swiftSettings: embedded + checked)
 }
 
-let wholeCore: [Target.Dependency] = ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"]
+let wholeCore: [Target.Dependency] = ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Diagnostics", "Heap"]
 
 func coreTests(_ name: String) -> Target {
   .testTarget(name: name + "Tests", dependencies: ["TestSupport"] + wholeCore, swiftSettings: checked)
@@ -48,14 +48,15 @@ var targets: [Target] = [
   core("AddressMap", ["Primitives"]),
   core("Pages", ["Primitives", "AddressMap"]),
   core("Zones", ["Primitives", "Pages"]),
-  core("Heap", ["Primitives", "AddressMap", "Pages", "Zones"]),
+  core("Diagnostics", ["Primitives"]),
+  core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Diagnostics"]),
 ]
 var products: [Product] = []
 var dependencies: [Package.Dependency] = []
 
 if forPreload {
   targets += [
-    core("StaveMalloc", ["Primitives", "Pages", "Zones", "Heap"]),
+    core("StaveMalloc", ["Primitives", "Pages", "Zones", "Diagnostics", "Heap"]),
     .target(
       name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
       cSettings: plainC + [.unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
@@ -86,6 +87,7 @@ if forPreload {
     coreTests("AddressMap"),
     coreTests("Pages"),
     coreTests("Zones"),
+    coreTests("Diagnostics"),
     coreTests("Heap"),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),

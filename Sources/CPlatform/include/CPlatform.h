@@ -11,5 +11,7 @@
 #include "stave_rseq.h"
 #include "stave_thread.h"
 #include "stave_clone.h"
+#include "stave_callers.h"
+#include "stave_capture.h"
 
 #endif
