@@ -48,7 +48,7 @@ var targets: [Target] = [
   core("AddressMap", ["Primitives"]),
   core("Pages", ["Primitives", "AddressMap"]),
   core("Zones", ["Primitives", "Pages"]),
-  core("Diagnostics", ["Primitives"]),
+  core("Diagnostics", []),
   core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Diagnostics"]),
 ]
 var products: [Product] = []

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // What is known of an address of code, kept in a table of single words, so that threads read and write it with plain loads and
-// stores: a word that does not say exactly what is looked for does not match. Addresses below 2^47 are turned into 47 other
-// bits, no two into the same (a product with an odd number); the upper 12 choose the word, which holds the other 35.
+// stores: a word that does not say exactly what is looked for does not match. Which word is chosen by the last 12 bits of the
+// address, crossed with the 12 before them; with the word's own place, bits 12 to 46 tell an address below 2^47 from all others.
 //
-//   bits 29–63  the rest of the address
+//   bits 29–63  bits 12–46 of the address
 //   bit  28     there is something here
 //   bits 23–27  generation: what was stored before the last flush does not match, even if its writer stores it only now
 //   bits 1–22   the rule
@@ -50,9 +50,9 @@ extension UnsafeMutablePointer where Pointee == stave_callers {
 
   @inline(__always)
   func ruleKey(_ pc: UInt) -> (index: Int, key: UInt64) {
-    let mixed = pc &* 0x5851_F42D_4C95_7F2D
     let generation = stave_load64(&pointee.generation) & 31
-    return (Int(mixed >> 35 & 0xfff), UInt64(mixed) << 29 | 1 << 28 | generation << 23)
+    let page = pc >> 12
+    return (Int((pc ^ page) & 0xfff), UInt64(page) << 29 | 1 << 28 | generation << 23)
   }
 
   /// Learns it. What lies outside all modules is not kept, since a module may come there.
