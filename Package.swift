@@ -36,7 +36,7 @@ func core(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: ["CPlatform"] + dependencies, swiftSettings: embedded + checked)
 }
 
-let wholeCore: [Target.Dependency] = ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Heap"]
+let wholeCore: [Target.Dependency] = ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"]
 
 func coreTests(_ name: String) -> Target {
   .testTarget(name: name + "Tests", dependencies: ["TestSupport"] + wholeCore, swiftSettings: checked)
@@ -49,14 +49,15 @@ var targets: [Target] = [
   core("Pages", ["Primitives", "AddressMap"]),
   core("Zones", ["Primitives", "Pages"]),
   core("Accounting", ["Primitives", "AddressMap", "Pages", "Zones"]),
-  core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
+  core("Diagnostics", []),
+  core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics"]),
 ]
 var products: [Product] = []
 var dependencies: [Package.Dependency] = []
 
 if forPreload {
   targets += [
-    core("StaveMalloc", ["Primitives", "Pages", "Zones", "Accounting", "Heap"]),
+    core("StaveMalloc", ["Primitives", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"]),
     .target(
       name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
       cSettings: plainC + [.unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
@@ -88,6 +89,7 @@ if forPreload {
     coreTests("Pages"),
     coreTests("Zones"),
     coreTests("Accounting"),
+    coreTests("Diagnostics"),
     coreTests("Heap"),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),

@@ -12,5 +12,7 @@
 #include "stave_thread.h"
 #include "stave_clone.h"
 #include "stave_type.h"
+#include "stave_callers.h"
+#include "stave_capture.h"
 
 #endif
