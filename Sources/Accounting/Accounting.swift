@@ -46,6 +46,8 @@ public struct TypesState: ~Copyable {
   public var nextNumber: UInt32
 
   var lock: FutexLock
+  /// By number; nil until there is a type.
+  var records: UnsafeMutablePointer<TypePointer?>?
   /// Records of types that are gone, for new ones; and the rest of a page for more.
   var unused: TypePointer?
   var fresh: UInt
@@ -73,6 +75,8 @@ public struct TypeRecord: ~Copyable {
   /// Requests that failed, of whatever size.
   public var failures: Int64
 
+  /// Frees of its memory take the slow path, where somebody looks.
+  public var isWatched: Bool
   /// The author's part, nil for types that Stave makes.
   var author: UnsafeMutablePointer<stave_type>?
 }

@@ -32,7 +32,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
 
   /// The type of this name that Stave has made, or a new one; nil if memory is not to be had, or there are too many types. For
   /// names that mean the same thing wherever they come from: a library's.
-  public func named(_ name: FixedName) -> TypePointer? {
+  public func named(_ name: FixedName, isWatched: Bool = false) -> TypePointer? {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     var next = pointee.first
@@ -40,7 +40,9 @@ extension UnsafeMutablePointer where Pointee == TypesState {
       if type.pointee.author == nil && type.pointee.name.equals(name) { return type }
       next = type.pointee.next
     }
-    return add(name)
+    guard let record = add(name) else { return nil }
+    record.pointee.isWatched = isWatched
+    return record
   }
 
   /// Ends an author's type. What is still out is reported, and is memory without a type from then on; it may still be freed.
@@ -70,6 +72,10 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     release(record)
     return Int(totals.used)
   }
+
+  /// The type of a number that `named` or `register` gave. One load.
+  @inline(__always)
+  public func type(_ number: Int) -> TypePointer? { pointee.records?[number] }
 
   /// Calls `body` with each type, newest first, under the list's lock.
   public func forEach(_ body: (TypePointer) -> Void) {
@@ -111,7 +117,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     record.initialize(
       to: TypeRecord(
         next: pointee.first, name: name, instance: instance, number: number, zones: InlineArray(repeating: nil),
-        cells: InlineArray(repeating: 0), failures: 0, author: nil))
+        cells: InlineArray(repeating: 0), failures: 0, isWatched: false, author: nil))
     atomicMemoryFence(ordering: .releasing)
     pointee.first = record
     pointee.count += 1
@@ -138,6 +144,11 @@ extension UnsafeMutablePointer where Pointee == TypesState {
       return record
     }
     guard pointee.nextNumber < UInt32(STAVE_MAX_TYPES), arena.countLargeByType() else { return nil }
+    if pointee.records == nil {
+      let bytes = (Int(STAVE_MAX_TYPES) * MemoryLayout<UInt>.stride).roundedUp(to: pageBytes)
+      guard let table = metadataPages.allocate(bytes: bytes) else { return nil }
+      pointee.records = table.assumingMemoryBound(to: TypePointer?.self)
+    }
     if pointee.freshEnd - pointee.fresh < UInt(MemoryLayout<TypeRecord>.stride) {
       guard let page = metadataPages.allocate(bytes: pageBytes) else { return nil }
       pointee.fresh = page.address
@@ -146,6 +157,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     let type = TypePointer(bitPattern: pointee.fresh)!
     pointee.fresh += UInt(MemoryLayout<TypeRecord>.stride)
     type.pointee.number = pointee.nextNumber
+    pointee.records![Int(pointee.nextNumber)] = type
     pointee.nextNumber += 1
     return type
   }

@@ -27,7 +27,7 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
     else { return nil }
     zone.pointee.type = pointee.number
     zone.pointee.depotLimit = TypeZone.depotLimit(size: size)
-    zone.pointee.keg.pointee.cellOffset = UInt16(zone.pointee.cell)
+    zone.pointee.keg.pointee.cellOffset = pointee.isWatched ? 0 : UInt16(zone.pointee.cell)
     atomicMemoryFence(ordering: .releasing)
     pointee.zones[index] = zone
     pointee.cells[index] = UInt16(zone.pointee.cell)

@@ -14,13 +14,13 @@
 import CPlatform
 
 enum ForwardingList {
-  static let count = 11
+  static var count: Int { 11 }
 
   static func name(_ index: Int) -> StaticString {
     switch index {
     case 0: "libc.so"
     case 1: "libc-2"
-    case 2: "ld-linux"
+    case 2: "libstave"
     case 3: "libstdc++"
     case 4: "libc++"
     case 5: "libc++abi"

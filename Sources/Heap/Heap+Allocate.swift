@@ -2,6 +2,7 @@
 //
 // Allocation: the fast path, and what lies behind it.
 
+import Diagnostics
 import Accounting
 import CPlatform
 import Pages
@@ -18,15 +19,9 @@ public enum Heap {
     return item
   }
 
-  /// For operator new: nil also where the process's malloc is another.
+  /// What this CPU's cache has for the size; nil if it has nothing, or must not be asked.
   @inline(__always)
-  public static func allocateHere(_ size: UInt) -> UnsafeMutableRawPointer? {
-    guard let item = pop(size) else { return heap.pointee.freeElsewhere == nil ? allocateSlow(size) : nil }
-    return item
-  }
-
-  @inline(__always)
-  private static func pop(_ size: UInt) -> UnsafeMutableRawPointer? {
+  public static func pop(_ size: UInt) -> UnsafeMutableRawPointer? {
     let hot = stave_hot()
     guard _fastPath(UInt64(size) < hot.pointee.small_limit) else { return nil }
     let cell = UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])
@@ -35,6 +30,12 @@ public enum Heap {
 
   @inline(never)
   static func allocateSlow(_ size: UInt) -> UnsafeMutableRawPointer? { allocateSlow(size, type: nil) }
+
+  /// Behind the fast path: for whom is `caller`'s affair, where memory is counted for callers.
+  public static func allocate(_ size: UInt, for caller: Frame) -> UnsafeMutableRawPointer? {
+    guard let type = type(of: caller) else { return allocateSlow(size, type: nil) }
+    return allocate(size, type: type)
+  }
 
   /// Of a type's zones, or of malloc's.
   static func allocateSlow(_ size: UInt, type: TypePointer?) -> UnsafeMutableRawPointer? {
@@ -96,9 +97,9 @@ public enum Heap {
   }
 
   /// calloc: zeroed. Blocks fresh from the system are not cleared again.
-  public static func allocateZeroed(_ size: UInt) -> UnsafeMutableRawPointer? {
-    guard size <= UInt(SizeClass.largest) else { return allocateLargeZeroed(size, type: nil) }
-    guard let memory = allocate(size) else { return nil }
+  public static func allocateZeroed(_ size: UInt, type: TypePointer? = nil) -> UnsafeMutableRawPointer? {
+    guard size <= UInt(SizeClass.largest) else { return allocateLargeZeroed(size, type: type) }
+    guard let memory = type == nil ? allocate(size) : allocate(size, type: type!) else { return nil }
     memory.initializeMemory(as: UInt8.self, repeating: 0, count: Int(size))
     return memory
   }
@@ -118,7 +119,8 @@ public enum Heap {
   }
 
   /// Memory at a multiple of `alignment`, a power of two.
-  public static func allocate(_ size: UInt, alignment: UInt) -> UnsafeMutableRawPointer? {
+  public static func allocate(_ size: UInt, alignment: UInt, type: TypePointer? = nil) -> UnsafeMutableRawPointer? {
+    func allocate(_ size: UInt) -> UnsafeMutableRawPointer? { type == nil ? Heap.allocate(size) : Heap.allocate(size, type: type!) }
     if alignment <= 16 { return allocate(size) }
     guard heap.isReady || heap.start() else { return stave_no_memory() }
     if size <= UInt(SizeClass.largest), alignment <= UInt(SizeClass.largest),
@@ -127,7 +129,7 @@ public enum Heap {
       return allocate(UInt(SizeClass.size(index)))
     }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
-    guard let block = takeLarge(max(size, 1), alignment: alignment) else { return fail() }
+    guard let block = takeLarge(max(size, 1), alignment: alignment, type: type) else { return fail() }
     return UnsafeMutableRawPointer(bitPattern: block.start)
   }
 }

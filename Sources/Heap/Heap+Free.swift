@@ -2,6 +2,7 @@
 //
 // Freeing, and questions about addresses. Whatever value is given, the answer is right or the process stops with a report.
 
+import Diagnostics
 import Accounting
 import CPlatform
 import Pages
@@ -38,6 +39,7 @@ extension Heap {
         reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       zone.freeSlow(memory)
+      if zone.pointee.type != 0, types.type(Int(zone.pointee.type))?.pointee.isWatched == true { forgetCallers() }
       noteSlowCall(moving: zone.pointee.bucketSize * zone.pointee.size)
     case .large:
       guard arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }

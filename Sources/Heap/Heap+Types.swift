@@ -13,10 +13,9 @@ extension Heap {
   /// `size` bytes for `type`, or nil. As fast as `allocate(_:)` but for some instructions that find the class.
   @inline(__always)
   public static func allocate(_ size: UInt, type: TypePointer) -> UnsafeMutableRawPointer? {
-    if _fastPath(size <= UInt(SizeClass.largest)) {
-      // With locked caches no thread finds cells this way, and with failures asked for none may.
+    if _fastPath(UInt64(size) < stave_hot().pointee.typed_limit) {
       let cell = UInt64(type.pointee.cells[SizeClass.index(for: Int(size))])
-      if _fastPath(stave_hot().pointee.small_limit != 0), let item = stave_pop(cell &* 32) { return item }
+      if let item = stave_pop(cell &* 32) { return item }
     }
     return allocateTypedSlow(size, type)
   }

@@ -19,6 +19,7 @@
 // Giving back. A background thread (Heap+Background) looks once a period while there is something to do, and ends itself
 // when there is not.
 
+import Diagnostics
 import Accounting
 import CPlatform
 import Pages
@@ -78,11 +79,20 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// For a process whose malloc is another, as when the program brings its own: C++'s operators, which the program may leave to us,
-  /// then take their memory there too (`Heap.allocateHere`), and what is not ours is freed at `free`. Otherwise a block could be made
+  /// then take their memory there too (StaveMalloc), and what is not ours is freed at `free`. Otherwise a block could be made
   /// in one heap and asked about at the other. malloc itself goes on: the other one may be built upon it.
   public func stepAside(freeingAt free: @convention(c) (UnsafeMutableRawPointer?) -> Void) {
     pointee.freeElsewhere = free
-    stave_hot().pointee.small_limit = 0
+    openFastPath()
+  }
+
+  /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
+  /// to fail, and where each call is counted for its caller. One store, at any time: a call that is under way ends as it began.
+  func openFastPath() {
+    let isOpen = root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
+    let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
+    stave_hot().pointee.small_limit = pointee.options[.types] == 0 ? limit : 0
+    stave_hot().pointee.typed_limit = limit
   }
 
   private func setUp() -> Bool {
@@ -105,7 +115,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     }
     guard arena.start() else { return false }
     header.pointee.magic = RootLayout.magic
-    if header.pointee.mode == CacheMode.restartable, pointee.freeElsewhere == nil { stave_hot().pointee.small_limit = UInt64(SizeClass.largest) + 1 }
+    openFastPath()
     return true
   }
 
@@ -114,7 +124,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
-    if pointee.options[.failureRate] > 0 { stave_hot().pointee.small_limit = 0 }
+    openFastPath()
     if pointee.options[.inspect] == 1 { Heap.allowInspection() }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(always: pointee.options[.hugepages] == 2) }
     if pointee.options[.stats] == 1 {

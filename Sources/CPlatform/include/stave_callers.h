@@ -55,6 +55,9 @@ static inline _Bool stave_find_object(uintptr_t address, struct stave_object *_N
 // Where the first thread's stack begins. At the beginning of all others' is what the thread pointer points to.
 extern const uintptr_t stave_libc_stack_end __asm__("__libc_stack_end") __attribute__((weak));
 static inline uintptr_t stave_first_stack_end(void) { return &stave_libc_stack_end != NULL ? stave_libc_stack_end : 0; }
+// The program's name as glibc has it.
+extern const char *_Nullable const stave_libc_program_name __asm__("program_invocation_short_name") __attribute__((weak));
+static inline const char *_Nullable stave_program_name(void) { return &stave_libc_program_name != NULL ? stave_libc_program_name : NULL; }
 static inline uintptr_t stave_thread_pointer(void) { return (uintptr_t)__builtin_thread_pointer(); }
 
 #endif
