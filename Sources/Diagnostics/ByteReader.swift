@@ -47,7 +47,7 @@ struct ByteReader {
     while true {
       let byte = load(UInt8.self)
       if shift < 64 { value |= UInt(byte & 0x7f) &<< shift }
-      shift += 7
+      shift = shift &+ 7
       if byte & 0x80 == 0 { return value }
     }
   }
@@ -58,7 +58,7 @@ struct ByteReader {
     while true {
       let byte = load(UInt8.self)
       if shift < 64 { value |= Int(byte & 0x7f) &<< shift }
-      shift += 7
+      shift = shift &+ 7
       if byte & 0x80 == 0 {
         return byte & 0x40 != 0 && shift < 64 ? value | -1 &<< shift : value
       }

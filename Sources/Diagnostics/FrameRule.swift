@@ -39,7 +39,7 @@ public struct FrameRule: Equatable {
       bits = 0
       return
     }
-    bits = base.rawValue | UInt32(offset / 8) << 2 | UInt32(saved / 8) << 16
+    bits = base.rawValue | UInt32(truncatingIfNeeded: offset / 8) << 2 | UInt32(truncatingIfNeeded: saved / 8) << 16
   }
 
   @inline(__always) var isNone: Bool { bits & 3 == 0 }

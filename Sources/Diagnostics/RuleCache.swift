@@ -31,7 +31,7 @@ extension UnsafeMutablePointer where Pointee == stave_callers {
   @inline(__always) var moduleWords: UnsafeMutablePointer<UInt64> { stave_module_words(self) }
 
   /// Everything that is known was learnt of modules that may be gone: forgets it. After dlclose, and after `skip` has changed.
-  /// Any thread, at any time; what others are just finding out is forgotten, too. 2 µs.
+  /// Any thread, at any time; what others are just finding out is forgotten, too. 1 µs.
   public func flush() {
     stave_add64(&pointee.generation, 1)
     for index in 0..<(1 << Int(STAVE_RULE_BITS)) { stave_store64(ruleWords + index, 0) }
@@ -39,7 +39,7 @@ extension UnsafeMutablePointer where Pointee == stave_callers {
   }
 
   /// What is known of the code before `pc`, an address that a call returns to: the call is the last thing of its function that
-  /// is certain to be there. A few loads when known; up to a microsecond when not.
+  /// is certain to be there. 2 to 4 ns when known, 100 and more when not.
   @inline(__always)
   func place(of pc: UInt) -> CodePlace {
     let (index, key) = ruleKey(pc)

@@ -117,7 +117,7 @@ import Testing
         let count = Int(UnsafeRawPointer(bitPattern: header + 8)!.loadUnaligned(as: UInt32.self))
         let plain = CallFrames(segment: segment, header: header)
         var changed = 0, none = 0
-        for _ in 0..<Stage.steps(10_000, soak: 5_000_000) {
+        for _ in 0..<Stage.steps(10_000, soak: 1_000_000) {
           // One entry, its description, its place in the table, and an address in it.
           let pair = header + 12 + UInt(generator.below(count)) * 8
           let first = header &+ offset(pair), entry = header &+ offset(pair + 4)
