@@ -76,7 +76,7 @@ if forPreload {
   targets += [
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Heap"], swiftSettings: checked),
-    .target(name: "Exporters", dependencies: ["CPlatform", "Heap", "Inspection"], swiftSettings: checked),
+    .target(name: "Exporters", dependencies: ["CPlatform", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
     .executableTarget(
       name: "StaveCommand",
       dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", "Heap", .product(name: "ArgumentParser", package: "swift-argument-parser")],

@@ -3,6 +3,7 @@
 // The table of malloc types: vmstat -m's columns, as text and as JSON in the container of FreeBSD's `vmstat --libxo json -m`. One
 // list of columns for both and for the manual.
 
+import Accounting
 import Inspection
 
 public enum TypeOrder: String, CaseIterable, Sendable {
@@ -42,8 +43,8 @@ public struct TypeColumn: Sendable {
       text: { row in String(row.before.map { TypeTable.rate(row.type, row.now, $0) } ?? 0) },
       json: { row in [("requests-per-second", .number(row.before.map { TypeTable.rate(row.type, row.now, $0) } ?? 0))] }),
     TypeColumn(
-      title: "Size(s)", isRate: false, meaning: "The size classes that have served it; `large` where it holds blocks above them.",
-      text: { ($0.type.sizes.map(String.init) + ($0.type.largeBlocks > 0 ? ["large"] : [])).joined(separator: ",") },
+      title: "Size(s)", isRate: false, meaning: "The size classes that have served it, neighbours as a range; `large` where it holds blocks above them. In JSON each class.",
+      text: { (TypeTable.ranges($0.type.sizes) + ($0.type.largeBlocks > 0 ? ["large"] : [])).joined(separator: ",") },
       json: { [("size", .list($0.type.sizes.map(JSON.number))), ("large-blocks", .number($0.type.largeBlocks)), ("large-bytes", .number($0.type.largeBytes))] }),
   ]
 }
@@ -87,6 +88,19 @@ public struct TypeTable {
     case .requests: return types.sorted { $0.allocations > $1.allocations }
     case .rate: return types.sorted { one, other in before.map { Self.rate(one, snapshot, $0) > Self.rate(other, snapshot, $0) } ?? false }
     }
+  }
+
+  /// Three neighbours and more as "16-64".
+  static func ranges(_ sizes: [Int]) -> [String] {
+    var runs: [[Int]] = []
+    for size in sizes where 1...SizeClass.largest ~= size {
+      if let last = runs.last?.last, SizeClass.index(for: size) == SizeClass.index(for: last) + 1 {
+        runs[runs.count - 1].append(size)
+      } else {
+        runs.append([size])
+      }
+    }
+    return runs.flatMap { $0.count > 2 ? ["\($0[0])-\($0[$0.count - 1])"] : $0.map(String.init) }
   }
 
   /// Requests per second since `before`, by name and instance (T6). Never negative.

@@ -39,7 +39,7 @@ struct TypesCommand: ParsableCommand {
       if json {
         emit(table.json(now, since: before).description)
       } else {
-        emit(table.table(now, since: before).lines().joined(separator: "\n") + (repetition.wait == nil ? "" : "\n"))
+        emit(table.table(now, since: before).lines().map(\.trimmingRight).joined(separator: "\n") + (repetition.wait == nil ? "" : "\n"))
       }
       before = now
     }
