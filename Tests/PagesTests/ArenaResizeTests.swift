@@ -72,6 +72,24 @@ extension OnRoot {
       arena.checkInvariants()
     }
 
+    @Test func `blocks that are moved and freed, again and again, are still moved`() {
+      for _ in 0..<3000 {
+        // Between two that are moved as well: what is left there the kernel joins with neither.
+        var blocks = (0..<3).map { _ in arena.takeLarge(size: 600 << 10)!.start }
+        for block in blocks { UnsafeMutablePointer<UInt>(bitPattern: block)!.pointee = block }
+        for index in blocks.indices {
+          guard let moved = arena.moveLarge(blocks[index], to: 700 << 10) else {
+            Issue.record("not moved any more")
+            return
+          }
+          blocks[index] = moved
+        }
+        for index in [1, 0, 2] { #expect(arena.releaseLarge(blocks[index])) }
+      }
+      arena.purge(recentToo: true)
+      arena.checkInvariants()
+    }
+
     private var mappings: Int { (try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8))?.count { $0 == "\n" } ?? 0 }
 
     @Test func `blocks that are moved do not use up the mappings that a process may have`() {
