@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// From a target's memory to a snapshot: the root, the arena and all slabs through the owner map; the zones are in
-// SnapshotReader+Zones. Nothing in the target is locked or stopped. Every count and list from the target is bounded before it
+// From a target's memory to a snapshot: the root, and all slabs through the owner map; the zones are in
+// SnapshotReader+Zones, the arena in SnapshotReader+Arena. Nothing in the target is locked or stopped. Every count and list from the target is bounded before it
 // is believed.
 //
 // The structures are the core's own (same source, same layout in both builds); the digest in the root says whether the
@@ -26,6 +26,8 @@ public struct SnapshotReader {
     do throws(InspectionError) {
       roots = try findRoot(in: target)
     } catch {
+      // A process that has just ended has no memory left to find anything in.
+      if case .noStave = error, let live = target as? LiveProcess, !live.isAlive { throw .noSuchProcess(live.process) }
       // What would name the root may be in the part that is missing.
       if case .noStave = error, let core = target as? CoreFile, core.isTruncated {
         throw .truncatedCore(path: core.path, address: nil)
@@ -52,6 +54,13 @@ public struct SnapshotReader {
     snapshot.taken = Int64(clock_gettime_nsec())
     snapshot.pageBytes = Int(header.pointee.pageBytes)
     snapshot.mode = header.pointee.mode == CacheMode.restartable ? .restartable : .locked
+    snapshot.cpuLimit = Int(header.pointee.cpuCount)
+    let release = header.pointee.release
+    snapshot.version = "\(release >> 16).\(release >> 8 & 255).\(release & 255)"
+    let heap = root.part(HeapState.self, RootLayout.heapOffset)
+    snapshot.options = (0..<Option.count).map { heap.pointee.options.values[$0] }
+    snapshot.failures = max(0, heap.pointee.failures)
+    snapshot.injectedFailures = max(0, heap.pointee.injectedFailures)
     snapshot.zones = try readZones(root, copies)
     // The arena's figures last, all of them from one copy.
     try describe(readRoot(copies), into: &snapshot)
@@ -75,28 +84,7 @@ public struct SnapshotReader {
     return root
   }
 
-  // MARK: - The arena
-
-  private func describe(_ root: RootCopy, into snapshot: inout Snapshot) throws(InspectionError) {
-    let arena = root.part(Arena.self, RootLayout.arenaOffset)
-    snapshot.arenaBytes = try arenaBytes(root)
-    snapshot.slabBytes = Int(clamping: arena.pointee.slabBytes)
-    snapshot.largeBytes = Int(clamping: arena.pointee.largeBytes)
-    snapshot.largeBlocks = Int(clamping: arena.pointee.largeCount)
-    snapshot.keptBytes = Int(clamping: arena.pointee.cachedBytes &+ arena.pointee.recentBytes)
-    snapshot.foreign = Int(clamping: arena.pointee.foreignBytes)
-    snapshot.purgedTotal = Int(clamping: arena.pointee.purgedBytes)
-    snapshot.metadata = root.part(MetadataPages.self, RootLayout.metadataOffset).pointee.mappedBytes
-  }
-
-  private func arenaBytes(_ root: RootCopy) throws(InspectionError) -> Int {
-    let arena = root.part(Arena.self, RootLayout.arenaOffset)
-    let start = arena.pointee.windowStart
-    guard arena.pointee.frontier >= start, arena.pointee.frontier - start <= 1 << 46 else {
-      throw .damaged("the arena ends before it begins")
-    }
-    return Int(arena.pointee.frontier - start)
-  }
+  // MARK: - Slabs
 
   /// The addresses of all slabs' headers that the owner map knows, by the index of their keg.
   func readSlabs(_ root: RootCopy) throws(InspectionError) -> [UInt32: [UInt]] {

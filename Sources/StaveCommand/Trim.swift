@@ -24,8 +24,7 @@ struct Trim: ParsableCommand {
     guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file cannot be trimmed") }
     let reader = try SnapshotReader(live)
     let before = try look(reader)
-    let answer = try Mail(live, reader.location).ask(waiting: 1)
-    guard let bytes = answer else {
+    guard case .done(let bytes) = try Mail(live, reader.location).trim(waiting: 1) else {
       emit("pending: the process will answer when it next allocates")
       return
     }

@@ -13,80 +13,6 @@ import Testing
 @testable import TestSupport
 @testable import Zones
 
-/// A child on the library that holds known blocks and has stopped itself.
-private struct Holder {
-  static let blocks = 20_000
-  static let large = 12
-
-  let child: Child
-  let folder: Folder
-
-  /// `busy`: so many threads that allocate and free without end; then it does not stop.
-  init?(busy threads: Int = 0) {
-    let library = #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 } + "/build/libstave.so"
-    guard access(library, R_OK) == 0 else {
-      skipLoudly("snapshots: build/libstave.so is not there: run make first")
-      return nil
-    }
-    guard let compiler = tool("clang", "gcc", "cc") else {
-      skipLoudly("snapshots: no C compiler")
-      return nil
-    }
-    folder = Folder()
-    let text = """
-      #include <pthread.h>
-      #include <signal.h>
-      #include <stdlib.h>
-      #include <string.h>
-      static void *work(void *argument) {
-        static __thread void *some[50000];
-        for (unsigned seed = (unsigned)(long)argument + 1;;) {
-          unsigned count = 1000 + rand_r(&seed) % 49000;
-          size_t size = rand_r(&seed) % 4 ? 16 + rand_r(&seed) % 1000 : 16;
-          for (unsigned i = 0; i < count; i++) some[i] = malloc(size);
-          void *large = malloc(1 << 20 | rand_r(&seed) % (200 << 20));
-          for (unsigned i = 0; i < count; i++) free(some[i]);
-          free(large);
-        }
-        return 0;
-      }
-      int main(void) {
-        pthread_t thread;
-        for (long i = 1; i < \(threads); i++) pthread_create(&thread, 0, work, (void *)i);
-        if (\(threads)) work(0);
-        static void *held[\(Self.blocks * 2)];
-        for (int i = 0; i < \(Self.blocks * 2); i++) held[i] = memset(malloc(1 + i % 3000), 1, 1);
-        for (int i = 0; i < \(Self.blocks * 2); i += 2) free(held[i]);
-        for (int i = 0; i < \(Self.large); i++) held[i * 2] = memset(malloc(1 << 20), 1, 1);
-        raise(SIGSTOP);
-        return 0;
-      }
-      """
-    let program = folder.path + "/holder"
-    guard run(compiler, ["-fno-builtin", "-pthread", "-o", program, folder.write(Array(text.utf8), "holder.c")]),
-      let child = Child("/usr/bin/env", ["LD_PRELOAD=\(library)", "STAVE_OPTIONS=background:0", program])
-    else { return nil }
-    self.child = child
-    var isReady = false
-    for _ in 0..<5000 where !isReady {
-      usleep(1000)
-      isReady = threads > 0 ? hasStarted : isStopped
-    }
-    guard isReady else {
-      Issue.record("the program has not come to the point where it is looked at")
-      return nil
-    }
-  }
-
-  /// Its allocator, that is.
-  private var hasStarted: Bool {
-    guard let target = try? LiveProcess(process: child.process), let snapshot = try? SnapshotReader(target).snapshot() else { return false }
-    return target.entry.name == "holder" && snapshot.largeBytes > 0
-  }
-
-  var isStopped: Bool { (try? ProcessEntry(process: child.process))?.state == "T" }
-}
-
 /// A target whose memory reads otherwise at some words.
 private struct Patched: TargetMemory {
   var inner: any TargetMemory
@@ -271,13 +197,13 @@ private final class Late: TargetMemory, @unchecked Sendable {
     var entry = target.entry
     entry.startTicks += 1
     let other = try LiveProcess(process: target.process, wish: .any, entry: entry)
-    #expect(errorOf { () throws(InspectionError) in _ = try Mail(other, location).ask(waiting: 0) } == .noSuchProcess(target.process))
+    #expect(errorOf { () throws(InspectionError) in _ = try Mail(other, location).trim(waiting: 0) } == .noSuchProcess(target.process))
     try target.write(value: UInt64(7), at: location.address)
-    #expect(errorOf { () throws(InspectionError) in _ = try Mail(target, location).ask(waiting: 0) } == .noStave(target: target.name))
+    #expect(errorOf { () throws(InspectionError) in _ = try Mail(target, location).trim(waiting: 0) } == .noStave(target: target.name))
     #expect(try target.read(UInt64.self, at: mailbox) == before)
     try target.write(value: RootLayout.magic, at: location.address)
-    #expect(try Mail(target, location).ask(waiting: 0) == nil, "it is stopped and cannot answer")
-    #expect(try target.read(UInt64.self, at: mailbox) == before + 1)
+    #expect(try Mail(target, location).trim(waiting: 0) == .pending, "it is stopped and cannot answer")
+    #expect(try target.read(UInt64.self, at: mailbox) != before)
   }
 
   @Test func `T13 a core's owner map and slabs are not more than its bytes`() throws {
