@@ -117,7 +117,10 @@ public struct ZoneControl: Sendable {
     number("keg.ipers", "Items of a slab.") { $0.itemsPerSlab },
     number("keg.align", "The alignment of items less one.") { $0.alignMask },
     number("keg.reserve", "Free items kept for urgent requests.") { $0.reserve },
-    number("keg.efficiency", "Percent of a slab that items fill.") { $0.slabBytes > 0 ? 100 * $0.itemsPerSlab * $0.itemBytes / $0.slabBytes : 0 },
+    number("keg.efficiency", "Percent of a slab that items fill.") { zone in
+      // The product may be more than a number holds, of a damaged process.
+      zone.slabBytes > 0 ? Int(min(1e9, 100 * Double(zone.itemsPerSlab) * Double(zone.itemBytes) / Double(zone.slabBytes))) : 0
+    },
     ZoneControl(name: "keg.domain.0.pages", meaning: "Pages of all slabs.") { zone, now in .number(zone.slabs * zone.slabBytes / max(1, now.pageBytes)) },
     number("keg.domain.0.free_items", "Free items of slabs.") { $0.freeItems },
     number("keg.domain.0.free_slabs", "Slabs in which all is free.") { $0.freeSlabs },

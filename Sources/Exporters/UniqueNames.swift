@@ -8,12 +8,15 @@ import Primitives
 /// In the order of `zones`: the label after `change`, with "_1", "_2"… behind it where an earlier one is the same.
 func uniqueNames(_ zones: [ZoneSnapshot], _ change: (String) -> String = { $0 }) -> [String] {
   var taken: Set<String> = []
+  // How far each name's numbers have come: a damaged process may have thousands of zones of one name.
+  var numbers: [String: Int] = [:]
   return zones.map { zone in
-    var name = change(zone.label)
-    var number = 0
+    let plain = change(zone.label)
+    var name = plain
     while !taken.insert(name).inserted {
-      number += 1
-      name = change(zone.label) + "_\(number)"
+      let number = numbers[plain, default: 0] + 1
+      numbers[plain] = number
+      name = plain + "_\(number)"
     }
     return name
   }

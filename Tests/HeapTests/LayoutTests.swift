@@ -63,12 +63,19 @@ import Testing
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.recentBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.foreignBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.map.counters) },
+    ]
+    let heap = [
+      offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.options) }, offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.failures) },
+      offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.injectedFailures) },
     ]
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
     #expect(RootLayout.version == 2, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
-    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72], hint)
+    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 248], hint)
+    #expect(heap == [576, 640, 648], hint)
+    #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.itemBytes) == 8 && MemoryLayout<SlabLayout>.offset(of: \.slabBytes) == 16, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.items) == 24 && MemoryLayout<SlabLayout>.offset(of: \.lookup) == 56, hint)

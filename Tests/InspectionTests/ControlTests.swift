@@ -90,6 +90,12 @@ import Testing
     snapshot.options[Option.stats.rawValue] = .min
     let tree = Self.tree(snapshot, largestFree: nil)
     #expect(!tree.controls.contains { ["vm.kmem_map_free", "stave.hugepages", "stave.stats"].contains($0.name) })
+    // Figures that are plausible each, but not together.
+    (snapshot.zones[0].itemsPerSlab, snapshot.zones[0].itemBytes, snapshot.zones[0].slabBytes) = (1 << 20, 1 << 44, 1)
+    (snapshot.zones[0].slabs, snapshot.zones[0].walkedSlabs, snapshot.zones[0].freeItems, snapshot.zones[0].walkedFreeItems) = (0, 0, 0, 0)
+    snapshot.windowBytes = .max
+    #expect(snapshot.isPlausible)
+    #expect(!ControlTree.lines(Self.tree(snapshot).controls).isEmpty && !OpenMetrics.text(snapshot).isEmpty && !snapshot.zoneStream.isEmpty)
     snapshot.options = []
     #expect(!Self.tree(snapshot).controls.contains { $0.option != nil })
   }

@@ -108,6 +108,12 @@ private final class Late: TargetMemory, @unchecked Sendable {
         _ = table.table(snapshot).lines()
         _ = table.json(snapshot).description
         _ = SumReport.lines(snapshot)
+        _ = OpenMetrics.text(snapshot)
+        _ = ControlTree.json(ControlTree(ControlSource(snapshot, largestFree: try? SnapshotReader(Patched(inner: target, words: words)).largestFreeRange())).controls)
+        let list = StatisticsList()
+        list.fill(from: snapshot)
+        _ = StatisticsTable.zones(list).lines()
+        _ = snapshot.zoneStream
       }
     }
     #expect(look([:]) == nil)
