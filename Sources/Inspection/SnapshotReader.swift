@@ -69,6 +69,24 @@ public struct SnapshotReader {
     return snapshot
   }
 
+  /// As `snapshot`, of a process that may be in the middle of changing its lists: a few tries before giving up.
+  public func look() throws(InspectionError) -> Snapshot {
+    var tries = 0
+    while true {
+      do throws(InspectionError) {
+        return try snapshot()
+      } catch {
+        tries += 1
+        switch error {
+        case .damaged, .shortRead:
+          if tries >= 3 { throw error }
+          usleep(20_000)
+        default: throw error
+        }
+      }
+    }
+  }
+
   /// A copy of the root, checked to be one that this reader understands.
   func readRoot(_ copies: Copies) throws(InspectionError) -> RootCopy {
     let root = RootCopy(start: try copies.bytes(RootLayout.bytes, at: location.address))

@@ -60,7 +60,7 @@ public final class StatisticsList {
   /// From a process or a core file, one look.
   public func fill(from target: any TargetMemory) throws(StatisticsError) {
     let snapshot: Snapshot
-    do throws(InspectionError) { snapshot = try SnapshotReader(target).snapshot() } catch { throw fail(StatisticsError(error)) }
+    do throws(InspectionError) { snapshot = try SnapshotReader(target).look() } catch { throw fail(StatisticsError(error)) }
     fill(from: snapshot)
   }
 

@@ -46,7 +46,7 @@ struct SetCommand: ParsableCommand {
     discussion: """
       The request goes into a mailbox in the process, which checks it and takes it over itself; whoever may trace the process may \
       ask. The command waits a second and a half for the answer; after that the request stays and the command says "pending": a \
-      process that neither runs its background thread nor allocates answers when it next does.
+      process that neither runs its background thread nor takes more than its caches hold answers when it next does.
       """)
 
   @OptionGroup var target: TargetArguments

@@ -37,23 +37,8 @@ extension ProcessEntry {
   }
 }
 
-/// A look that may meet a process in the middle of changing its lists: a few tries before giving up.
-func look(_ reader: SnapshotReader) throws(InspectionError) -> Snapshot {
-  var tries = 0
-  while true {
-    do throws(InspectionError) {
-      return try reader.snapshot()
-    } catch {
-      tries += 1
-      switch error {
-      case .damaged, .shortRead:
-        if tries >= 3 { throw error }
-        usleep(20_000)
-      default: throw error
-      }
-    }
-  }
-}
+/// A fresh look.
+func look(_ reader: SnapshotReader) throws(InspectionError) -> Snapshot { try reader.look() }
 
 /// Repetition, as vmstat has it.
 struct RepeatArguments: ParsableArguments {

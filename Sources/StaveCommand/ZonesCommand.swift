@@ -60,6 +60,9 @@ struct ZonesCommand: ParsableCommand {
     if stream != nil && (target.target != nil || target.name != nil) { throw InspectionError.usage("give a process or a stream, only one of them") }
     if wide || repetition.wait != nil { throw InspectionError.usage("a stream is one look, and has the columns that are always there") }
     let list = try readStream(path)
+    if !list.entries.isEmpty && !list.entries.contains(where: { $0.allocator == .zone }) {
+      throw InspectionError.badStream(path: path, reason: "it is one of malloc types, and this shows zones")
+    }
     for warning in StatisticsTable.warnings(list) { printError("stave: " + warning) }
     emit(json ? StatisticsTable.json(list, sort, all: all).description : StatisticsTable.zones(list, sort, all: all).lines().joined(separator: "\n"))
   }

@@ -3,6 +3,7 @@
 // The command as users and scripts meet it: exit statuses, what errors say, what `run` passes through, the names in its JSON.
 
 import Foundation
+import Inspection
 import Testing
 
 @Suite(.serialized, .enabled(if: Built.hasLibrary, "make builds the library")) struct CommandTests {
@@ -214,6 +215,8 @@ import Testing
       #expect(newer.status == 1 && newer.errors.contains("version mismatch") && newer.errors.contains("of version 3"), "\(newer)")
       try Data(bytes.prefix(100)).write(to: file)
       #expect(try stave("zones", "--stream", file.path).status == 1)
+      try Data(StatisticsStream.types([TypeEntry(TypeRecord(name: "temp"), cpus: [])]).bytes(maxCPUs: 2)).write(to: file)
+      #expect(try stave("zones", "--stream", file.path).errors.contains("one of malloc types"))
       kill(process, SIGCONT)
     }
   }
