@@ -22,7 +22,11 @@ import Testing
     #expect(MemoryLayout<RootHeader>.offset(of: \.cpuCount) == 28)
     #expect(MemoryLayout<RootHeader>.offset(of: \.regions) == 32)
     #expect(MemoryLayout<RootHeader>.offset(of: \.mailbox) == 48)
-    #expect(MemoryLayout<Mailbox>.size == 24)
+    #expect(RootLayout.mailboxOffset == 48 && MemoryLayout<RootHeader>.offset(of: \.release) == 104)
+    #expect(MemoryLayout<Letter>.size == 32 && MemoryLayout<Letter>.offset(of: \.command) == 8 && MemoryLayout<Letter>.offset(of: \.subject) == 12)
+    #expect(MemoryLayout<Letter>.offset(of: \.value) == 16 && MemoryLayout<Letter>.offset(of: \.seal) == 24)
+    #expect(MemoryLayout<Mailbox>.size == 56 && MemoryLayout<Mailbox>.offset(of: \.answer) == 32)
+    #expect(MemoryLayout<Mailbox>.offset(of: \.result) == 40 && MemoryLayout<Mailbox>.offset(of: \.status) == 48)
     #expect(MemoryLayout<FixedName>.size == 32)
     #expect(MemoryLayout<Bucket>.size == 16)
     #expect(MemoryLayout<Slab>.size == 24 && MemoryLayout<Slab>.offset(of: \.kegIndex) == 20)
@@ -59,12 +63,19 @@ import Testing
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.recentBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.foreignBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.unmappedBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.map.counters) },
+    ]
+    let heap = [
+      offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.options) }, offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.failures) },
+      offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.injectedFailures) },
     ]
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
-    #expect(RootLayout.version == 1, hint)
+    #expect(RootLayout.version == 2, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
-    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 152], hint)
+    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 152, 248], hint)
+    #expect(heap == [576, 640, 648], hint)
+    #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.itemBytes) == 8 && MemoryLayout<SlabLayout>.offset(of: \.slabBytes) == 16, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.items) == 24 && MemoryLayout<SlabLayout>.offset(of: \.lookup) == 56, hint)
