@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make            build/stave, build/libstave.so and build/libstave.a
+# make            build/stave, build/libstave.so and build/libstave.a; TRAITS=NIO gives the command `stave metrics --listen`
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
 # make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures
+# make listener   the command with an HTTP server, for its tests: .build/listener/debug/stave
 # make soak       the tests at full length
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list
@@ -15,8 +16,10 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SPEED ?= release
 PRELOAD = .build/preload
+# Of the package, for the command: NIO.
+TRAITS ?=
 
-.PHONY: all library static command run test bench bench-peers measured soak check manuals readme install uninstall clean
+.PHONY: all library static command listener run test bench bench-peers measured soak check manuals readme install uninstall clean
 
 all: library static command
 
@@ -28,9 +31,12 @@ static: library
 	@SWIFT=$(SWIFT) Scripts/make-archive $(PRELOAD)/$(SPEED)/stave-malloc.product/Objects.LinkFileList build/libstave.a
 
 command:
-	@$(SWIFT) build -c release --product stave
+	@$(SWIFT) build -c release $(if $(TRAITS),--traits $(TRAITS)) --product stave
 	@mkdir -p build
 	@cp .build/release/stave build/stave.new && mv build/stave.new build/stave
+
+listener:
+	@$(SWIFT) build --traits NIO --scratch-path .build/listener --product stave
 
 run: all
 	@Scripts/sizeable-source > build/sizeable.swift

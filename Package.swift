@@ -72,14 +72,22 @@ if forPreload {
   ]
   products += [.library(name: "stave-malloc", type: .dynamic, targets: ["StaveMalloc", "CStaveMalloc"])]
 } else {
-  dependencies += [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")]
+  dependencies += [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+  ]
+  let nio = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { Target.Dependency.product(name: $0, package: "swift-nio", condition: .when(traits: ["NIO"])) }
   targets += [
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Heap"], swiftSettings: checked),
-    .target(name: "Exporters", dependencies: ["CPlatform", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
+    .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
+    .target(name: "MetricsServer", dependencies: nio),
     .executableTarget(
       name: "StaveCommand",
-      dependencies: ["Inspection", "Exporters", "CPlatform", "Pages", "Heap", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: [
+        "Inspection", "Exporters", "CPlatform", "Pages", "Heap", .target(name: "MetricsServer", condition: .when(traits: ["NIO"])),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       swiftSettings: checked),
     // Holds no test, but what the tests share. A test target, so that it sees what they see and is built only with them.
     .testTarget(name: "TestSupport", dependencies: wholeCore, path: "Tests/Support", swiftSettings: checked),
@@ -101,7 +109,10 @@ if forPreload {
 let package = Package(
   name: "stave",
   products: products,
-  traits: [.trait(name: "Preload", description: "Build the core as Embedded Swift, for libstave.so")],
+  traits: [
+    .trait(name: "Preload", description: "Build the core as Embedded Swift, for libstave.so"),
+    .trait(name: "NIO", description: "stave metrics --listen, over SwiftNIO"),
+  ],
   dependencies: dependencies,
   targets: targets,
   swiftLanguageModes: [.v6])

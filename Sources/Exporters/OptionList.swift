@@ -14,12 +14,17 @@ public enum OptionList {
     public let summary: String
     /// The default.
     public let standard: String
+    /// Whether `stave set` changes it in a running process.
+    public let isChangeable: Bool
     let least: Int
     let limit: Int
+    private let listPrefix: String
 
     init(_ option: Option) {
       key = option.key.description
       words = (0..<3).map { option.words[$0].description }.filter { !$0.isEmpty }
+      isChangeable = option.isChangeable
+      listPrefix = option.listPrefix.description
       least = Int(option.least)
       limit = Int(option.limit)
       standard = option.takesWords ? option.words[Int(option.defaultValue)].description : "\(option.defaultValue)"
@@ -28,22 +33,27 @@ public enum OptionList {
 
     /// What it takes, in words.
     public var values: String {
-      if !words.isEmpty { return words.joined(separator: ", ") }
+      if !words.isEmpty { return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"])).joined(separator: ", ") }
       if limit == 1 { return "0, 1" }
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
-    func takes(_ value: String) -> Bool {
-      words.isEmpty ? value.utf8.allSatisfy { (48...57).contains($0) } && Int(value).map { (least...limit).contains($0) } ?? false : words.contains(value)
+    func takes(_ value: String) -> Bool { number(of: value) != nil || !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
+
+    /// The number that the library has for a value; nil for what it does not take.
+    func number(of value: String) -> Int64? {
+      if !words.isEmpty { return words.firstIndex(of: value).map(Int64.init) }
+      guard value.utf8.allSatisfy({ (48...57).contains($0) }), let number = Int(value), (least...limit).contains(number) else { return nil }
+      return Int64(number)
     }
   }
 
   public static var entries: [Entry] { (0..<Option.count).map { Entry(Option(rawValue: $0)!) } }
 
   public static var lines: [String] {
-    var table = TextTable(["KEY", "VALUES", "DEFAULT", "MEANING"])
-    table.leftColumns = [0, 1, 2, 3]
-    for entry in entries { table.rows.append([entry.key, entry.values, entry.standard, entry.summary]) }
+    var table = TextTable(["KEY", "VALUES", "DEFAULT", "SET", "MEANING"])
+    table.leftColumns = [0, 1, 2, 3, 4]
+    for entry in entries { table.rows.append([entry.key, entry.values, entry.standard, entry.isChangeable ? "any time" : "at start", entry.summary]) }
     return table.lines().map(\.trimmingRight)
   }
 
@@ -59,7 +69,7 @@ public enum OptionList {
             } else {
               members += [("values", .list(entry.words.map(JSON.text))), ("default", .text(entry.standard))]
             }
-            return .object(members + [("summary", .text(entry.summary))])
+            return .object(members + [("settable", .text(entry.isChangeable ? "any time" : "at start")), ("summary", .text(entry.summary))])
           })
       )
     ])
@@ -67,8 +77,8 @@ public enum OptionList {
 
   /// The README's table.
   public static var markdown: [String] {
-    ["| key | values | default | meaning |", "|---|---|---|---|"]
-      + entries.map { "| \($0.key) | \($0.values) | \($0.standard) | \($0.summary) |" }
+    ["| key | values | default | set | meaning |", "|---|---|---|---|---|"]
+      + entries.map { "| \($0.key) | \($0.values) | \($0.standard) | \($0.isChangeable ? "any time" : "at start") | \($0.summary) |" }
   }
 
   /// What is wrong with `key:value,…`, as a sentence; nil if nothing is.
@@ -76,7 +86,8 @@ public enum OptionList {
     for piece in text.split(separator: ",") {
       let parts = piece.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       guard let entry = entries.first(where: { $0.key == parts[0].lowercased() }) else {
-        return "The library has no option \(parts[0]); `stave options` lists those it has."
+        let hint = nearest(to: parts[0], among: entries.map(\.key)).map { "; did you mean \($0)?" } ?? "."
+        return "The library has no option \(parts[0])\(hint) `stave options` lists those it has."
       }
       guard parts.count == 2 else { return "\(entry.key) wants a value, as in \(entry.key):\(entry.standard)." }
       if !entry.takes(parts[1]) { return "\(entry.key) takes \(entry.values); not \(parts[1])." }

@@ -90,6 +90,7 @@ public enum Heap {
 
   private static func injectsFailure() -> Bool {
     let rate = heap.pointee.options[.failureRate]
+    guard rate > 0 else { return false }  // set to 0 a moment ago
     let calls = Int64(heap.pointee.injectableCalls.wrappingAdd(1, ordering: .relaxed).newValue)
     guard calls % rate == 0 else { return false }
     stave_add(&heap.pointee.injectedFailures, 1)

@@ -47,7 +47,7 @@ extension Heap {
       let isPlain = arena.pointee.cachedBytes > startThreshold && (arena.pointee.cachedBytes >= hurryThreshold || !stave_is_single_threaded())
       if calls & 1023 == 0 || isPlain || hasFreedMuch(bytes) { lookForWork(calls) }
     }
-    if hasMail { answerMailbox() }
+    if OwnMailbox.hasMail { answerMailbox() }
   }
 
   @inline(__always)
@@ -128,7 +128,8 @@ extension Heap {
     guard stave_leave_descriptors(), stave_compare_rights() == 0 else { return runBriefly() }
     var rights: Int32 = 0
     while rights == 0 {
-      rights = rest(heap.pointee.options[.period] * 1_000_000)
+      rights = restForPeriod()
+      if heap.pointee.options[.background] == 0 { return }
       if rights == 0 { work() }
       if heap.pointee.background.quietPeriods >= patience { return }
     }
@@ -146,29 +147,30 @@ extension Heap {
   }
 
   private static func work() {
-    if hasMail { answerMailbox() }
+    if OwnMailbox.hasMail { answerMailbox() }
     heap.pointee.background.periods += 1
     if endOfPeriod() { heap.pointee.background.quietPeriods = 0 } else { heap.pointee.background.quietPeriods += 1 }
   }
-
-  private static var hasMail: Bool { root.pointee.mailbox.request != root.pointee.mailbox.answer }
 
   private static func sleep(_ nanoseconds: Int64) {
     var clock: UInt32 = 0
     _ = stave_futex_wait(&clock, 0, nanoseconds)
   }
 
-  /// Sleeps that many nanoseconds, and answers the mailbox meanwhile, each second. 1 if the process has given up rights, or
-  /// gained some: libc does not know this thread, so that passes it by, and it must not outlive it by more than a second. -1 if
-  /// that cannot be found out any more, else 0.
-  private static func rest(_ nanoseconds: Int64) -> Int32 {
-    var left = nanoseconds
-    while left > 0 {
-      sleep(Swift.min(left, 1_000_000_000))
+  /// Sleeps for a period, and answers the mailbox meanwhile, each second; a letter may change the period, or end the thread. 1 if
+  /// the process has given up rights, or gained some: libc does not know this thread, so that passes it by, and it must not outlive
+  /// it by more than a second. -1 if that cannot be found out any more, else 0.
+  private static func restForPeriod() -> Int32 {
+    var slept: Int64 = 0
+    while heap.pointee.options[.background] == 1 {
+      let left = heap.pointee.options[.period] * 1_000_000 - slept
+      if left <= 0 { return 0 }
+      let step = Swift.min(left, 1_000_000_000)
+      sleep(step)
+      slept += step
       let rights = stave_compare_rights()
       if rights != 0 { return rights }
-      if hasMail { answerMailbox() }
-      left -= 1_000_000_000
+      if OwnMailbox.hasMail { answerMailbox() }
     }
     return 0
   }
@@ -196,16 +198,5 @@ extension Heap {
     for cpu in 0..<Int(root.pointee.cpuCount) { _ = emptyCaches(of: cpu) }
     reclaimAll(.drain)
     return arena.purge(recentToo: true)
-  }
-
-  @inline(never)
-  private static func answerMailbox() {
-    let request = root.pointee.mailbox.request
-    guard stave_claim(&heap.pointee.mailboxBusy) else { return }
-    if request != root.pointee.mailbox.answer {
-      root.pointee.mailbox.result = UInt64(trim())
-      root.pointee.mailbox.answer = request
-    }
-    heap.pointee.mailboxBusy = 0
   }
 }

@@ -49,6 +49,9 @@ public struct HeapState: ~Copyable {
   let injectableCalls: Atomic<UInt32>
   /// Where blocks go that are not ours, in a process whose malloc is another; nil where it is this one.
   public var freeElsewhere: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
+
+  /// As `statisticsFileIdentity`: whatever file is there.
+  static var anyFile: UInt64 { .max }
 }
 
 @inline(__always)
@@ -108,6 +111,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
       guard zones.start() else { return false }
       header.pointee.layoutDigest = layoutDigest()
+      header.pointee.release = Heap.release
       CPUCache.start(forceLocked: false)
       types.start()
       // Done for good, whatever becomes of the rest: a second try begins behind this.
@@ -126,7 +130,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     openFastPath()
     if pointee.options[.inspect] == 1 { Heap.allowInspection() }
-    if pointee.options[.hugepages] != 0 { arena.setHugePages(always: pointee.options[.hugepages] == 2) }
+    if pointee.options[.hugepages] != 0 { arena.setHugePages(pointee.options[.hugepages]) }
     if pointee.options[.stats] == 1 {
       // Programs close standard error before they end; the table goes to a descriptor of our own, closed by exec.
       let copy = stave_syscall6(Int(SYS_fcntl), 2, 1030 /* F_DUPFD_CLOEXEC */, 64, 0, 0, 0)
@@ -170,6 +174,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// `stats:exit`: the table, unless the program has closed the descriptor and perhaps opened a file of its own there.
   public func finish() {
     guard isReady, pointee.options[.stats] == 1, pointee.statisticsFileIdentity != 0 else { return }
+    if pointee.statisticsFileIdentity == HeapState.anyFile { return printZones(to: pointee.statisticsFile) }
     let isOurs = stave_file_identity(pointee.statisticsFile) == pointee.statisticsFileIdentity
     if isOurs || stave_file_identity(2) == pointee.statisticsFileIdentity { printZones(to: isOurs ? pointee.statisticsFile : 2) }
   }
@@ -193,6 +198,17 @@ extension UnsafeMutablePointer where Pointee == HeapState {
 extension Heap {
   /// Of the library and of the command; it stands here alone.
   public static var version: StaticString { "0.1.0" }
+
+  /// The version as the root has it: major, minor and patch, a byte each.
+  static var release: UInt32 {
+    var whole: UInt32 = 0
+    var part: UInt32 = 0
+    for index in 0..<version.utf8CodeUnitCount {
+      let byte = version.utf8Start[index]
+      if byte == UInt8(ascii: ".") { (whole, part) = (whole << 8 | part, 0) } else { part = part * 10 + UInt32(byte - UInt8(ascii: "0")) }
+    }
+    return whole << 8 | part
+  }
 
   /// `inspect:any`: every process of this user may read this one.
   static func allowInspection() { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, ~0, 0, 0, 0) }

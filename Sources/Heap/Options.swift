@@ -7,7 +7,7 @@ import CPlatform
 import Diagnostics
 import Primitives
 
-public enum Option: Int {
+public enum Option: Int, Sendable {
   case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types
 
   public static var count: Int { 9 }
@@ -54,6 +54,9 @@ public enum Option: Int {
     }
   }
 
+  /// A list of names is taken as well, behind this.
+  public var listPrefix: StaticString { self == .types ? "skip=" : "" }
+
   public var defaultValue: Int64 {
     switch self {
     case .background: 1
@@ -70,6 +73,15 @@ public enum Option: Int {
     case .period: 3_600_000
     default: .max
     }
+  }
+
+  /// Whether `stave set` can change it in a running process.
+  public var isChangeable: Bool { self != .percpu && self != .inspect }
+
+  /// Whether `value` is one of its values.
+  public func takes(_ value: Int64) -> Bool {
+    if takesWords { return value >= 0 && value < 3 && words[Int(value)].utf8CodeUnitCount > 0 }
+    return value >= least && value <= limit
   }
 
   public var takesWords: Bool { words[0].utf8CodeUnitCount > 0 }
@@ -108,22 +120,10 @@ struct TextSlice {
     return value
   }
 
-  /// Insertions, deletions and substitutions to `text`; keys longer than 31 bytes count as far away.
+  /// As `spellingDistance`.
   func distance(to text: StaticString) -> Int {
-    let columns = text.utf8CodeUnitCount
-    guard count < 32, columns < 32 else { return 64 }
-    var row = InlineArray<32, Int>(repeating: 0)
-    for column in 0...columns { row[column] = column }
-    for line in 0..<count {
-      var diagonal = row[0]
-      row[0] = line + 1
-      for column in 0..<columns {
-        let change = diagonal + (start[line] | 32 == text.utf8Start[column] | 32 ? 0 : 1)
-        diagonal = row[column + 1]
-        row[column + 1] = min(change, min(row[column] + 1, diagonal + 1))
-      }
-    }
-    return row[columns]
+    spellingDistance(
+      UnsafeBufferPointer(start: start, count: count), UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 }
 
@@ -191,7 +191,7 @@ public struct OptionValues {
   }
 
   private mutating func set(_ option: Option, _ value: TextSlice) {
-    if option == .types, let names = value.following("skip=") {
+    if option.listPrefix.utf8CodeUnitCount > 0, let names = value.following(option.listPrefix) {
       // The environment stays where it is; so do the names.
       callers.skip(names.start, count: names.count)
       if values[option.rawValue] == 0 { values[option.rawValue] = 1 }
@@ -202,7 +202,7 @@ public struct OptionValues {
         values[option.rawValue] = Int64(index)
         return
       }
-    } else if let number = value.number, number >= option.least, number <= option.limit {
+    } else if let number = value.number, option.takes(number) {
       values[option.rawValue] = number
       return
     }

@@ -30,6 +30,11 @@ public enum InspectionError: Error, Equatable, Sendable {
   case badImage(address: UInt, reason: String)
   /// A structure in the target contradicts itself: a list without end, a count beyond reason.
   case damaged(String)
+  /// The process does not do what it was asked for.
+  case refused(String)
+  /// A saved stream of statistics is of a version that this reader does not know; or is none.
+  case unknownStream(path: String, version: UInt32)
+  case badStream(path: String, reason: String)
   /// The caller's own words make no sense: the only cases with exit status 2 are this one and `ambiguousName`.
   case usage(String)
 }
@@ -85,6 +90,12 @@ extension InspectionError {
     case .damaged(let what):
       "the process's structures are damaged, or changed while they were read: \(what.printable). Try again; if it stays,"
         + " the program has overwritten them."
+    case .refused(let reason):
+      "the process does not do it: \(reason.printable)."
+    case .unknownStream(let path, let version):
+      "version mismatch: \(path.printable) is a stream of version \(version), this command reads version \(StreamHeader.version)."
+    case .badStream(let path, let reason):
+      "\(path.printable) is no stream that can be read: \(reason.printable)."
     case .usage(let text):
       text.printable
     }

@@ -75,6 +75,21 @@ extension LiveProcess {
     return ProcessStatus(parsing: text)
   }
 
+  /// The number that the process has for itself (getpid), which in a PID namespace is another. Nil where the kernel does not say.
+  var numberInside: UInt32? {
+    guard let text = readSmallFile("/proc/\(process)/status") else { return nil }
+    var scanner = FieldScanner(text)
+    while !scanner.isAtEnd {
+      if scanner.field().elementsEqual("NStgid:".utf8) {
+        var last: UInt32?
+        while let number = scanner.decimal() { last = UInt32(exactly: number) }
+        return last
+      }
+      scanner.skipLine()
+    }
+    return nil
+  }
+
   /// The kernel walks the page tables for this, milliseconds for a large process, which may have to wait meanwhile when it
   /// maps memory: not for every refresh of a table.
   /// Throws `permissionDenied`, or `cannotOpen` where the kernel is older than 4.14.

@@ -1,45 +1,101 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The mailbox in a process's root, from outside: one request at a time, numbered, written only if the last was answered, and
-// only into a root. A PID may belong to another process by now, or the process may have become another program: both are
-// looked at again right before the one write.
+// The mailbox in a process's root, from outside: one letter at a time, sealed and numbered, written only if the last was answered,
+// and only into a root. A PID may belong to another process by now, the process may have become another program, or may work in
+// the memory of its parent: that is looked at again right before the one write. Pages/Mailbox.swift has the other side.
 
 import CPlatform
 import Glibc
+import Heap
 import Pages
 
 public struct Mail {
+  public enum Answer: Equatable, Sendable {
+    /// Bytes returned, or the value before.
+    case done(Int)
+    /// The letter is there, and will be answered when the process next allocates, or its background thread looks.
+    case pending
+  }
+
   private let process: LiveProcess
   private let root: UInt
-  private var address: UInt { root &+ UInt(MemoryLayout<RootHeader>.offset(of: \.mailbox)!) }
+  private var address: UInt { root &+ UInt(RootLayout.mailboxOffset) }
 
   public init(_ process: LiveProcess, _ location: RootLocation) {
     self.process = process
     root = location.address
   }
 
-  /// Bytes returned, or nil if the answer took longer than so many seconds. Throws `noSuchProcess` if the process is another by
-  /// now, `noStave` if its memory is; nothing has been written then.
-  public func ask(waiting seconds: Double) throws(InspectionError) -> Int? {
-    let before = try read()
-    let request = before.request == before.answer ? before.request &+ 1 : before.request
-    if request != before.request {
-      guard process.isAlive else { throw .noSuchProcess(process.process) }
-      guard try process.read(UInt64.self, at: root) == RootLayout.magic else { throw .noStave(target: process.name) }
-      try process.write(value: request, at: address)
-    }
-    var waited = 0.0
-    while waited < seconds {
-      usleep(10_000)
-      waited += 0.01
-      let now = try read()
-      if now.answer == request { return Int(truncatingIfNeeded: now.result) }
-    }
-    return nil
+  /// Asks to give back what is not used.
+  public func trim(waiting seconds: Double) throws(InspectionError) -> Answer {
+    try ask(Letter(request: newNumber, command: MailCommand.trim), "", waiting: seconds)
   }
 
-  private func read() throws(InspectionError) -> (request: UInt64, answer: UInt64, result: UInt64) {
-    let words = try process.readArray(UInt64.self, at: address, count: 3, limit: 3)
-    return (words[0], words[1], words[2])
+  /// Asks for an option's value to change. Throws `refused`, with the reason, if the process does not do it.
+  public func set(_ option: Option, to value: Int64, waiting seconds: Double) throws(InspectionError) -> Answer {
+    try ask(
+      Letter(request: newNumber, command: MailCommand.set, subject: UInt32(option.rawValue), value: value), option.key.description,
+      waiting: seconds)
+  }
+
+  /// Throws `noSuchProcess` if the process is another by now, `noStave` if its memory is, `refused` if it works in another's memory
+  /// or somebody else's letter stays unanswered; nothing has been written then.
+  func ask(_ wanted: Letter, _ subject: String, waiting seconds: Double) throws(InspectionError) -> Answer {
+    var letter = wanted
+    var isWritten = false
+    var waited = 0.0
+    while true {
+      let box = try process.read(Mailbox.self, at: address)
+      if isWritten, box.answer == letter.request { return try Self.meaning(of: box, subject) }
+      if !isWritten || box.letter.request != letter.request {
+        // Either nobody has asked yet, or somebody else did at the same moment and ours is lost.
+        // One that is not whole and stays so was left behind by two who wrote at once and went.
+        if box.letter.request == box.answer || !box.letter.isWhole && waited >= 0.2 {
+          try write(letter)
+          isWritten = true
+          continue
+        }
+        // Somebody's letter lies there. Is it the same wish, its answer will do.
+        if box.letter.isWhole && box.letter.asks(for: letter) {
+          letter = box.letter
+          isWritten = true
+          continue
+        }
+        isWritten = false
+      } else if !box.letter.isWhole {
+        try write(letter)  // two wrote at once
+      }
+      if waited >= seconds {
+        if isWritten { return .pending }
+        throw .refused("it has not answered an earlier request yet; it does when it next allocates")
+      }
+      usleep(10_000)
+      waited += 0.01
+    }
+  }
+
+  private func write(_ letter: Letter) throws(InspectionError) {
+    guard process.isAlive else { throw .noSuchProcess(process.process) }
+    let header = try process.readArray(UInt32.self, at: root, count: 5, limit: 5)
+    guard UInt64(header[0]) | UInt64(header[1]) << 32 == RootLayout.magic else { throw .noStave(target: process.name) }
+    if header[2] != RootLayout.version { throw .versionMismatch(found: header[2], expected: RootLayout.version) }
+    if let number = process.numberInside, number != header[4] {
+      throw .refused("its memory is that of process \(header[4]) (it is a child of vfork), or a copy of that (made by a bare clone)")
+    }
+    try process.write(value: letter, at: address)
+  }
+
+  /// Differs from any before, also from what others choose at the same moment.
+  var newNumber: UInt64 { UInt64.random(in: 1 ... .max) }
+
+  private static func meaning(of box: Mailbox, _ subject: String) throws(InspectionError) -> Answer {
+    switch box.status {
+    case MailStatus.done: return .done(Int(box.result))
+    case MailStatus.onlyAtStart: throw .refused("\(subject) takes its value only when the program starts")
+    case MailStatus.badValue: throw .refused("\(subject) does not take that value there")
+    case MailStatus.unknownOption: throw .refused("it has no option of that number")
+    case MailStatus.unknownCommand: throw .refused("it does not know that request")
+    default: throw .damaged("an answer of status \(box.status)")
+    }
   }
 }

@@ -8,6 +8,19 @@ public enum CacheModeName: String, Sendable {
   case none, restartable, locked
 }
 
+/// A zone's cache on one CPU.
+public struct CPUCounts: Equatable, Sendable {
+  /// The system's number of it.
+  public var cpu = 0
+  /// Operations that this cache served since the start.
+  public var allocations: Int64 = 0
+  public var frees: Int64 = 0
+  /// Items in it.
+  public var cached = 0
+
+  public init() {}
+}
+
 /// One zone.
 public struct ZoneSnapshot: Sendable {
   public var name = ""
@@ -46,15 +59,30 @@ public struct ZoneSnapshot: Sendable {
   public var walkedSlabs = 0
   public var walkedFreeItems = 0
   public var walkedFreeSlabs = 0
-  /// Items in each CPU's cell, and in the depot.
-  public var cachedPerCPU: [Int] = []
+  /// The cells of CPUs that have any, in order of their numbers.
+  public var perCPU: [CPUCounts] = []
+  /// Operations that went round the cells; `allocations` and `frees` have those and the cells'.
+  public var directAllocations: Int64 = 0
+  public var directFrees: Int64 = 0
   public var cachedInDepot = 0
+  /// In items: what the depot holds at most, how many it needed lately, the most and fewest it held in this period, and the fewest
+  /// since the last new maximum.
+  public var depotLimit = 0
+  public var workingSet = 0
+  public var depotMost = 0
+  public var depotLeast = 0
+  public var depotBottom = 0
+  /// Alignment of items less one; free items kept for urgent requests; slabs in which all is free, by the keg's count.
+  public var alignMask = 0
+  public var reserve = 0
+  public var freeSlabs = 0
 
   public init() {}
 
   /// The name, made unique among zones of one name.
   public var label: String { instance > 0 ? "\(name)_\(instance)" : name }
-  public var cached: Int { cachedPerCPU.reduce(0, +) + cachedInDepot }
+  public var cachedPerCPU: [Int] { perCPU.map(\.cached) }
+  public var cached: Int { perCPU.reduce(0) { $0 + $1.cached } + cachedInDepot }
   /// Operations while the zone was read: how far apart the counts before and after the walk over the slabs are.
   public var changing: Int { Int(min(allocationsMeanwhile, 1 << 61) + min(freesMeanwhile, 1 << 61)) }
   /// Items in callers' hands, from the counts after the walk. Never negative.
@@ -102,6 +130,16 @@ public struct Snapshot: Sendable {
   public var foreign = 0
   public var purgedTotal = 0
   public var metadata = 0
+  /// Addresses that the arena may use in all, and CPU numbers below which there may be caches.
+  public var windowBytes = 0
+  public var cpuLimit = 0
+  /// Of the library, as "0.1.0".
+  public var version = ""
+  /// The values of the library's options in force, in the order of its list.
+  public var options: [Int64] = []
+  /// Calls that returned NULL for want of memory, and those that the option failure_rate made fail.
+  public var failures: Int64 = 0
+  public var injectedFailures: Int64 = 0
   /// Of the kernel, for a live process.
   public var kernel: MemoryTotals?
 

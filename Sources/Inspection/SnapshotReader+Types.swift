@@ -16,7 +16,7 @@ extension SnapshotReader {
     var next = UInt(bitPattern: state.pointee.first)
     while next != 0 {
       guard listed.count < limit else { throw .damaged("the list of malloc types has no end") }
-      let record = try copies.structure(TypeRecord.self, at: next)
+      let record = try copies.structure(Accounting.TypeRecord.self, at: next)
       var type = TypeSnapshot()
       type.name = withUnsafeBytes(of: record.pointee.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }.printable
       type.instance = Int(record.pointee.instance)

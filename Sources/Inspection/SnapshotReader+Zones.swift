@@ -15,7 +15,7 @@ extension SnapshotReader {
   private static var mostReadings: Int { 3 }
   private static var patience: UInt64 { 50_000_000 }
 
-  private typealias Place = (zone: UInt, keg: UInt, cells: [UInt])
+  private typealias Place = (zone: UInt, keg: UInt, cells: [UInt], cpus: [Int])
 
   func readZones(_ root: RootCopy, _ copies: Copies) throws(InspectionError) -> [ZoneSnapshot] {
     // A CPU that gets its caches meanwhile has counts that were not looked at; it keeps them, so few tries do.
@@ -61,8 +61,8 @@ extension SnapshotReader {
     let state = root.part(ZonesState.self, RootLayout.zonesOffset)
     let cells = state.pointee.nextCell
     guard 0...Int(STAVE_MAX_CELLS) ~= cells else { throw .damaged("\(cells) cells, where at most \(STAVE_MAX_CELLS) make sense") }
-    let regions = regions.filter { $0 != 0 }
-    if let core = target as? CoreFile, regions.count * cells * MemoryLayout<stave_cell>.stride > Int(clamping: core.file.size) {
+    let cpus = regions.indices.filter { regions[$0] != 0 }
+    if let core = target as? CoreFile, cpus.count * cells * MemoryLayout<stave_cell>.stride > Int(clamping: core.file.size) {
       throw .damaged("more cells than the core has bytes for")
     }
     var places: [Place] = []
@@ -75,7 +75,8 @@ extension SnapshotReader {
       let hasCell = cell > 0 && cell < cells
       guard !hasCell || taken.insert(cell).inserted else { throw .damaged("two zones with one cell") }
       let offset = hasCell ? UInt(cell * MemoryLayout<stave_cell>.stride) : 0
-      places.append((next, UInt(bitPattern: zone.pointee.keg), hasCell ? regions.map { $0 &+ offset } : []))
+      places.append(
+        (next, UInt(bitPattern: zone.pointee.keg), hasCell ? cpus.map { regions[$0] &+ offset } : [], hasCell ? cpus : []))
       next = UInt(bitPattern: zone.pointee.next)
     }
     return places.reversed()
@@ -93,7 +94,8 @@ extension SnapshotReader {
     var zone: UnsafePointer<Zone>
     var keg: UnsafePointer<Keg>
     var cells: UnsafePointer<stave_cell>
-    var cellCount: Int
+    /// The CPUs whose cells they are.
+    var cpus: [Int]
   }
 
   /// What changes when a keg's slabs do.
@@ -131,7 +133,7 @@ extension SnapshotReader {
     return Counts(
       zone: UnsafeRawPointer(zone.baseAddress!).assumingMemoryBound(to: Zone.self),
       keg: UnsafeRawPointer(keg.baseAddress!).assumingMemoryBound(to: Keg.self),
-      cells: UnsafeRawPointer(cells.baseAddress!).assumingMemoryBound(to: stave_cell.self), cellCount: place.cells.count)
+      cells: UnsafeRawPointer(cells.baseAddress!).assumingMemoryBound(to: stave_cell.self), cpus: place.cpus)
   }
 
   /// Takes the zone's slabs out of `slabs`: each is read for one zone only, whatever the zones say.
@@ -189,17 +191,30 @@ extension SnapshotReader {
     result.slabs = keg.pointee.slabCount
     result.freeItems = keg.pointee.freeItems
     result.cachedInDepot = zone.pointee.depotItems
-    result.frees = zone.pointee.directFrees
+    result.depotLimit = max(0, zone.pointee.depotLimit)
+    result.workingSet = max(0, zone.pointee.workingSet.size)
+    result.depotMost = max(0, zone.pointee.workingSet.highest)
+    result.depotLeast = max(0, zone.pointee.workingSet.lowest)
+    result.depotBottom = max(0, zone.pointee.workingSet.bottom)
+    result.alignMask = max(0, keg.pointee.alignMask)
+    result.reserve = max(0, keg.pointee.reserve)
+    result.freeSlabs = max(0, keg.pointee.freeSlabCount)
+    result.directFrees = zone.pointee.directFrees
+    result.directAllocations = zone.pointee.directAllocations
+    result.frees = result.directFrees
     var pops: Int64 = 0
-    for index in 0..<counts.cellCount {
+    for (index, cpu) in counts.cpus.enumerated() {
       let cell = counts.cells[index]
-      let fill = Int64(cell.word & 0xffff)
-      let popped = Int64(cell.word >> 16)
-      result.cachedPerCPU.append(Int(fill))
-      pops &+= popped
-      result.frees &+= fill &+ popped &+ cell.moved
+      var here = CPUCounts()
+      here.cpu = cpu
+      here.cached = Int(cell.word & 0xffff)
+      here.allocations = Int64(cell.word >> 16)
+      here.frees = Int64(here.cached) &+ here.allocations &+ cell.moved
+      result.perCPU.append(here)
+      pops &+= here.allocations
+      result.frees &+= here.frees
     }
-    result.allocations = max(result.frees, zone.pointee.directAllocations &+ pops)
+    result.allocations = max(result.frees, result.directAllocations &+ pops)
     return result
   }
 }

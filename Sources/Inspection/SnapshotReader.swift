@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// From a target's memory to a snapshot: the root, the arena and all slabs through the owner map; the zones are in
-// SnapshotReader+Zones. Nothing in the target is locked or stopped. Every count and list from the target is bounded before it
+// From a target's memory to a snapshot: the root, and all slabs through the owner map; the zones are in
+// SnapshotReader+Zones, the arena in SnapshotReader+Arena. Nothing in the target is locked or stopped. Every count and list from the target is bounded before it
 // is believed.
 //
 // The structures are the core's own (same source, same layout in both builds); the digest in the root says whether the
@@ -26,6 +26,8 @@ public struct SnapshotReader {
     do throws(InspectionError) {
       roots = try findRoot(in: target)
     } catch {
+      // A process that has just ended has no memory left to find anything in.
+      if case .noStave = error, let live = target as? LiveProcess, !live.isAlive { throw .noSuchProcess(live.process) }
       // What would name the root may be in the part that is missing.
       if case .noStave = error, let core = target as? CoreFile, core.isTruncated {
         throw .truncatedCore(path: core.path, address: nil)
@@ -53,6 +55,13 @@ public struct SnapshotReader {
     snapshot.started = header.pointee.started
     snapshot.pageBytes = Int(header.pointee.pageBytes)
     snapshot.mode = header.pointee.mode == CacheMode.restartable ? .restartable : .locked
+    snapshot.cpuLimit = Int(header.pointee.cpuCount)
+    let release = header.pointee.release
+    snapshot.version = "\(release >> 16).\(release >> 8 & 255).\(release & 255)"
+    let heap = root.part(HeapState.self, RootLayout.heapOffset)
+    snapshot.options = (0..<Option.count).map { heap.pointee.options.values[$0] }
+    snapshot.failures = max(0, heap.pointee.failures)
+    snapshot.injectedFailures = max(0, heap.pointee.injectedFailures)
     snapshot.zones = try readZones(root, copies)
     // The arena's figures last, all of them from one copy.
     let last = try readRoot(copies)
@@ -61,6 +70,24 @@ public struct SnapshotReader {
     try readTypes(last, into: &snapshot, copies)
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     return snapshot
+  }
+
+  /// As `snapshot`, of a process that may be in the middle of changing its lists: a few tries before giving up.
+  public func look() throws(InspectionError) -> Snapshot {
+    var tries = 0
+    while true {
+      do throws(InspectionError) {
+        return try snapshot()
+      } catch {
+        tries += 1
+        switch error {
+        case .damaged, .shortRead:
+          if tries >= 3 { throw error }
+          usleep(20_000)
+        default: throw error
+        }
+      }
+    }
   }
 
   /// When the target's allocator started, as in a snapshot. One small read; throws what concerns the root.
@@ -85,28 +112,7 @@ public struct SnapshotReader {
     return root
   }
 
-  // MARK: - The arena
-
-  private func describe(_ root: RootCopy, into snapshot: inout Snapshot) throws(InspectionError) {
-    let arena = root.part(Arena.self, RootLayout.arenaOffset)
-    snapshot.arenaBytes = max(0, try arenaBytes(root) - Int(clamping: arena.pointee.unmappedBytes))
-    snapshot.slabBytes = Int(clamping: arena.pointee.slabBytes)
-    snapshot.largeBytes = Int(clamping: arena.pointee.largeBytes)
-    snapshot.largeBlocks = Int(clamping: arena.pointee.largeCount)
-    snapshot.keptBytes = Int(clamping: arena.pointee.cachedBytes &+ arena.pointee.recentBytes)
-    snapshot.foreign = Int(clamping: arena.pointee.foreignBytes)
-    snapshot.purgedTotal = Int(clamping: arena.pointee.purgedBytes)
-    snapshot.metadata = root.part(MetadataPages.self, RootLayout.metadataOffset).pointee.mappedBytes
-  }
-
-  private func arenaBytes(_ root: RootCopy) throws(InspectionError) -> Int {
-    let arena = root.part(Arena.self, RootLayout.arenaOffset)
-    let start = arena.pointee.windowStart
-    guard arena.pointee.frontier >= start, arena.pointee.frontier - start <= 1 << 46 else {
-      throw .damaged("the arena ends before it begins")
-    }
-    return Int(arena.pointee.frontier - start)
-  }
+  // MARK: - Slabs
 
   /// The addresses of all slabs' headers that the owner map knows, by the index of their keg.
   func readSlabs(_ root: RootCopy) throws(InspectionError) -> [UInt32: [UInt]] {

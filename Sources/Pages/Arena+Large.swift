@@ -91,7 +91,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     let staysApart =
       isMoved(before) && before!.pointee.end == start && isMoved(after) && after!.pointee.start == entry.pointee.end
       || start < pointee.forkedBelow
-    if staysApart { pointee.movedCount += 1 }
+    if staysApart { pointee.apartCount += 1 }
     return true
   }
 
@@ -218,7 +218,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     let entry = record.assumingMemoryBound(to: MapEntry.self)
     // A block moved before lies in two mappings, which kernels before 6.17 do not move together.
     guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start, entry.pointee.wordB == 0,
-      pointee.movedCount < Self.movedLimit
+      pointee.movedCount < Self.movedLimit, pointee.apartCount < Self.apartLimit
     else { return nil }
     let old = entry.pointee.length
     guard pointee.map.reserveEntries(3), let range = takeGap(bytes: bytes, alignment: UInt(pageBytes), kind: RangeKind.large)

@@ -164,13 +164,13 @@ extension UnsafeMutablePointer where Pointee == Arena {
     pointee.lock.unlock()
   }
 
-  /// Asks for or against transparent huge pages in all of the arena, now and later.
-  public func setHugePages(always: Bool) {
+  /// Asks for (2) or against (1) transparent huge pages in all of the arena, now and later; 0: asks for nothing from now on.
+  public func setHugePages(_ wish: Int64) {
     pointee.lock.lock()
-    pointee.hugePageAdvice = always ? 14 : 15
+    pointee.hugePageAdvice = wish == 0 ? 0 : wish == 2 ? 14 : 15
     let start = pointee.windowStart
     let bytes = pointee.frontier - start
-    if bytes > 0 { _ = stave_madvise(start, Int(bytes), pointee.hugePageAdvice) }
+    if bytes > 0 && wish != 0 { _ = stave_madvise(start, Int(bytes), pointee.hugePageAdvice) }
     pointee.lock.unlock()
   }
 

@@ -66,8 +66,10 @@ public struct Arena: ~Copyable {
   /// Fewest cached bytes since the last call of `purgeIdle`: what was not needed meanwhile.
   var lowestCached: UInt
   var recentCount: Int
-  /// Blocks that mremap has moved, and what of their places the kernel has not joined with its neighbours again.
+  /// Blocks that mremap has moved.
   var movedCount: Int
+  /// Places that such blocks have left, which the kernel may never join with their neighbours again. A place left twice counts twice.
+  var apartCount: Int
   /// The frontier at the last fork that made this process; below it the kernel joins nothing new.
   var forkedBelow: UInt
   /// Ranges whose pages are just being returned, without the lock.
@@ -97,6 +99,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
   static var recentLimit: UInt { 4 << 20 }
   /// Each block moved by mremap costs the process two of its mappings, of which there are 65,530 as a rule: from here on, copy.
   static var movedLimit: Int { 1000 }
+  /// And what they leave behind costs one each.
+  static var apartLimit: Int { 20_000 }
   /// The frontier moves in multiples of the huge page size (L67).
   static var frontierGrain: UInt { 2 << 20 }
 
@@ -124,7 +128,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
       to: Arena(
         windowStart: start, windowEnd: start + units << unitShift, frontier: start, slabBytes: 0, largeBytes: 0, largeCount: 0,
         cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0, largeTotals: nil,
-        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, movedCount: 0, forkedBelow: start, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
+        lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, movedCount: 0, apartCount: 0, forkedBelow: start, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
         unmappedBytes: 0,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,
         bins: InlineArray(repeating: nil), holes: nil, recent: InlineArray(repeating: nil)))

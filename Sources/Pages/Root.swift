@@ -11,6 +11,8 @@ public enum RootLayout {
   public static let magic: UInt64 = 0x5354_4156_4552_4f4f  // "STAVEROO"
   /// To be raised by hand when a field that readers copy changes its place or its meaning; LayoutTests notice the former.
   public static let version: UInt32 = 2
+  /// Within the header.
+  public static let mailboxOffset = 48
   public static let metadataOffset = 256
   public static let ownersOffset = 384
   public static let supplyOffset = 448
@@ -43,20 +45,8 @@ public struct RootHeader {
   /// Monotonic nanoseconds when the root was set up.
   public var started: Int64
   public var mailbox: Mailbox
-}
-
-/// What another process may ask for, by writing here: `request` becomes the wish plus a sequence number; whoever answers
-/// copies it to `answer`, with the bytes returned to the system in `result`.
-public struct Mailbox {
-  public var request: UInt64
-  public var answer: UInt64
-  public var result: UInt64
-
-  public init() {
-    request = 0
-    answer = 0
-    result = 0
-  }
+  /// Of the library: major, minor and patch, a byte each.
+  public var release: UInt32
 }
 
 /// Page size, read from the system at the first use of the root.

@@ -28,12 +28,12 @@ struct Looks {
     change = nil
     var snapshot: Snapshot
     do throws(InspectionError) {
-      snapshot = try look(reader)
+      snapshot = try reader.look()
       // Where programs are loaded at fixed addresses, the new root may be where the old one was.
-      if let started, snapshot.started != started, try follow() { snapshot = try look(reader) }
+      if let started, snapshot.started != started, try follow() { snapshot = try reader.look() }
     } catch {
       guard error.isOfOtherMemory, try follow() else { throw error }
-      snapshot = try look(reader)
+      snapshot = try reader.look()
     }
     started = snapshot.started
     return snapshot

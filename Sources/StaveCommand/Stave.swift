@@ -14,7 +14,9 @@ struct Stave: ParsableCommand {
     commandName: "stave",
     abstract: "Run programs on Stave's memory system, and look into them.",
     version: "\(Heap.version)",
-    subcommands: [Run.self, ZonesCommand.self, TypesCommand.self, Sum.self, Top.self, Trim.self, OptionsCommand.self])
+    subcommands: [
+      Run.self, ZonesCommand.self, TypesCommand.self, Sum.self, Top.self, Trim.self, GetCommand.self, SetCommand.self, MetricsCommand.self, StreamCommand.self, OptionsCommand.self,
+    ])
 
   static func main() {
     do {
@@ -44,8 +46,10 @@ func emit(_ text: String) {
 func printError(_ text: String) { _ = writeAll(text + "\n", to: 2) }
 
 /// At once and whole. False, with errno, if it does not get there.
-func writeAll(_ text: String, to descriptor: Int32) -> Bool {
-  var rest = Array(text.utf8)[...]
+func writeAll(_ text: String, to descriptor: Int32) -> Bool { writeAll(Array(text.utf8), to: descriptor) }
+
+func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+  var rest = bytes[...]
   while !rest.isEmpty {
     let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress!, $0.count) }
     if count < 0 && errno == EINTR { continue }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What a sub-command looks at, and a look at it.
+// What a sub-command looks at, and how often.
 
 import ArgumentParser
 import Exporters
@@ -34,24 +34,6 @@ extension ProcessEntry {
   fileprivate var isOnStave: Bool {
     guard let live = try? LiveProcess(process: process), let mappings = try? live.mappings() else { return false }
     return mappings.contains { $0.path.contains("/libstave.so") }
-  }
-}
-
-/// A look that may meet a process in the middle of changing its lists: a few tries before giving up.
-func look(_ reader: SnapshotReader) throws(InspectionError) -> Snapshot {
-  var tries = 0
-  while true {
-    do throws(InspectionError) {
-      return try reader.snapshot()
-    } catch {
-      tries += 1
-      switch error {
-      case .damaged, .shortRead:
-        if tries >= 3 { throw error }
-        usleep(20_000)
-      default: throw error
-      }
-    }
   }
 }
 

@@ -23,13 +23,12 @@ struct Trim: ParsableCommand {
     let memory = try target.open()
     guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file cannot be trimmed") }
     let reader = try SnapshotReader(live)
-    let before = try look(reader)
-    let answer = try Mail(live, reader.location).ask(waiting: 1)
-    guard let bytes = answer else {
+    let before = try reader.look()
+    guard case .done(let bytes) = try Mail(live, reader.location).trim(waiting: 1) else {
       emit("pending: the process will answer when it next allocates")
       return
     }
-    let after = try look(reader)
+    let after = try reader.look()
     emit("returned \(bytes) bytes (\(bytes.humanBytes))")
     if let old = before.kernel, let new = after.kernel {
       emit("resident \(Int(old.resident).humanBytes) → \(Int(new.resident).humanBytes)")

@@ -29,13 +29,17 @@ struct TypesCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    let reader = try SnapshotReader(target.open())
+    var looks = try Looks(target.open())
     var table = TypeTable()
     table.order = sort
     table.hidesUnused = !all
     var before: Snapshot?
     try repetition.run { () throws(InspectionError) in
-      let now = try look(reader)
+      let now = try looks.next()
+      if let change = looks.change {
+        printError("stave: " + change)
+        before = nil
+      }
       if json {
         emit(table.json(now, since: before).description)
       } else {

@@ -13,7 +13,8 @@ struct ZonesCommand: ParsableCommand {
     commandName: "zones", abstract: "Show the zones of a process or a core file.",
     discussion: """
       The columns of vmstat -z: SIZE and LIMIT of a zone's items, USED and FREE items (FREE counts all that callers do not \
-      hold, in slabs and caches), requests, failures, sleeps. With --wait also requests per second.
+      hold, in slabs and caches), requests, failures, sleeps. With --wait also requests per second. A file that `stave stream \
+      zones` has written is shown likewise.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -31,7 +32,13 @@ struct ZonesCommand: ParsableCommand {
   @Flag(help: "JSON, one object per look.")
   var json = false
 
+  @Option(help: ArgumentHelp("A saved stream instead of a process, - for standard input.", valueName: "file"), completion: .file())
+  var stream: String?
+
   func run() throws {
+    if let stream { return try show(stream) }
+    // Only a file can be a stream; a core begins otherwise.
+    if target.name == nil, let path = target.target, StatisticsStream.mayBegin(file: path) { return try show(path) }
     var looks = try Looks(target.open())
     var table = ZoneTable()
     table.isWide = wide
@@ -51,6 +58,17 @@ struct ZonesCommand: ParsableCommand {
       }
       before = now
     }
+  }
+
+  private func show(_ path: String) throws {
+    if stream != nil && (target.target != nil || target.name != nil) { throw InspectionError.usage("give a process or a stream, only one of them") }
+    if wide || repetition.wait != nil { throw InspectionError.usage("a stream is one look, and has the columns that are always there") }
+    let list = try readStream(path)
+    if !list.entries.isEmpty && !list.entries.contains(where: { $0.allocator == .zone }) {
+      throw InspectionError.badStream(path: path, reason: "it is one of malloc types, and this shows zones")
+    }
+    for warning in StatisticsTable.warnings(list) { printError("stave: " + warning) }
+    emit(json ? StatisticsTable.json(list, sort, all: all).description : StatisticsTable.zones(list, sort, all: all).lines().joined(separator: "\n"))
   }
 }
 

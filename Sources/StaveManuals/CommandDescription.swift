@@ -26,13 +26,23 @@ struct ArgumentDescription: Decodable {
   var kind: String
   var shouldDisplay: Bool
   var isRepeating: Bool
+  var isOptional: Bool?
   var names: [Name]?
   var valueName: String?
   var defaultValue: String?
   var allValues: [String]?
   var abstract: String?
+  var parsingStrategy: String?
 
+  /// All that follows, whatever it looks like.
+  var takesRest: Bool { parsingStrategy == "allRemainingInput" }
   var isPositional: Bool { kind == "positional" }
+  /// Of a positional argument, in mdoc.
+  var synopsis: String {
+    let word = valueName ?? "argument"
+    if takesRest { return ".Op Fl Fl\n.Ar \(word) ..." }
+    return (isOptional ?? true ? ".Op Ar " : ".Ar ") + word + (isRepeating ? " ..." : "")
+  }
   /// The word for its value; nil for a flag.
   var value: String? { kind == "flag" ? nil : valueName }
 }

@@ -33,7 +33,7 @@ struct ManualPage {
     let call = parent.map { [".Nm \($0)", ".Cm \(command.commandName)"] } ?? [".Nm \(command.commandName)"]
     if !subcommandsShown.isEmpty { return call + [".Ar subcommand", ".Op Ar argument ..."] }
     return call + command.shownArguments.map { argument in
-      if argument.isPositional { return argument.isRepeating ? ".Op Fl Fl\n.Ar \(argument.valueName ?? "argument") ..." : ".Op Ar \(argument.valueName ?? "argument")" }
+      if argument.isPositional { return argument.synopsis }
       return ".Op " + Mdoc.option(argument, preferLong: true)
     }
   }

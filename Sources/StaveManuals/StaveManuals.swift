@@ -33,6 +33,11 @@ struct StaveManuals {
       page.sections = try hand(page.name + ".1")
         .replacingOccurrences(of: "@COLUMNS@", with: columns { $0.place != .wide })
         .replacingOccurrences(of: "@WIDE@", with: columns { $0.place == .wide })
+        .replacingOccurrences(of: "@TYPES@", with: list(TypeColumn.all.map { ($0.title, $0.meaning) }))
+        .replacingOccurrences(of: "@METRICS@", with: metrics)
+        .replacingOccurrences(of: "@CONTROLS@", with: list(GlobalControl.all.map { ($0.name, $0.meaning) }))
+        .replacingOccurrences(of: "@ZONECONTROLS@", with: list(ZoneControl.all.map { ($0.name, $0.meaning) }))
+        .replacingOccurrences(of: "@SETTABLE@", with: list(OptionList.entries.filter(\.isChangeable).map { ("stave.\($0.key)", "Takes \($0.values).") }))
       try write(page.text, page.name + ".1")
     }
     try page(tool.command, below: nil)
@@ -43,10 +48,16 @@ struct StaveManuals {
         .replacingOccurrences(of: "@OPTIONS@", with: options.joined(separator: "\n")), "stave_options.5")
   }
 
-  /// The columns of the zone table as a list in mdoc.
-  private static func columns(_ isShown: (ZoneColumn) -> Bool) -> String {
-    let items = ZoneColumn.all.filter(isShown).flatMap { [".It \($0.title)"] + Mdoc.lines($0.meaning) }
-    return ([".Bl -tag -width Ds"] + items + [".El"]).joined(separator: "\n")
+  /// The columns of the zone table.
+  private static func columns(_ isShown: (ZoneColumn) -> Bool) -> String { list(ZoneColumn.all.filter(isShown).map { ($0.title, $0.meaning) }) }
+
+  private static var metrics: String {
+    list(Metric.all.map { ($0.name, "\($0.meaning) \($0.kind.rawValue.prefix(1).uppercased() + $0.kind.rawValue.dropFirst()).") })
+  }
+
+  /// Terms and their meanings in mdoc.
+  private static func list(_ items: [(term: String, meaning: String)]) -> String {
+    ([".Bl -tag -width Ds"] + items.flatMap { [".It \($0.term)"] + Mdoc.lines($0.meaning) } + [".El"]).joined(separator: "\n")
   }
 
   /// A list of them in mdoc.
@@ -55,7 +66,8 @@ struct StaveManuals {
     for entry in OptionList.entries {
       let isNumber = entry.words.isEmpty
       lines.append(".It Cm \(entry.key) : Ns Ar " + (isNumber ? "number" : entry.words.joined(separator: " | ")))
-      lines += Mdoc.lines("\(entry.summary) \(isNumber ? "Takes \(entry.values); the" : "The") default is \(entry.standard).")
+      let when = entry.isChangeable ? "Can be set at any time." : "Can be set at start only."
+      lines += Mdoc.lines("\(entry.summary) \(isNumber ? "Takes \(entry.values); the" : "The") default is \(entry.standard). \(when)")
     }
     return lines + [".El"]
   }

@@ -3,6 +3,7 @@
 // The command as users and scripts meet it: exit statuses, what errors say, what `run` passes through, the names in its JSON.
 
 import Foundation
+import Inspection
 import Testing
 
 @testable import TestSupport
@@ -13,7 +14,9 @@ import Testing
     ["zones", "--sort", "beauty", "1"], ["zones", "-w", "0", "1"], ["zones", "-c", "3", "1"], ["sum"], ["top"], ["trim"], ["run"], ["run", "--"],
     ["run", "--nonsense"], ["run", "--watch", "-1", "true"], ["run", "--watch", "nan", "true"], ["run", "--rounds", "0", "true"],
     ["run", "-o", "perod:4", "true"], ["run", "-o", "percpu:sometimes", "true"], ["run", "-o", "period", "true"], ["run", "-o", "period:0", "true"],
-    ["zones", "no-such-file-or-name"],
+    ["zones", "no-such-file-or-name"], ["get"], ["set"], ["set", "1", "period"], ["set", "1", "period=0"], ["set", "1", "percpu=locked"],
+    ["metrics"], ["metrics", "1", "--listen", "9101"], ["stream"], ["stream", "types", "1"], ["stream", "zones"], ["zones", "--stream", "/etc/passwd", "1"],
+    ["zones", "--stream", "/etc/passwd", "-w", "1"], ["get", "--json", "--describe", "1"],
   ])
   func `wrong usage is status 2, said on standard error`(_ arguments: [String]) throws {
     let ended = try start(Built.command, arguments).end()
@@ -30,6 +33,8 @@ import Testing
   @Test(arguments: [
     (["zones", "0"], "no process 0"), (["zones", "4194305"], "has ended"), (["zones", "/nonexistent/core"], "No such file"),
     (["zones", "/dev/null"], "cannot open"), (["zones", "/bin/sh"], "not a core file"), (["zones", "--name", "no such name"], "no process is named"),
+    (["zones", "--stream", "/etc/passwd"], "is a stream of version"), (["zones", "--stream", "/nonexistent"], "No such file"), (["zones", "--stream", "/dev/null"], "fewer than 16 bytes"),
+    (["get", "4194305"], "has ended"), (["set", "4194305", "period=5"], "has ended"), (["metrics", "4194305"], "has ended"), (["stream", "zones", "4194305"], "has ended"),
   ])
   func `what is not there or cannot be read is status 1, and the error says what to do`(_ arguments: [String], _ words: String) throws {
     let ended = try start(Built.command, arguments).end()
@@ -193,6 +198,56 @@ import Testing
         let ended = looks.end()
         #expect(ended.status == 0 && ended.errorText == "stave: process \(process) (sh) has become process \(process) (sleep)\n", ended.report)
       }
+    }
+  }
+
+  @Test func `controls are shown and set by name`() throws {
+    try withSleeper { process in
+      let all = try stave("get", "\(process)").text
+      #expect(all.contains("stave.period: 1000\n") && all.contains("vm.zone_count: ") && all.contains("vm.uma.malloc_"))
+      #expect(try stave("get", "\(process)", "stave.period", "debug.malloc").text.split(separator: "\n").map { $0.split(separator: ":")[0] } == [
+        "stave.period", "debug.malloc.failure_count", "debug.malloc.failure_rate", "debug.malloc.numzones",
+      ])
+      let values = try object(stave("get", "--json", "\(process)", "vm.kmem_size", "stave.percpu", "vm.malloc.zone_sizes").text)
+      #expect(values["vm.kmem_size"] is Int && values["stave.percpu"] as? String == "auto" && (values["vm.malloc.zone_sizes"] as? [Int])?.last == 0)
+      #expect(try stave("get", "--describe", "\(process)", "stave.period").text.contains("read, set"))
+      let unknown = try stave("get", "\(process)", "vm.zone_cuont")
+      #expect(unknown.status == 2 && unknown.errorText.contains("did you mean vm.zone_count?") && unknown.text.isEmpty)
+      // It sleeps: nobody there answers. Another request has to wait for the first.
+      let pending = try stave("set", "\(process)", "period=50")
+      #expect(pending.status == 0 && pending.text.hasPrefix("stave.period: pending"), "\(pending)")
+      let other = try stave("set", "\(process)", "period=60")
+      #expect(other.status == 1 && other.errorText.contains("earlier request"))
+      // Nothing is asked for if one of several is wrong.
+      #expect(try stave("set", "\(process)", "background=0", "perod=5").errorText.contains("did you mean period?"))
+    }
+    let worker = try start(Built.command, ["run", "--", "sh", "-c", "while :; do x=$(echo $x | head -c 9); done"])
+    for _ in 0..<200 where try stave("sum", "\(worker.id)").status != 0 { usleep(20_000) }
+    let byName = try stave("set", "\(worker.id)", "period=50", "stave.verbose=0")
+    #expect(byName.text == "stave.period: 1000 -> 50\nstave.verbose: 0 -> 0\n" || byName.text.contains("pending"), "\(byName)")
+  }
+
+  @Test func `a stream goes to a file and is read back as the same table`() throws {
+    try withSleeper { process in
+      kill(process, SIGSTOP)
+      let folder = Folder()
+      let file = folder.file("stream")
+      let written = try start("/bin/sh", ["-c", "\"$0\" stream zones \(process) > \(file)", Built.command]).end()
+      #expect(written.status == 0, "\(written)")
+      let live = try stave("zones", "\(process)")
+      #expect(try stave("zones", file).text == live.text && live.text.contains("malloc-"))
+      #expect(try stave("zones", "--stream", file, "--sort", "size").text == stave("zones", "--sort", "size", "\(process)").text)
+      #expect(try start(Built.command, ["zones", "--stream", "-"], input: file).end().text == live.text)
+      var bytes = try Data(contentsOf: URL(filePath: file))
+      bytes[0] = 3
+      try bytes.write(to: URL(filePath: file))
+      let newer = try stave("zones", file)
+      #expect(newer.status == 1 && newer.errorText.contains("version mismatch") && newer.errorText.contains("of version 3"), "\(newer)")
+      try Data(bytes.prefix(100)).write(to: URL(filePath: file))
+      #expect(try stave("zones", "--stream", file).status == 1)
+      try Data(StatisticsStream.types([TypeEntry(TypeRecord(name: "temp"), cpus: [])]).bytes(maxCPUs: 2)).write(to: URL(filePath: file))
+      #expect(try stave("zones", "--stream", file).errorText.contains("one of malloc types"))
+      kill(process, SIGCONT)
     }
   }
 

@@ -19,7 +19,7 @@ import Testing
   }
 
   @Test(arguments: [
-    "/lib/x86_64-linux-gnu/libc.so.6", "/lib/libc-2.31.so", "libc.so.6", "/lib64/ld-linux-x86-64.so.2",
+    "/lib/x86_64-linux-gnu/libc.so.6", "/lib/libc-2.31.so", "libc.so.6", "/opt/lib/libstave.so.0",
     "/usr/lib/libstdc++.so.6.0.30", "/usr/lib/libc++.so.1", "/usr/lib/libc++abi.so.1.0", "/a/libswiftCore.so", "/a/libFoundation.so",
     "/a/libFoundationEssentials.so", "/a/lib_FoundationICU.so", "/a/libglib-2.0.so.0", "/a/libgobject-2.0.so.0.7400.6",
   ])
@@ -27,7 +27,7 @@ import Testing
 
   @Test(arguments: [
     "", "/", "/usr/bin/python3", "/lib/libcurl.so.4", "/lib/libcrypto.so.3", "/lib/libc", "/lib/libc_malloc_debug.so.0", "/libc.so.6/program",
-    "/lib/libc.so.6/", "/lib/xlibc.so.6", "/a/libswiftCoreLocation.so", "/a/libswift_Concurrency.so", "linux-vdso.so.1", "/lib/libstdc", "/a/libglib-20.so",
+    "/lib/libc.so.6/", "/lib/xlibc.so.6", "/a/libswiftCoreLocation.so", "/a/libswift_Concurrency.so", "linux-vdso.so.1", "/lib/libstdc", "/a/libglib-20.so", "/lib64/ld-linux-x86-64.so.2",
   ])
   func `others are not`(path: String) { #expect(!isListed(path)) }
 

@@ -87,7 +87,7 @@ extension OnRoot {
         heap.pointee.options.values[Option.period.rawValue] = 3_600_000
         for _ in 0..<8 { Heap.free(Heap.allocate(64 << 20)) }
         precondition(heap.pointee.background.thread > 0)
-        root.pointee.mailbox.request = 7
+        root.pointee.mailbox.letter = Letter(request: 7, command: MailCommand.trim)
         for _ in 0..<500 where root.pointee.mailbox.answer != 7 { usleep(10_000) }
         precondition(root.pointee.mailbox.answer == 7 && heap.pointee.background.periods == 0)
       }

@@ -23,7 +23,11 @@ import Testing
     #expect(MemoryLayout<RootHeader>.offset(of: \.cpuCount) == 28)
     #expect(MemoryLayout<RootHeader>.offset(of: \.regions) == 32)
     #expect(MemoryLayout<RootHeader>.offset(of: \.mailbox) == 48)
-    #expect(MemoryLayout<Mailbox>.size == 24)
+    #expect(RootLayout.mailboxOffset == 48 && MemoryLayout<RootHeader>.offset(of: \.release) == 104)
+    #expect(MemoryLayout<Letter>.size == 32 && MemoryLayout<Letter>.offset(of: \.command) == 8 && MemoryLayout<Letter>.offset(of: \.subject) == 12)
+    #expect(MemoryLayout<Letter>.offset(of: \.value) == 16 && MemoryLayout<Letter>.offset(of: \.seal) == 24)
+    #expect(MemoryLayout<Mailbox>.size == 56 && MemoryLayout<Mailbox>.offset(of: \.answer) == 32)
+    #expect(MemoryLayout<Mailbox>.offset(of: \.result) == 40 && MemoryLayout<Mailbox>.offset(of: \.status) == 48)
     #expect(MemoryLayout<FixedName>.size == 32)
     #expect(MemoryLayout<Bucket>.size == 16)
     #expect(MemoryLayout<Slab>.size == 24 && MemoryLayout<Slab>.offset(of: \.kegIndex) == 20)
@@ -61,6 +65,11 @@ import Testing
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.foreignBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.unmappedBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.largeTotals) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.map.counters) },
+    ]
+    let heap = [
+      offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.options) }, offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.failures) },
+      offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.injectedFailures) },
     ]
     let type = [
       offset { (t: UnsafeMutablePointer<TypesState>) in pointer(&t.pointee.first) }, offset { (t: UnsafeMutablePointer<TypesState>) in pointer(&t.pointee.count) },
@@ -72,7 +81,9 @@ import Testing
     #expect(RootLayout.version == 2, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
-    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 160, 96], hint)
+    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
+    #expect(heap == [576, 648, 656], hint)
+    #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
     #expect(type == [0, 8, 0, 8, 40, 44, 48, 768], hint)
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)
     #expect(RootLayout.typesOffset + MemoryLayout<TypesState>.size <= RootLayout.bytes - 8 && RootLayout.heapOffset + MemoryLayout<HeapState>.size <= RootLayout.typesOffset)

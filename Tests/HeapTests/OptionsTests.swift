@@ -114,6 +114,6 @@ private func text(_ text: StaticString) -> String { text.description }
     #expect(distance("kitten", "sitting") == 3)
     #expect(distance("", "period") == 6)
     #expect(distance("abc", "") == 3)
-    #expect(distance(String(repeating: "x", count: 32), "period") == 64)
+    #expect(distance(String(repeating: "x", count: 96), "period") == 192)
   }
 }

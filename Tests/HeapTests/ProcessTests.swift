@@ -34,10 +34,10 @@ extension OnRoot {
 
     static func becomeChild() {
       let blocks = (0..<1000).map { _ in Heap.allocate(100)! }
-      root.pointee.mailbox.request = 5
+      root.pointee.mailbox.letter = Letter(request: 5, command: MailCommand.trim)
       Heap.prepareFork()
       Heap.childAfterFork()
-      precondition(root.pointee.mailbox.request == 0 && root.pointee.mailbox.answer == 0)
+      precondition(root.pointee.mailbox.letter.request == 0 && !OwnMailbox.hasMail && OwnMailbox.read() == nil && root.pointee.mailbox.answer == 0)
       precondition(heap.pointee.background.thread == 0)
       freeAll(blocks)
       freeAll((0..<1000).map { _ in Heap.allocate(100)! })

@@ -1,12 +1,49 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// A process to take snapshots of: a C program on libstave.so that holds known blocks, or works without end.
+// C programs on libstave.so for tests to look into. Needs `make` first, and a C compiler.
 
 import Glibc
 import Testing
 
 @testable import Inspection
 @testable import TestSupport
+
+/// Compiles a program and starts it on the library, without its background thread. Nil, said aloud, if that cannot be.
+func startOnStave(_ text: String, _ name: String, _ options: String = "background:0") -> (Started, Folder)? {
+  let library = Place.builtLibrary
+  guard access(library, R_OK) == 0 else {
+    announceSkip("programs on Stave: build/libstave.so is not there: run make first")
+    return nil
+  }
+  guard let compiler = find("clang", "gcc", "cc") else {
+    announceSkip("programs on Stave: no C compiler")
+    return nil
+  }
+  let folder = Folder()
+  let program = folder.file(name)
+  guard (try? run(compiler, ["-fno-builtin", "-pthread", "-o", program, folder.write(text, name + ".c")]))?.succeeded == true,
+    let child = try? Started(program, environment: ["LD_PRELOAD": library, "STAVE_OPTIONS": options])
+  else { return nil }
+  return (child, folder)
+}
+
+/// Until `condition` holds, at most some seconds.
+func wait(for what: Comment, _ condition: () -> Bool) {
+  for _ in 0..<5000 {
+    if condition() { return }
+    usleep(1000)
+  }
+  Issue.record(what)
+}
+
+extension Started {
+  var isStopped: Bool { (try? ProcessEntry(process: id))?.state == "T" }
+  /// Its allocator has started, in the program of this name.
+  func isOnStave(as name: String) -> Bool {
+    guard let target = try? LiveProcess(process: id), target.entry.name == name else { return false }
+    return (try? SnapshotReader(target).snapshot()) != nil
+  }
+}
 
 /// A child on the library that holds known blocks and has stopped itself.
 struct Holder {
@@ -18,16 +55,6 @@ struct Holder {
 
   /// `busy`: so many threads that allocate and free without end; then it does not stop.
   init?(busy threads: Int = 0) {
-    let library = Place.builtLibrary
-    guard access(library, R_OK) == 0 else {
-      announceSkip("snapshots: build/libstave.so is not there: run make first")
-      return nil
-    }
-    guard let compiler = find("clang", "gcc", "cc") else {
-      announceSkip("snapshots: no C compiler")
-      return nil
-    }
-    folder = Folder()
     let text = """
       #include <pthread.h>
       #include <signal.h>
@@ -57,11 +84,8 @@ struct Holder {
         return 0;
       }
       """
-    let program = folder.path + "/holder"
-    guard (try? run(compiler, ["-fno-builtin", "-pthread", "-o", program, folder.write(text, "holder.c")]))?.succeeded == true,
-      let child = try? Started(program, environment: ["LD_PRELOAD": library, "STAVE_OPTIONS": "background:0"])
-    else { return nil }
-    self.child = child
+    guard let (child, folder) = startOnStave(text, "holder") else { return nil }
+    (self.child, self.folder) = (child, folder)
     var isReady = false
     for _ in 0..<5000 where !isReady {
       usleep(1000)
@@ -79,5 +103,5 @@ struct Holder {
     return target.entry.name == "holder" && snapshot.largeBytes > 0
   }
 
-  var isStopped: Bool { (try? ProcessEntry(process: child.id))?.state == "T" }
+  var isStopped: Bool { child.isStopped }
 }

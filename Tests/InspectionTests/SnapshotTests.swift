@@ -5,6 +5,7 @@
 
 import AddressMap
 import Glibc
+import Heap
 import Testing
 
 @testable import Exporters
@@ -62,6 +63,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
     guard let holder = Holder() else { return }
     let snapshot = try SnapshotReader(LiveProcess(process: holder.child.id)).snapshot()
     #expect(holder.isStopped, "nothing has let it run")
+    #expect(snapshot.version == "\(Heap.version)" && snapshot.options[Option.background.rawValue] == 0)
     #expect(snapshot.zones.reduce(0) { $0 + $1.used } >= Holder.blocks)
     #expect(snapshot.zones.reduce(0) { $0 + $1.used } < Holder.blocks + 500, "its own start-up takes few")
     #expect(snapshot.largeBlocks >= Holder.large)
@@ -105,6 +107,12 @@ private final class Late: TargetMemory, @unchecked Sendable {
         _ = table.table(snapshot).lines()
         _ = table.json(snapshot).description
         _ = SumReport.lines(snapshot)
+        _ = OpenMetrics.text(snapshot)
+        _ = ControlTree.json(ControlTree(ControlSource(snapshot, largestFree: try? SnapshotReader(Patched(inner: target, words: words)).largestFreeRange())).controls)
+        let list = StatisticsList()
+        list.fill(from: snapshot)
+        _ = StatisticsTable.zones(list).lines()
+        _ = snapshot.zoneStream
       }
     }
     #expect(look([:]) == nil)
@@ -219,13 +227,13 @@ private final class Late: TargetMemory, @unchecked Sendable {
     var entry = target.entry
     entry.startTicks += 1
     let other = try LiveProcess(process: target.process, wish: .any, entry: entry)
-    #expect(errorOf { () throws(InspectionError) in _ = try Mail(other, location).ask(waiting: 0) } == .noSuchProcess(target.process))
+    #expect(errorOf { () throws(InspectionError) in _ = try Mail(other, location).trim(waiting: 0) } == .noSuchProcess(target.process))
     try target.write(value: UInt64(7), at: location.address)
-    #expect(errorOf { () throws(InspectionError) in _ = try Mail(target, location).ask(waiting: 0) } == .noStave(target: target.name))
+    #expect(errorOf { () throws(InspectionError) in _ = try Mail(target, location).trim(waiting: 0) } == .noStave(target: target.name))
     #expect(try target.read(UInt64.self, at: mailbox) == before)
     try target.write(value: RootLayout.magic, at: location.address)
-    #expect(try Mail(target, location).ask(waiting: 0) == nil, "it is stopped and cannot answer")
-    #expect(try target.read(UInt64.self, at: mailbox) == before + 1)
+    #expect(try Mail(target, location).trim(waiting: 0) == .pending, "it is stopped and cannot answer")
+    #expect(try target.read(UInt64.self, at: mailbox) != before)
   }
 
   @Test func `T13 a core's owner map and slabs are not more than its bytes`() throws {

@@ -72,6 +72,28 @@ extension OnRoot {
       arena.checkInvariants()
     }
 
+    @Test func `blocks that are moved and freed, again and again, are still moved`() {
+      let before = arena.pointee.apartCount
+      for _ in 0..<200 {
+        // Between two that are moved as well: what is left there the kernel joins with neither.
+        var blocks = (0..<20).map { _ in arena.takeLarge(size: 600 << 10)!.start }
+        for block in blocks { UnsafeMutablePointer<UInt>(bitPattern: block)!.pointee = block }
+        for index in blocks.indices {
+          guard let moved = arena.moveLarge(blocks[index], to: 700 << 10) else {
+            Issue.record("not moved any more")
+            return
+          }
+          blocks[index] = moved
+        }
+        blocks.sort()
+        for index in stride(from: 1, to: 20, by: 2) { #expect(arena.releaseLarge(blocks[index])) }
+        for index in stride(from: 0, to: 20, by: 2) { #expect(arena.releaseLarge(blocks[index])) }
+      }
+      #expect(arena.pointee.apartCount > before + 1000, "the case has not come up: \(arena.pointee.apartCount - before)")
+      arena.purge(recentToo: true)
+      arena.checkInvariants()
+    }
+
     private var mappings: Int { (try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8))?.count { $0 == "\n" } ?? 0 }
 
     @Test func `blocks that are moved do not use up the mappings that a process may have`() {

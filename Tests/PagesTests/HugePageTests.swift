@@ -73,7 +73,7 @@ extension OnRoot {
     @Test(.enabled(if: isThere)) func `L67 always asks for huge pages everywhere`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
-        arena.setHugePages(always: true)
+        arena.setHugePages(2)
         OnRoot.HugePageTests.walk("hg", not: ["nh"])
       }
     }
@@ -81,7 +81,7 @@ extension OnRoot {
     @Test(.enabled(if: isThere)) func `never refuses them everywhere, and there are none`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
-        arena.setHugePages(always: false)
+        arena.setHugePages(1)
         OnRoot.HugePageTests.walk("nh", not: ["hg"])
       }
     }
@@ -97,7 +97,7 @@ extension OnRoot {
       await #expect(processExitsWith: .success) {
         Stage.up()
         let early = arena.takeLarge(size: 8 * mega)!.start
-        arena.setHugePages(always: true)
+        arena.setHugePages(2)
         OnRoot.HugePageTests.walk("hg", not: ["nh"])
         precondition(arena.releaseLarge(early))
       }

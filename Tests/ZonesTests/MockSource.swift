@@ -3,6 +3,7 @@
 // A page source that counts, refuses and can be watched. Its pages are the arena's, so every way of finding a slab works.
 
 import CPlatform
+import Foundation
 import Testing
 
 @testable import Pages
@@ -11,6 +12,8 @@ import Testing
 @testable import Zones
 
 final class MockSource {
+  /// Over the counters: threads give slabs back at the same time.
+  private let lock = NSLock()
   var allocations = 0
   var frees = 0
   var bytesOut = 0
@@ -32,7 +35,7 @@ final class MockSource {
       allocate: { context, bytes, wait in
         let mock = Unmanaged<MockSource>.fromOpaque(context!).takeUnretainedValue()
         mock.noteLocks()
-        mock.allocations += 1
+        mock.lock.withLock { mock.allocations += 1 }
         mock.lastWait = wait
         mock.onAllocate?()
         if mock.refuseAt > 0 {
@@ -43,15 +46,15 @@ final class MockSource {
         let inner = PageSource.arena
         guard let memory = inner.allocate(inner.context, bytes, wait) else { return nil }
         if let dirt = mock.dirt { memory.initializeMemory(as: UInt8.self, repeating: dirt, count: bytes) }
-        mock.bytesOut += bytes
+        mock.lock.withLock { mock.bytesOut += bytes }
         return memory
       },
       free: { context, start, bytes in
         let mock = Unmanaged<MockSource>.fromOpaque(context!).takeUnretainedValue()
         mock.noteLocks()
-        mock.frees += 1
+        mock.lock.withLock { mock.frees += 1 }
         mock.onFree?()
-        mock.bytesOut -= bytes
+        mock.lock.withLock { mock.bytesOut -= bytes }
         let inner = PageSource.arena
         inner.free(inner.context, start, bytes)
       },

@@ -27,8 +27,6 @@ static inline struct stave_callers *_Nonnull stave_callers(void) { return &stave
 static inline uint64_t *_Nonnull stave_rule_words(struct stave_callers *_Nonnull callers) { return callers->rule; }
 static inline uint64_t *_Nonnull stave_module_words(struct stave_callers *_Nonnull callers) { return callers->module; }
 
-static inline uint64_t stave_load64(const uint64_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_RELAXED); }
-static inline void stave_store64(uint64_t *_Nonnull where, uint64_t value) { __atomic_store_n(where, value, __ATOMIC_RELAXED); }
 static inline void stave_add64(uint64_t *_Nonnull where, uint64_t value) { __atomic_fetch_add(where, value, __ATOMIC_SEQ_CST); }
 
 // The beginnings of the structures that <dlfcn.h> (since glibc 2.35) and <link.h> define, which every caller may not include.

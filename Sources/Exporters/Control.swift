@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The one list of controls, in the names that BSD's sysctl has for them, ours below `stave`: for `stave get`, `stave set` and the manual.
+
+import Accounting
+import Heap
+import Inspection
+
+public enum ControlValue: Sendable, Equatable {
+  case number(Int), text(String), numbers([Int])
+
+  public var text: String {
+    switch self {
+    case .number(let value): String(value)
+    case .text(let value): value
+    case .numbers(let values): values.map(String.init).joined(separator: " ")
+    }
+  }
+
+  var json: JSON {
+    switch self {
+    case .number(let value): .number(value)
+    case .text(let value): .text(value)
+    case .numbers(let values): .list(values.map(JSON.number))
+    }
+  }
+
+  /// For readers.
+  var type: String {
+    switch self {
+    case .number: "number"
+    case .text: "text"
+    case .numbers: "numbers"
+    }
+  }
+}
+
+/// What one look yields, and the longest free range if that could be found out.
+public struct ControlSource {
+  public var snapshot: Snapshot
+  public var largestFree: Int?
+
+  public init(_ snapshot: Snapshot, largestFree: Int?) {
+    self.snapshot = snapshot
+    self.largestFree = largestFree
+  }
+}
+
+/// A control that a process has once.
+public struct GlobalControl: Sendable {
+  public let name: String
+  public let meaning: String
+  /// The option that `stave set` changes by it.
+  public let option: Option?
+  /// Nil where it cannot be told.
+  let value: @Sendable (ControlSource) -> ControlValue?
+
+  private static func number(_ name: String, _ meaning: String, _ value: @escaping @Sendable (ControlSource) -> Int?) -> GlobalControl {
+    GlobalControl(name: name, meaning: meaning, option: nil) { value($0).map(ControlValue.number) }
+  }
+
+  /// The value in force of an option of the library, a number or a word.
+  private static func option(_ name: String, _ option: Option, _ meaning: String) -> GlobalControl {
+    GlobalControl(name: name, meaning: meaning, option: option) { source in
+      guard option.rawValue < source.snapshot.options.count else { return nil }
+      let value = source.snapshot.options[option.rawValue]
+      if !option.takesWords { return .number(Int(value)) }
+      return option.takes(value) ? .text(option.words[Int(value)].description) : nil
+    }
+  }
+
+  public static let all: [GlobalControl] = [
+    number("vm.zone_count", "Zones.") { $0.snapshot.zones.count },
+    number("vm.uma_kmem_limit", "Bytes that slabs and large blocks may take: all of the arena.") { $0.snapshot.windowBytes },
+    number("vm.uma_kmem_total", "Bytes of slabs and large blocks.") { $0.snapshot.slabBytes + $0.snapshot.largeBytes },
+    number("vm.kmem_size", "Bytes of addresses that the arena may use.") { $0.snapshot.windowBytes },
+    number("vm.kmem_map_size", "Bytes of the arena in use, by slabs and large blocks.") { $0.snapshot.slabBytes + $0.snapshot.largeBytes },
+    number("vm.kmem_map_free", "The longest run of free addresses in the arena; left out if the process changes it faster than it can be read.") {
+      $0.largestFree
+    },
+    number("vm.kmem_free", "Bytes of the arena that are not in use.") { source in
+      max(0, source.snapshot.windowBytes - source.snapshot.slabBytes - source.snapshot.largeBytes - source.snapshot.foreign)
+    },
+    number("vm.kmem_zmax", "The largest size that zones serve; larger blocks are in whole pages.") { _ in SizeClass.largest },
+    number("vm.malloc.zone_count", "Size classes of malloc, and the 0 at the end of their list.") { _ in SizeClass.count + 1 },
+    GlobalControl(name: "vm.malloc.zone_sizes", meaning: "The sizes of the classes, ended by 0.", option: nil) { _ in
+      .numbers((0..<SizeClass.count).map { SizeClass.size($0) } + [0])
+    },
+    option("debug.malloc.failure_rate", .failureRate, "As stave.failure_rate."),
+    number("debug.malloc.failure_count", "Calls that it made fail.") { Int($0.snapshot.injectedFailures) },
+    number("debug.malloc.numzones", "Zones for each size class.") { _ in 1 },
+    GlobalControl(name: "stave.version", meaning: "The version of the library.", option: nil) { .text($0.snapshot.version) },
+    GlobalControl(name: "stave.caches", meaning: "How per-CPU caches are protected: restartable or locked.", option: nil) {
+      .text($0.snapshot.mode.rawValue)
+    },
+    number("stave.failures", "Calls that returned NULL for want of memory.") { Int($0.snapshot.failures) },
+  ] + (0..<Option.count).map { Option(rawValue: $0)! }.map { option("stave." + $0.key.description, $0, $0.summary.description) }
+}
+
+/// A control that each zone has, below vm.uma and the zone's name.
+public struct ZoneControl: Sendable {
+  public let name: String
+  public let meaning: String
+  let value: @Sendable (ZoneSnapshot, Snapshot) -> ControlValue
+
+  private static func number(_ name: String, _ meaning: String, _ value: @escaping @Sendable (ZoneSnapshot) -> Int) -> ZoneControl {
+    ZoneControl(name: name, meaning: meaning) { zone, _ in .number(value(zone)) }
+  }
+
+  public static let all: [ZoneControl] = [
+    number("size", "Bytes of an item.") { $0.size },
+    ZoneControl(name: "flags", meaning: "The zone's flags, as a number and by name.") { zone, _ in .text(zone.flagText) },
+    number("bucket_size", "Items of a bucket.") { $0.bucketSize },
+    number("bucket_size_max", "Items of a bucket at most.") { $0.bucketSize },
+    ZoneControl(name: "keg.name", meaning: "The keg's name.") { zone, _ in .text(zone.name) },
+    number("keg.rsize", "The distance between items.") { $0.itemBytes },
+    ZoneControl(name: "keg.ppera", meaning: "Pages of a slab.") { zone, now in .number(zone.slabBytes / max(1, now.pageBytes)) },
+    number("keg.ipers", "Items of a slab.") { $0.itemsPerSlab },
+    number("keg.align", "The alignment of items less one.") { $0.alignMask },
+    number("keg.reserve", "Free items kept for urgent requests.") { $0.reserve },
+    number("keg.efficiency", "Percent of a slab that items fill.") { zone in
+      // The product may be more than a number holds, of a damaged process.
+      zone.slabBytes > 0 ? Int(min(1e9, 100 * Double(zone.itemsPerSlab) * Double(zone.itemBytes) / Double(zone.slabBytes))) : 0
+    },
+    ZoneControl(name: "keg.domain.0.pages", meaning: "Pages of all slabs.") { zone, now in .number(zone.slabs * zone.slabBytes / max(1, now.pageBytes)) },
+    number("keg.domain.0.free_items", "Free items of slabs.") { $0.freeItems },
+    number("keg.domain.0.free_slabs", "Slabs in which all is free.") { $0.freeSlabs },
+    number("limit.items", "Items that count against the limit; 0 without one.") { _ in 0 },
+    number("limit.max_items", "The largest number of items, 0 for none.") { _ in 0 },
+    number("limit.sleepers", "Threads that wait for an item.") { _ in 0 },
+    number("limit.sleeps", "Requests that had to wait.") { Int($0.sleeps) },
+    number("limit.bucket_max", "Items that the depot holds at most; 0 for no limit.") { $0.depotLimit == .max ? 0 : $0.depotLimit },
+    number("domain.0.nitems", "Items in the depot.") { $0.cachedInDepot },
+    number("domain.0.imax", "The most of them in this period.") { $0.depotMost },
+    number("domain.0.imin", "The fewest of them in this period.") { $0.depotLeast },
+    number("domain.0.bimin", "The fewest since the last new maximum.") { $0.depotBottom },
+    number("domain.0.wss", "The estimate of how many are needed.") { $0.workingSet },
+    number("stats.current", "Items in the program's hands.") { $0.used },
+    number("stats.allocs", "Allocations since the start.") { Int($0.allocations) },
+    number("stats.frees", "Frees since the start.") { Int(max(0, $0.frees)) },
+    number("stats.fails", "Allocations that failed.") { Int($0.failures) },
+    number("stats.xdomain", "Items freed on another memory domain; always 0.") { _ in 0 },
+  ]
+}

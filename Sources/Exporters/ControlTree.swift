@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The controls of one process by name: all, a subtree, one; and an assignment to one, checked before anybody is asked.
+
+import Heap
+import Inspection
+
+public struct Control: Sendable {
+  public let name: String
+  public let value: ControlValue
+  public let meaning: String
+  /// Nil: it can only be read.
+  public let option: Option?
+
+  public var isWritable: Bool { option?.isChangeable ?? false }
+}
+
+public struct ControlTree {
+  public let controls: [Control]
+
+  public init(_ source: ControlSource) {
+    let snapshot = source.snapshot
+    let global = GlobalControl.all.compactMap { one in
+      one.value(source).map { Control(name: one.name, value: $0, meaning: one.meaning, option: one.option) }
+    }
+    let names = uniqueNames(snapshot.zones, Self.mangled)
+    let zones = zip(names, snapshot.zones).flatMap { name, zone in
+      ZoneControl.all.map { Control(name: "vm.uma.\(name).\($0.name)", value: $0.value(zone, snapshot), meaning: $0.meaning, option: nil) }
+    }
+    controls = (global + zones).sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+  }
+
+  /// What sets the parts of names apart, or cannot be in them, becomes "_".
+  static func mangled(_ name: String) -> String { String(name.map { "./\\ -".contains($0) ? "_" : $0 }) }
+
+  /// A control, or all below a name. Throws `usage` with the nearest name if there is none.
+  public func find(_ name: String) throws(InspectionError) -> [Control] {
+    let path = name.hasSuffix(".") ? String(name.dropLast()) : name
+    let found = controls.filter { $0.name == path || $0.name.hasPrefix(path + ".") }
+    if !found.isEmpty { return found }
+    throw .usage("there is no control \(name)" + Self.hint(path, among: namesAndPrefixes))
+  }
+
+  private var namesAndPrefixes: [String] {
+    var all: Set<String> = []
+    for control in controls {
+      var path = ""
+      for part in control.name.split(separator: ".") {
+        path += (path.isEmpty ? "" : ".") + part
+        all.insert(path)
+      }
+    }
+    return all.sorted()
+  }
+
+  private static func hint(_ word: String, among known: [String]) -> String { nearest(to: word, among: known).map { "; did you mean \($0)?" } ?? "" }
+
+  // MARK: - Writing
+
+  /// What `name=value` says. The name may go without "stave.". Throws `usage` if it says nothing that a process could do.
+  public static func assignment(_ text: String) throws(InspectionError) -> (control: GlobalControl, option: Option, value: Int64) {
+    guard let equals = text.firstIndex(of: "=") else { throw .usage("\(text) is no assignment: say NAME=VALUE") }
+    let (name, value) = (String(text[..<equals]), String(text[text.index(after: equals)...]))
+    guard let control = GlobalControl.all.first(where: { $0.name == name }) ?? GlobalControl.all.first(where: { $0.name == "stave." + name }) else {
+      if name.hasPrefix("vm.uma.") { throw .usage("\(name) can only be read") }
+      throw .usage("there is no control \(name)" + hint(name, among: GlobalControl.all.filter { $0.option != nil }.flatMap { [$0.name, $0.option!.key.description] }))
+    }
+    guard let option = control.option else { throw .usage("\(control.name) can only be read") }
+    guard option.isChangeable else { throw .usage("\(control.name) takes its value only when the program starts (STAVE_OPTIONS)") }
+    let entry = OptionList.Entry(option)
+    guard let number = entry.number(of: value) else { throw .usage("\(control.name) takes \(entry.values); not \(value)") }
+    return (control, option, number)
+  }
+
+  /// An option's value, as it is written.
+  public static func text(_ option: Option, _ value: Int) -> String {
+    option.takesWords && option.takes(Int64(value)) ? option.words[value].description : "\(value)"
+  }
+
+  // MARK: - Text
+
+  public static func lines(_ controls: [Control]) -> [String] { controls.map { "\($0.name): \($0.value.text)" } }
+
+  /// With type, access and meaning, instead of values.
+  public static func descriptions(_ controls: [Control]) -> [String] {
+    var table = TextTable(["NAME", "TYPE", "ACCESS", "MEANING"])
+    table.leftColumns = [0, 1, 2, 3]
+    for one in controls { table.rows.append([one.name, one.value.type, one.isWritable ? "read, set" : "read", one.meaning]) }
+    return table.lines().map(\.trimmingRight)
+  }
+
+  public static func json(_ controls: [Control]) -> JSON { .object(controls.map { ($0.name, $0.value.json) }) }
+}
+
+extension ZoneSnapshot {
+  /// As in "0x4 malloc".
+  var flagText: String {
+    let names = ["zeroinit", "offpage", "malloc", "nofree", "vm", "maxbucket", "nobucket"]
+    let set = names.indices.filter { flags >> UInt32($0) & 1 == 1 }.map { names[$0] }
+      + [(16, "internal"), (17, "ctordtor"), (18, "dying"), (19, "bucket")].filter { flags >> UInt32($0.0) & 1 == 1 }.map { $0.1 }
+    return ([UInt(flags).hexadecimal] + set).joined(separator: " ")
+  }
+}

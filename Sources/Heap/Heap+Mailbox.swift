@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What this process does when another asks: give memory back, change an option. A letter is a claim by somebody who may trace this
+// process; it is checked here all the same, since a wrong one could be a mistake, and a right one is nothing that a check costs.
+
+import CPlatform
+import Pages
+import Zones
+
+extension Heap {
+  /// Answers the letter in the mailbox, if a whole one is there and nobody else is at it. Called without any lock.
+  @inline(never)
+  static func answerMailbox() {
+    // A child of vfork works in its parent's memory, and one of a bare clone has a copy of the letter: neither was asked.
+    guard stave_getpid() == Int(root.pointee.process), stave_claim(&heap.pointee.mailboxBusy) else { return }
+    if let letter = OwnMailbox.read() {
+      let answer = obey(letter)
+      OwnMailbox.answer(letter, status: answer.status, result: answer.result)
+    }
+    heap.pointee.mailboxBusy = 0
+  }
+
+  static func obey(_ letter: Letter) -> (status: UInt32, result: Int64) {
+    switch letter.command {
+    case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
+    case MailCommand.set: return set(letter.subject, to: letter.value)
+    default: return (MailStatus.unknownCommand, 0)
+    }
+  }
+
+  /// The result is the value before.
+  private static func set(_ number: UInt32, to value: Int64) -> (status: UInt32, result: Int64) {
+    guard let option = Option(rawValue: Int(number)) else { return (MailStatus.unknownOption, 0) }
+    let before = heap.pointee.options[option]
+    guard option.isChangeable else { return (MailStatus.onlyAtStart, before) }
+    guard option.takes(value) else { return (MailStatus.badValue, before) }
+    heap.pointee.options.values[option.rawValue] = value
+    if value != before { heap.apply(option) }
+    return (MailStatus.done, before)
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == HeapState {
+  /// Does what a change of an option asks for beyond its new value.
+  func apply(_ option: Option) {
+    switch option {
+    case .failureRate, .types: openFastPath()
+    case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
+    case .hugepages: arena.setHugePages(pointee.options[.hugepages])
+    case .stats:
+      // Standard error as it will be at the end: the thread that answers may have no descriptors.
+      if pointee.statisticsFileIdentity == 0 { (pointee.statisticsFile, pointee.statisticsFileIdentity) = (2, HeapState.anyFile) }
+    default: break
+    }
+  }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// A list of statistics in the manner of libmemstat(3): filled from a process, a core file or a saved stream, and filled again, when
+// entries that are still there keep their place and what the caller noted in them.
+//
+//   let list = StatisticsList()
+//   try list.fill(from: openTarget("1234"))
+//   list.find(.zone, "malloc-64")?.count
+//
+// Entries are known by allocator, name and instance: zones of one name stay apart (T6). A stream has no instances, so
+// there the order of equal names is what tells them apart, and `sharesName` says that it had to (T14).
+
+/// Whose statistics they are; the numbers are libmemstat's.
+public enum StatisticsAllocator: UInt32, Sendable {
+  case unknown = 0, malloc = 1, zone = 2, any = 255
+}
+
+/// What went wrong, in libmemstat's words and numbers, with the reason in `message`.
+public struct StatisticsError: Error, Equatable, Sendable {
+  public enum Code: Int32, Sendable {
+    case undefined = 0, noMemory = 1, version = 2, permission = 3, data = 5, process = 6, noSymbol = 7, shortRead = 8
+  }
+
+  public let code: Code
+  public let message: String
+
+  public init(_ code: Code, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+
+  init(_ error: InspectionError) {
+    let code: Code =
+      switch error {
+      case .versionMismatch, .layoutMismatch, .unknownStream: .version
+      case .permissionDenied: .permission
+      case .noStave: .noSymbol
+      case .shortRead, .notInCore, .truncatedCore: .shortRead
+      case .damaged, .badImage, .badStream: .data
+      case .noSuchProcess, .noProcessNamed, .noMemory, .cannotOpen, .notACore: .process
+      default: .undefined
+      }
+    self.init(code, error.message)
+  }
+}
+
+/// Not for several threads at once.
+public final class StatisticsList {
+  /// In the order in which the process made them.
+  public private(set) var entries: [StatisticsEntry] = []
+  /// Of the last call of `fill`; nil if it went well.
+  public private(set) var error: StatisticsError?
+
+  public init() {}
+
+  public func find(_ allocator: StatisticsAllocator, _ name: String, instance: Int = 0) -> StatisticsEntry? {
+    entries.first { (allocator == .any || $0.allocator == allocator) && $0.name == name && $0.instance == instance }
+  }
+
+  /// From a process or a core file, one look.
+  public func fill(from target: any TargetMemory) throws(StatisticsError) {
+    let snapshot: Snapshot
+    do throws(InspectionError) { snapshot = try SnapshotReader(target).look() } catch { throw fail(StatisticsError(error)) }
+    fill(from: snapshot)
+  }
+
+  public func fill(from snapshot: Snapshot) {
+    update(
+      .zone,
+      snapshot.zones.map { zone in
+        let figures = StatisticsFigures(ZoneEntry(zone, pageBytes: snapshot.pageBytes, maxCPUs: snapshot.cpuLimit))
+        return (name: zone.name, instance: zone.instance, sharesName: false, figures: figures)
+      })
+  }
+
+  /// From the bytes of a stream of either kind. Only entries of that kind are touched.
+  public func fill(fromStream bytes: [UInt8]) throws(StatisticsError) {
+    let stream: StatisticsStream
+    do throws(StatisticsStream.Fault) { stream = try StatisticsStream(bytes) } catch {
+      switch error {
+      case .version(let found): throw fail(StatisticsError(.version, "a stream of version \(found), where version \(StreamHeader.version) is understood"))
+      case .data(let reason): throw fail(StatisticsError(.data, "no stream that can be read: \(reason)"))
+      }
+    }
+    fill(from: stream)
+  }
+
+  public func fill(from stream: StatisticsStream) {
+    switch stream {
+    case .zones(let entries): update(.zone, Self.numbered(entries.map { ($0.record.name.text, StatisticsFigures($0)) }))
+    case .types(let entries): update(.malloc, Self.numbered(entries.map { ($0.record.name.text, StatisticsFigures($0)) }))
+    }
+  }
+
+  /// On an error the list is empty: old figures are not to be taken for new ones.
+  private func fail(_ error: StatisticsError) -> StatisticsError {
+    entries = []
+    self.error = error
+    return error
+  }
+
+  private typealias Found = (name: String, instance: Int, sharesName: Bool, figures: StatisticsFigures)
+
+  /// Instances by the order of equal names.
+  private static func numbered(_ all: [(name: String, figures: StatisticsFigures)]) -> [Found] {
+    var counts: [String: Int] = [:]
+    for one in all { counts[one.name, default: 0] += 1 }
+    var seen: [String: Int] = [:]
+    return all.map { one in
+      defer { seen[one.name, default: 0] += 1 }
+      return (one.name, seen[one.name, default: 0], counts[one.name]! > 1, one.figures)
+    }
+  }
+
+  /// Entries that are no more go; those that stay are the same objects.
+  private func update(_ allocator: StatisticsAllocator, _ found: [Found]) {
+    struct Key: Hashable {
+      var name: String
+      var instance: Int
+    }
+    var known: [Key: StatisticsEntry] = [:]
+    for entry in entries where entry.allocator == allocator { known[Key(name: entry.name, instance: entry.instance)] = entry }
+    entries.removeAll { $0.allocator == allocator }
+    for one in found {
+      let entry = known.removeValue(forKey: Key(name: one.name, instance: one.instance))
+        ?? StatisticsEntry(allocator, one.name, instance: one.instance)
+      entry.update(one.figures, sharesName: one.sharesName)
+      entries.append(entry)
+    }
+    error = nil
+  }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// `stave get` and `stave set`: the control tree, as sysctl(8) has it for the kernel.
+
+import ArgumentParser
+import Exporters
+import Glibc
+import Inspection
+
+struct GetCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "get", abstract: "Show controls: figures and options of a process by name.",
+    discussion: "Without a name all are shown; a name shows the control, or all controls below it.")
+
+  @OptionGroup var target: TargetArguments
+
+  @Argument(help: "A control, or what its name begins with, up to a dot.", completion: .custom { _, _, _ in GlobalControl.all.map(\.name) })
+  var control: [String] = []
+
+  @Flag(help: "Types, access and meanings instead of values.")
+  var describe = false
+
+  @Flag(help: "JSON: an object of names and values.")
+  var json = false
+
+  func validate() throws { if describe && json { throw ValidationError("--describe and --json do not go together.") } }
+
+  func run() throws {
+    let (target, names) = target.splitting(control)
+    let reader = try SnapshotReader(target.open())
+    // In a busy process the arena's map may change faster than it can be read; then that one figure is left out.
+    let tree = ControlTree(ControlSource(try reader.look(), largestFree: try? reader.largestFreeRange()))
+    var found = names.isEmpty ? tree.controls : []
+    for name in names { found += try tree.find(name) }
+    if json {
+      emit(ControlTree.json(found).description)
+    } else {
+      emit((describe ? ControlTree.descriptions(found) : ControlTree.lines(found)).joined(separator: "\n"))
+    }
+  }
+}
+
+struct SetCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "set", abstract: "Change options of a running process.",
+    discussion: """
+      The request goes into a mailbox in the process, which checks it and takes it over itself; whoever may trace the process may \
+      ask. The command waits a second and a half for the answer; after that the request stays and the command says "pending": a \
+      process that neither runs its background thread nor takes more than its caches hold answers when it next does.
+      """)
+
+  @OptionGroup var target: TargetArguments
+
+  @Argument(
+    help: ArgumentHelp("A control and its new value; of options of the library the name alone will do.", valueName: "name=value"),
+    completion: .custom { _, _, _ in GlobalControl.all.filter { $0.option?.isChangeable ?? false }.map { $0.name + "=" } })
+  var assignment: [String] = []
+
+  func run() throws {
+    let (target, texts) = target.splitting(assignment)
+    // All of them are checked before the first one is asked for.
+    let wishes = try texts.map { text throws(InspectionError) in try ControlTree.assignment(text) }
+    let memory = try target.open()
+    if wishes.isEmpty { throw InspectionError.usage("say what to change: stave set PID NAME=VALUE") }
+    guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file has nothing that can be set") }
+    let reader = try SnapshotReader(live)
+    _ = try reader.look()  // its structures are ones that this command knows
+    for (control, option, value) in wishes {
+      let wanted = ControlTree.text(option, Int(value))
+      switch try Mail(live, reader.location).set(option, to: value, waiting: 1.5) {
+      case .done(let before): emit("\(control.name): \(ControlTree.text(option, before)) -> \(wanted)")
+      case .pending: emit("\(control.name): pending: the process will take \(wanted) when it next allocates")
+      }
+    }
+  }
+}
+
+extension TargetArguments {
+  /// With --name, what stands where a PID would is the first of the others.
+  func splitting(_ others: [String]) -> (target: TargetArguments, others: [String]) {
+    guard name != nil, let first = target else { return (self, others) }
+    var result = self
+    result.target = nil
+    return (result, [first] + others)
+  }
+}
