@@ -36,7 +36,7 @@ func core(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: ["CPlatform"] + dependencies, swiftSettings: embedded + checked)
 }
 
-let wholeCore: [Target.Dependency] = ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"]
+let wholeCore: [Target.Dependency] = ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"]
 
 func coreTests(_ name: String) -> Target {
   .testTarget(name: name + "Tests", dependencies: ["TestSupport"] + wholeCore, swiftSettings: checked)
@@ -48,14 +48,16 @@ var targets: [Target] = [
   core("AddressMap", ["Primitives"]),
   core("Pages", ["Primitives", "AddressMap"]),
   core("Zones", ["Primitives", "Pages"]),
-  core("Heap", ["Primitives", "AddressMap", "Pages", "Zones"]),
+  core("Accounting", ["Primitives", "AddressMap", "Pages", "Zones"]),
+  core("Diagnostics", []),
+  core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics"]),
 ]
 var products: [Product] = []
 var dependencies: [Package.Dependency] = []
 
 if forPreload {
   targets += [
-    core("StaveMalloc", ["Primitives", "Pages", "Zones", "Heap"]),
+    core("StaveMalloc", ["Primitives", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"]),
     .target(
       name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
       cSettings: plainC + [.unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
@@ -77,8 +79,8 @@ if forPreload {
   let nio = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { Target.Dependency.product(name: $0, package: "swift-nio", condition: .when(traits: ["NIO"])) }
   targets += [
     .target(
-      name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Heap"], swiftSettings: checked),
-    .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Heap", "Inspection"], swiftSettings: checked),
+      name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Heap"], swiftSettings: checked),
+    .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
     .target(name: "MetricsServer", dependencies: nio),
     .executableTarget(
       name: "StaveCommand",
@@ -94,6 +96,8 @@ if forPreload {
     coreTests("AddressMap"),
     coreTests("Pages"),
     coreTests("Zones"),
+    coreTests("Accounting"),
+    coreTests("Diagnostics"),
     coreTests("Heap"),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),

@@ -26,7 +26,7 @@ public typealias EntryPointer = UnsafeMutablePointer<MapEntry>
   public var wordB: UInt  // the owner's
   public var kind: UInt8  // the owner's
   public var flags: UInt8
-  public var reserved0: UInt16
+  public var owner: UInt16  // a number that the owner gives it; not an attribute
   public var reserved1: UInt32
 
   // Flags. The low four bits belong to the map, the high four are free for later use and zero.
@@ -49,7 +49,7 @@ public typealias EntryPointer = UnsafeMutablePointer<MapEntry>
     wordB = 0
     kind = 0
     flags = 0
-    reserved0 = 0
+    owner = 0
     reserved1 = 0
   }
 

@@ -13,9 +13,11 @@ void *stave_kegs_storage[STAVE_MAX_KEGS];
 unsigned char stave_boot_memory[STAVE_BOOT_BYTES] __attribute__((aligned(4096)));
 unsigned char stave_root_bytes[STAVE_ROOT_BYTES] __attribute__((aligned(4096)));
 extern unsigned char stave_root[STAVE_ROOT_BYTES] __attribute__((alias("stave_root_bytes"), visibility("default")));
+struct stave_callers stave_callers_storage;
 #ifdef STAVE_INJECT
 struct stave_injection stave_injection;
 #endif
 #ifdef STAVE_CHECK_LOCKS
 __thread void *stave_thread_slot_storage __attribute__((tls_model("initial-exec")));
 #endif
+uint64_t stave_caller_types_storage[1 << STAVE_CALLER_BITS];

@@ -72,7 +72,7 @@ STAVE_EXPORT void _ZdlPvm(void *memory, size_t size) { (void)size; _ZdlPv(memory
 STAVE_EXPORT void _ZdaPvm(void *memory, size_t size) { (void)size; _ZdaPv(memory); }
 STAVE_EXPORT void _ZdlPvRKSt9nothrow_t(void *memory, const void *tag) { (void)tag; _ZdlPv(memory); }
 STAVE_EXPORT void _ZdaPvRKSt9nothrow_t(void *memory, const void *tag) { (void)tag; _ZdaPv(memory); }
-STAVE_EXPORT void _ZdlPvSt11align_val_t(void *memory, size_t alignment) { (void)alignment; stave_free(memory); }
+STAVE_EXPORT void _ZdlPvSt11align_val_t(void *memory, size_t alignment) { (void)alignment; stave_libc_free(memory); }
 STAVE_EXPORT void _ZdaPvSt11align_val_t(void *memory, size_t alignment) { _ZdlPvSt11align_val_t(memory, alignment); }
 STAVE_EXPORT void _ZdlPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { (void)size; _ZdlPvSt11align_val_t(memory, alignment); }
 STAVE_EXPORT void _ZdaPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { (void)size; _ZdaPvSt11align_val_t(memory, alignment); }

@@ -34,7 +34,7 @@ static void child_after_fork(void) {
 // Whether malloc is this one: the program, or a library before this one, may define it too. Its address may also be that of a
 // stub in a program that takes it, so then a block is asked for.
 static _Bool is_the_malloc(void) {
-  if (stave_is(malloc, stave_malloc)) return 1;
+  if (stave_is(malloc, stave_libc_malloc)) return 1;
   void *probe = malloc(1);
   _Bool ours = stave_owns(probe);
   free(probe);

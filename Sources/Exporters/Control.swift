@@ -2,6 +2,7 @@
 //
 // The one list of controls, in the names that BSD's sysctl has for them, ours below `stave`: for `stave get`, `stave set` and the manual.
 
+import Accounting
 import Heap
 import Inspection
 

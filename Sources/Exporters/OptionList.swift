@@ -18,11 +18,13 @@ public enum OptionList {
     public let isChangeable: Bool
     let least: Int
     let limit: Int
+    private let listPrefix: String
 
     init(_ option: Option) {
       key = option.key.description
       words = (0..<3).map { option.words[$0].description }.filter { !$0.isEmpty }
       isChangeable = option.isChangeable
+      listPrefix = option.listPrefix.description
       least = Int(option.least)
       limit = Int(option.limit)
       standard = option.takesWords ? option.words[Int(option.defaultValue)].description : "\(option.defaultValue)"
@@ -31,10 +33,12 @@ public enum OptionList {
 
     /// What it takes, in words.
     public var values: String {
-      if !words.isEmpty { return words.joined(separator: ", ") }
+      if !words.isEmpty { return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"])).joined(separator: ", ") }
       if limit == 1 { return "0, 1" }
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
+
+    func takes(_ value: String) -> Bool { number(of: value) != nil || !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
 
     /// The number that the library has for a value; nil for what it does not take.
     func number(of value: String) -> Int64? {
@@ -86,7 +90,7 @@ public enum OptionList {
         return "The library has no option \(parts[0])\(hint) `stave options` lists those it has."
       }
       guard parts.count == 2 else { return "\(entry.key) wants a value, as in \(entry.key):\(entry.standard)." }
-      if entry.number(of: parts[1]) == nil { return "\(entry.key) takes \(entry.values); not \(parts[1])." }
+      if !entry.takes(parts[1]) { return "\(entry.key) takes \(entry.values); not \(parts[1])." }
     }
     return nil
   }

@@ -2,6 +2,8 @@
 //
 // Allocation: the fast path, and what lies behind it.
 
+import Diagnostics
+import Accounting
 import CPlatform
 import Pages
 import Primitives
@@ -17,15 +19,9 @@ public enum Heap {
     return item
   }
 
-  /// For operator new: nil also where the process's malloc is another.
+  /// What this CPU's cache has for the size; nil if it has nothing, or must not be asked.
   @inline(__always)
-  public static func allocateHere(_ size: UInt) -> UnsafeMutableRawPointer? {
-    guard let item = pop(size) else { return heap.pointee.freeElsewhere == nil ? allocateSlow(size) : nil }
-    return item
-  }
-
-  @inline(__always)
-  private static func pop(_ size: UInt) -> UnsafeMutableRawPointer? {
+  public static func pop(_ size: UInt) -> UnsafeMutableRawPointer? {
     let hot = stave_hot()
     guard _fastPath(UInt64(size) < hot.pointee.small_limit) else { return nil }
     let cell = UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])
@@ -33,32 +29,42 @@ public enum Heap {
   }
 
   @inline(never)
-  static func allocateSlow(_ size: UInt) -> UnsafeMutableRawPointer? {
+  static func allocateSlow(_ size: UInt) -> UnsafeMutableRawPointer? { allocateSlow(size, type: nil) }
+
+  /// Behind the fast path: for whom is `caller`'s affair, where memory is counted for callers.
+  public static func allocate(_ size: UInt, for caller: Frame) -> UnsafeMutableRawPointer? {
+    guard let type = type(of: caller) else { return allocateSlow(size, type: nil) }
+    return allocate(size, type: type)
+  }
+
+  /// Of a type's zones, or of malloc's.
+  static func allocateSlow(_ size: UInt, type: TypePointer?) -> UnsafeMutableRawPointer? {
     guard heap.isReady || heap.start() else { return stave_no_memory() }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
-    if let memory = allocateOnce(size) { return memory }
+    if let memory = allocateOnce(size, type) { return memory }
     guard isWorthReclaiming(size) else { return fail() }
     reclaimAll(.drainCPU)
-    if let memory = allocateOnce(size) { return memory }
+    if let memory = allocateOnce(size, type) { return memory }
     arena.purge(recentToo: true)
     arena.waitForPurges()
-    return allocateOnce(size) ?? fail()
+    return allocateOnce(size, type) ?? fail()
   }
 
   /// A large block, after giving up all caches if need be: what they hold may be enough, or what cached runs and the gaps
   /// between them make together; after that there is nothing left to try.
-  private static func takeLarge(_ size: UInt, alignment: UInt = 1) -> LargeBlock? {
-    if let block = arena.takeLarge(size: size, alignment: alignment) { return block }
+  private static func takeLarge(_ size: UInt, alignment: UInt = 1, type: TypePointer? = nil) -> LargeBlock? {
+    let number = type?.pointee.number ?? 0
+    if let block = arena.takeLarge(size: size, alignment: alignment, type: number) { return block }
     guard isWorthReclaiming(size, alignment: alignment) else { return nil }
     reclaimAll(.drainCPU)
     arena.purge(recentToo: true)
     arena.waitForPurges()
-    return arena.takeLarge(size: size, alignment: alignment)
+    return arena.takeLarge(size: size, alignment: alignment, type: number)
   }
 
   /// What cannot be had whatever is given up, more than the window has beside large blocks, than the limit of address space or
   /// than twice the machine's memory, must not cost everybody's caches.
-  private static func isWorthReclaiming(_ size: UInt, alignment: UInt = 1) -> Bool {
+  static func isWorthReclaiming(_ size: UInt, alignment: UInt = 1) -> Bool {
     let window = arena.pointee.windowEnd - arena.pointee.windowStart
     let taken = arena.pointee.largeBytes + arena.pointee.foreignBytes
     guard taken < window, size <= window - taken, alignment <= window else { return false }
@@ -71,12 +77,13 @@ public enum Heap {
     return stave_no_memory()
   }
 
-  private static func allocateOnce(_ size: UInt) -> UnsafeMutableRawPointer? {
+  private static func allocateOnce(_ size: UInt, _ type: TypePointer?) -> UnsafeMutableRawPointer? {
     if size > UInt(SizeClass.largest) {
-      guard let block = arena.takeLarge(size: size) else { return nil }
+      guard let block = arena.takeLarge(size: size, type: type?.pointee.number ?? 0) else { return nil }
       return UnsafeMutableRawPointer(bitPattern: block.start)
     }
-    guard let zone = heap.zone(SizeClass.index(for: Int(size))) else { return nil }
+    let index = SizeClass.index(for: Int(size))
+    guard let zone = type == nil ? heap.zone(index) : type!.zone(index) else { return nil }
     noteSlowCall()
     return zone.allocateSlow(.noWait, argument: nil)
   }
@@ -91,15 +98,17 @@ public enum Heap {
   }
 
   /// calloc: zeroed. Blocks fresh from the system are not cleared again.
-  public static func allocateZeroed(_ size: UInt) -> UnsafeMutableRawPointer? {
-    if size <= UInt(SizeClass.largest) {
-      guard let memory = allocate(size) else { return nil }
-      memory.initializeMemory(as: UInt8.self, repeating: 0, count: Int(size))
-      return memory
-    }
+  public static func allocateZeroed(_ size: UInt, type: TypePointer? = nil) -> UnsafeMutableRawPointer? {
+    guard size <= UInt(SizeClass.largest) else { return allocateLargeZeroed(size, type: type) }
+    guard let memory = type == nil ? allocate(size) : allocate(size, type: type!) else { return nil }
+    memory.initializeMemory(as: UInt8.self, repeating: 0, count: Int(size))
+    return memory
+  }
+
+  static func allocateLargeZeroed(_ size: UInt, type: TypePointer?) -> UnsafeMutableRawPointer? {
     guard heap.isReady || heap.start() else { return stave_no_memory() }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
-    guard let block = takeLarge(size), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else {
+    guard let block = takeLarge(size, type: type), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else {
       return fail()
     }
     if !block.isZero { clear(memory, bytes: size) }
@@ -111,7 +120,8 @@ public enum Heap {
   }
 
   /// Memory at a multiple of `alignment`, a power of two.
-  public static func allocate(_ size: UInt, alignment: UInt) -> UnsafeMutableRawPointer? {
+  public static func allocate(_ size: UInt, alignment: UInt, type: TypePointer? = nil) -> UnsafeMutableRawPointer? {
+    func allocate(_ size: UInt) -> UnsafeMutableRawPointer? { type == nil ? Heap.allocate(size) : Heap.allocate(size, type: type!) }
     if alignment <= 16 { return allocate(size) }
     guard heap.isReady || heap.start() else { return stave_no_memory() }
     if size <= UInt(SizeClass.largest), alignment <= UInt(SizeClass.largest),
@@ -120,7 +130,7 @@ public enum Heap {
       return allocate(UInt(SizeClass.size(index)))
     }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
-    guard let block = takeLarge(max(size, 1), alignment: alignment) else { return fail() }
+    guard let block = takeLarge(max(size, 1), alignment: alignment, type: type) else { return fail() }
     return UnsafeMutableRawPointer(bitPattern: block.start)
   }
 }

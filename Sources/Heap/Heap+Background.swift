@@ -5,6 +5,7 @@
 // time; so a quiet process has no wake-ups. While it runs it answers the mailbox; otherwise the next slow call does.
 // The kernel's word that it is there, which it clears however the thread ends, is the only one.
 
+import Accounting
 import CPlatform
 import Pages
 import Primitives

@@ -3,6 +3,7 @@
 // fork: all locks in rank order before it; released in the parent, reset in the child. Other handlers around fork may run
 // between ours on the forking thread, and allocate: to that thread the locks are open meanwhile, see FutexLock.
 
+import Accounting
 import CPlatform
 import Pages
 import Primitives
@@ -12,6 +13,7 @@ extension Heap {
   public static func prepareFork() {
     guard heap.isReady else { return }
     heap.pointee.classLock.lock()
+    types.lockForFork()
     lockZonesForFork()
     arena.pointee.lock.lock()
     metadataPages.pointee.lock.lock()
@@ -24,6 +26,7 @@ extension Heap {
     metadataPages.pointee.lock.unlock()
     arena.pointee.lock.unlock()
     unlockZonesAfterFork(inChild: false)
+    types.unlockAfterFork(inChild: false)
     heap.pointee.classLock.unlock()
   }
 
@@ -34,6 +37,7 @@ extension Heap {
     arena.resumeInChild()
     arena.pointee.lock.resetInChild()
     unlockZonesAfterFork(inChild: true)
+    types.unlockAfterFork(inChild: true)
     heap.pointee.classLock.resetInChild()
     root.pointee.process = UInt32(stave_getpid())
     root.pointee.mailbox = Mailbox()

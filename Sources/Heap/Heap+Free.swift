@@ -2,6 +2,8 @@
 //
 // Freeing, and questions about addresses. Whatever value is given, the answer is right or the process stops with a report.
 
+import Diagnostics
+import Accounting
 import CPlatform
 import Pages
 import Primitives
@@ -37,6 +39,7 @@ extension Heap {
         reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       zone.freeSlow(memory)
+      if zone.pointee.type != 0, types.type(Int(zone.pointee.type))?.pointee.isWatched == true { forgetCallers() }
       noteSlowCall(moving: zone.pointee.bucketSize * zone.pointee.size)
     case .large:
       guard arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
@@ -89,8 +92,10 @@ extension Heap {
   }
 
   /// realloc. Nil: no memory, and the old block is as it was. An address that is no block ends the process with a report.
-  public static func reallocate(_ memory: UnsafeMutableRawPointer?, _ size: UInt) -> UnsafeMutableRawPointer? {
-    guard let memory else { return allocate(size) }
+  /// A block that moves is of `type` from then on; one that stays keeps the type it has (3.11).
+  public static func reallocate(_ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer? = nil) -> UnsafeMutableRawPointer? {
+    func allocateNew() -> UnsafeMutableRawPointer? { type == nil ? allocate(size) : allocate(size, type: type!) }
+    guard let memory else { return allocateNew() }
     guard let old = usableSize(memory) else {
       switch ownerMap.pointee.owner(of: memory.address) {
       case .large: reportBadLarge("realloc()", memory.address)
@@ -109,7 +114,7 @@ extension Heap {
         return UnsafeMutableRawPointer(bitPattern: moved)
       }
     }
-    guard let new = allocate(size) else { return nil }
+    guard let new = allocateNew() else { return nil }
     new.copyMemory(from: memory, byteCount: Int(min(old, size)))
     free(memory)
     return new

@@ -44,7 +44,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// Does what a change of an option asks for beyond its new value.
   func apply(_ option: Option) {
     switch option {
-    case .failureRate: openFastPath()
+    case .failureRate, .types: openFastPath()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])
     case .stats:
@@ -52,12 +52,5 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       if pointee.statisticsFileIdentity == 0 { (pointee.statisticsFile, pointee.statisticsFileIdentity) = (2, HeapState.anyFile) }
     default: break
     }
-  }
-
-  /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, and where calls are
-  /// to fail. One store, at any time: a call that is under way ends as it began.
-  func openFastPath() {
-    let isOpen = root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
-    stave_hot().pointee.small_limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
   }
 }

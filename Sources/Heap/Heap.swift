@@ -19,6 +19,8 @@
 // Giving back. A background thread (Heap+Background) looks once a period while there is something to do, and ends itself
 // when there is not.
 
+import Diagnostics
+import Accounting
 import CPlatform
 import Pages
 import Primitives
@@ -80,11 +82,20 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// For a process whose malloc is another, as when the program brings its own: C++'s operators, which the program may leave to us,
-  /// then take their memory there too (`Heap.allocateHere`), and what is not ours is freed at `free`. Otherwise a block could be made
+  /// then take their memory there too (StaveMalloc), and what is not ours is freed at `free`. Otherwise a block could be made
   /// in one heap and asked about at the other. malloc itself goes on: the other one may be built upon it.
   public func stepAside(freeingAt free: @convention(c) (UnsafeMutableRawPointer?) -> Void) {
     pointee.freeElsewhere = free
-    stave_hot().pointee.small_limit = 0
+    openFastPath()
+  }
+
+  /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
+  /// to fail, and where each call is counted for its caller. One store, at any time: a call that is under way ends as it began.
+  func openFastPath() {
+    let isOpen = root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
+    let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
+    stave_hot().pointee.small_limit = pointee.options[.types] == 0 ? limit : 0
+    stave_hot().pointee.typed_limit = limit
   }
 
   private func setUp() -> Bool {
@@ -102,6 +113,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       header.pointee.layoutDigest = layoutDigest()
       header.pointee.release = Heap.release
       CPUCache.start(forceLocked: false)
+      types.start()
       // Done for good, whatever becomes of the rest: a second try begins behind this.
       header.pointee.version = RootLayout.version
     }
@@ -219,5 +231,8 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<Slab>.size)
   mix(MemoryLayout<Bucket>.size)
   mix(MemoryLayout<stave_cell>.size)
+  mix(MemoryLayout<TypesState>.size)
+  mix(MemoryLayout<TypeRecord>.size)
+  mix(MemoryLayout<LargeTotals>.size)
   return digest
 }

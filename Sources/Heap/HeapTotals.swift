@@ -8,34 +8,6 @@ import Pages
 import Primitives
 import Zones
 
-/// Counts of one zone, summed over the CPUs.
-public struct ZoneCounts {
-  public var allocations: Int64 = 0
-  public var frees: Int64 = 0
-  /// Items in cells.
-  public var cached: Int64 = 0
-
-  public init(_ zone: ZonePointer) {
-    // Frees first, so that a racing pair shows as one more in use, not one less (T21).
-    var pops: Int64 = 0
-    frees = zone.pointee.directFrees
-    if zone.pointee.cell != 0 {
-      for cpu in 0..<Int(root.pointee.cpuCount) {
-        guard let cells = CPUCache.cells(of: cpu) else { continue }
-        let moved = cells[zone.pointee.cell].moved
-        let word = cells[zone.pointee.cell].word
-        let fill = Int64(word & 0xffff)
-        cached += fill
-        pops += Int64(word >> 16)
-        frees += fill + Int64(word >> 16) + moved
-      }
-    }
-    allocations = max(frees, zone.pointee.directAllocations + pops)
-  }
-
-  public var used: Int64 { allocations - frees }
-}
-
 public struct HeapTotals {
   /// In items that callers hold, and in items that they do not.
   public var usedBytes: UInt = 0

@@ -4,12 +4,13 @@
 // program that runs with more rights than its caller is ignored. An unknown key is named once, with the nearest known one.
 
 import CPlatform
+import Diagnostics
 import Primitives
 
 public enum Option: Int, Sendable {
-  case percpu, verbose, stats, background, period, inspect, hugepages, failureRate
+  case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types
 
-  public static let count = 8
+  public static var count: Int { 9 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -22,6 +23,7 @@ public enum Option: Int, Sendable {
     case .inspect: "inspect"
     case .hugepages: "hugepages"
     case .failureRate: "failure_rate"
+    case .types: "types"
     }
   }
 
@@ -35,6 +37,7 @@ public enum Option: Int, Sendable {
     case .period: "Milliseconds between two looks of that thread. Memory unused for one period is returned."
     case .inspect: "any lets every process of the same user read this one where Yama would not (PR_SET_PTRACER)."
     case .hugepages: "What the arena asks of transparent huge pages: default, never or always."
+    case .types: "Whom memory is counted for: library (the library or program that asks), site (the place in it), none. skip=a+b names further libraries that only forward."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -45,10 +48,14 @@ public enum Option: Int, Sendable {
     case .percpu: ["auto", "locked", ""]
     case .stats: ["none", "exit", ""]
     case .inspect: ["descendants", "any", ""]
+    case .types: ["none", "library", "site"]
     case .hugepages: ["default", "never", "always"]
     default: ["", "", ""]
     }
   }
+
+  /// A list of names is taken as well, behind this.
+  public var listPrefix: StaticString { self == .types ? "skip=" : "" }
 
   public var defaultValue: Int64 {
     switch self {
@@ -95,6 +102,13 @@ struct TextSlice {
     return true
   }
 
+  /// What comes behind `prefix`; nil if it does not begin so.
+  func following(_ prefix: StaticString) -> TextSlice? {
+    let length = prefix.utf8CodeUnitCount
+    guard count >= length, TextSlice(start: start, count: length).equals(prefix) else { return nil }
+    return TextSlice(start: start + length, count: count - length)
+  }
+
   /// A decimal number, nil for anything else.
   var number: Int64? {
     guard count > 0, count < 18 else { return nil }
@@ -114,7 +128,7 @@ struct TextSlice {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<8, Int64>
+  public var values: InlineArray<9, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)
@@ -177,6 +191,12 @@ public struct OptionValues {
   }
 
   private mutating func set(_ option: Option, _ value: TextSlice) {
+    if option.listPrefix.utf8CodeUnitCount > 0, let names = value.following(option.listPrefix) {
+      // The environment stays where it is; so do the names.
+      callers.skip(names.start, count: names.count)
+      if values[option.rawValue] == 0 { values[option.rawValue] = 1 }
+      return
+    }
     if option.takesWords {
       for index in 0..<3 where option.words[index].utf8CodeUnitCount > 0 && value.equals(option.words[index]) {
         values[option.rawValue] = Int64(index)

@@ -33,6 +33,10 @@ public struct ZoneSnapshot: Sendable {
   public var itemsPerSlab = 0
   public var isOffPage = false
   public var flags: UInt32 = 0
+  /// The number of the malloc type that it belongs to; 0 for none.
+  public var type: UInt32 = 0
+  /// Whether malloc's memory comes from it, with a type or without.
+  public var isMalloc = false
   public var bucketSize = 0
   /// The fewest bytes that a request served here asks for; the most are `size`.
   public var leastRequest = 0
@@ -115,6 +119,7 @@ public struct Snapshot: Sendable {
   public var mode = CacheModeName.none
   public var pageBytes = 4096
   public var zones: [ZoneSnapshot] = []
+  public var types: [TypeSnapshot] = []
   public var largeBlocks = 0
   public var largeBytes = 0
   /// What is mapped of the arena.

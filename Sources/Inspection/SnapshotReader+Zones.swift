@@ -4,6 +4,7 @@
 // the two, so it is judged against all that the counts allow meanwhile; a zone whose counts have changed is read again, and
 // the reading with the fewest changes kept. At rest, and in a core, both counts are the same.
 
+import Accounting
 import CPlatform
 import Heap
 import Pages
@@ -177,6 +178,8 @@ extension SnapshotReader {
     result.itemsPerSlab = keg.pointee.layout.items
     result.isOffPage = keg.pointee.layout.isOffPage
     result.flags = zone.pointee.flags.rawValue
+    result.type = zone.pointee.type
+    result.isMalloc = zone.pointee.flags.contains(.malloc)
     result.leastRequest = result.size
     if zone.pointee.flags.contains(.malloc), 1...SizeClass.largest ~= result.size {
       let index = SizeClass.index(for: result.size)

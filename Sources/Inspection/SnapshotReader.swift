@@ -64,8 +64,10 @@ public struct SnapshotReader {
     snapshot.injectedFailures = max(0, heap.pointee.injectedFailures)
     snapshot.zones = try readZones(root, copies)
     // The arena's figures last, all of them from one copy.
-    try describe(readRoot(copies), into: &snapshot)
+    let last = try readRoot(copies)
+    try describe(last, into: &snapshot)
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
+    try readTypes(last, into: &snapshot, copies)
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     return snapshot
   }

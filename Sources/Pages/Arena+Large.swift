@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Large blocks: ranges of their own, in whole pages, whose entry is their record. wordA holds the block's bytes; wordB is 1 for a block that mremap has moved, whose mapping the kernel will not join with its neighbours again.
+// Large blocks: ranges of their own, in whole pages, whose entry is their record. wordA holds the
+// block's bytes; wordB is 1 for a block that mremap has moved, whose mapping the kernel will not join with its neighbours again; `owner`
+// is the number of the malloc type that it counts for (Arena+LargeTotals), 0 for none.
 
 import AddressMap
 import CPlatform
@@ -17,12 +19,15 @@ extension UnsafeMutablePointer where Pointee == Arena {
     size <= 1 << 46 ? Swift.max(size, unitBytes / 2).roundedUp(to: UInt(pageBytes)) : nil
   }
 
-  /// Memory for `size` bytes, aligned to `alignment`, at least a page. Nil: no space, or the system refuses.
-  public func takeLarge(size: UInt, alignment: UInt = 1) -> LargeBlock? {
+  /// Memory for `size` bytes, aligned to `alignment`, at least a page. Nil: no space, or the system refuses. `type` is the number
+  /// of the malloc type that it counts for.
+  public func takeLarge(size: UInt, alignment: UInt = 1, type: UInt32 = 0) -> LargeBlock? {
     guard alignment <= 1 << 46, let bytes = blockBytes(size) else { return nil }
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     if alignment <= UInt(pageBytes), let entry = takeRecent(bytes: bytes) {
+      entry.pointee.owner = UInt16(truncatingIfNeeded: type)
+      countTyped(entry, bytes, 1)
       return LargeBlock(start: entry.pointee.start, isZero: false)
     }
     guard let range = takeRange(bytes: bytes, alignment: Swift.max(alignment, UInt(pageBytes)), kind: RangeKind.large) else {
@@ -30,7 +35,9 @@ extension UnsafeMutablePointer where Pointee == Arena {
     }
     range.entry.pointee.wordA = bytes
     range.entry.pointee.wordB = 0
+    range.entry.pointee.owner = UInt16(truncatingIfNeeded: type)
     count(bytes, 1)
+    countTyped(range.entry, bytes, 1)
     pointee.largeAllocations += 1
     ownerMap.pointee.set(startOf: range.start, large: UnsafeMutableRawPointer(range.entry))
     return LargeBlock(start: range.start, isZero: range.isZero)
@@ -44,6 +51,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     let entry = record.assumingMemoryBound(to: MapEntry.self)
     guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start else { return false }
     count(entry.pointee.wordA, -1)
+    countTyped(entry, entry.pointee.wordA, -1)
     pointee.largeFrees += 1
     if entry.pointee.length <= Self.recentLimit / 4 && entry.pointee.wordB == 0 {
       keepRecent(entry)
@@ -171,6 +179,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
       }
     }
     pointee.largeBytes = pointee.largeBytes + bytes - entry.pointee.wordA
+    countResized(entry, from: entry.pointee.wordA, to: bytes)
     entry.pointee.wordA = bytes
     return true
   }
@@ -229,6 +238,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
     }
     ownerMap.pointee.set(startOf: start, large: nil)
     pointee.largeBytes = pointee.largeBytes + bytes - entry.pointee.wordA
+    countResized(entry, from: entry.pointee.wordA, to: bytes)
+    range.entry.pointee.owner = entry.pointee.owner
     _ = pointee.map.remove(start: start, length: old)
     range.entry.pointee.wordA = bytes
     range.entry.pointee.wordB = 1

@@ -59,6 +59,8 @@ public struct Arena: ~Copyable {
   public var purgedBytes: UInt
   public var largeAllocations: UInt
   public var largeFrees: UInt
+  /// By the number of the malloc type; nil until there is one.
+  public var largeTotals: UnsafeMutablePointer<LargeTotals>?
 
   public var lock: FutexLock
   /// Fewest cached bytes since the last call of `purgeIdle`: what was not needed meanwhile.
@@ -125,7 +127,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     initialize(
       to: Arena(
         windowStart: start, windowEnd: start + units << unitShift, frontier: start, slabBytes: 0, largeBytes: 0, largeCount: 0,
-        cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0,
+        cachedBytes: 0, recentBytes: 0, foreignBytes: 0, purgedBytes: 0, largeAllocations: 0, largeFrees: 0, largeTotals: nil,
         lock: FutexLock(rank: LockRank.arena), lowestCached: 0, recentCount: 0, movedCount: 0, apartCount: 0, forkedBelow: start, purgesUnderWay: 0, hugePageAdvice: 0, isTight: limit < 1 << 46,
         unmappedBytes: 0,
         map: AddressMap(minimum: start, maximum: start + units << unitShift, supply: supply), unplaced: 0,

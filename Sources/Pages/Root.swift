@@ -19,6 +19,7 @@ public enum RootLayout {
   public static let arenaOffset = 704
   public static let zonesOffset = 1536
   public static let heapOffset = 2048
+  public static let typesOffset = 3584
   public static let bytes = 4096
 }
 

@@ -14,6 +14,7 @@ public enum LockRank {
   /// Not a lock: stands among a thread's ranks while a hook runs that may not sleep.
   public static let noSleep: UInt8 = 1
   public static let fork: UInt8 = 8
+  public static let types: UInt8 = 9
   public static let reclaim: UInt8 = 10
   public static let region: UInt8 = 20
   public static let regionCells: UInt8 = 21

@@ -83,6 +83,18 @@ public struct FixedName {
     return index
   }
 
+  /// Appends a text and a number, as in "images", "-" and 128. The number is kept whole: the name before it is cut if need be.
+  public func appending(_ text: StaticString, number: Int) -> FixedName {
+    var name = self
+    var index = Swift.min(count, 25 - text.utf8CodeUnitCount)
+    for position in index..<32 { name.bytes[position] = 0 }
+    for position in 0..<text.utf8CodeUnitCount {
+      name.bytes[index] = text.utf8Start[position]
+      index += 1
+    }
+    return name.appending(number: number)
+  }
+
   /// Appends a decimal number, as in "malloc-" and 128.
   public func appending(number: Int) -> FixedName {
     var name = self
@@ -95,6 +107,31 @@ public struct FixedName {
       divisor /= 10
     }
     return name
+  }
+
+  public func hasPrefix(_ text: StaticString) -> Bool {
+    for index in 0..<Swift.min(31, text.utf8CodeUnitCount) where bytes[index] != text.utf8Start[index] { return false }
+    return true
+  }
+
+  /// Appends a text and a number of at most eight digits in base 16. The name before it is cut if need be.
+  public func appending(_ text: StaticString, hexadecimal number: UInt) -> FixedName {
+    var name = self
+    var index = Swift.min(count, 23 - text.utf8CodeUnitCount)
+    for position in index..<32 { name.bytes[position] = 0 }
+    for position in 0..<text.utf8CodeUnitCount {
+      name.bytes[index] = text.utf8Start[position]
+      index += 1
+    }
+    var shift: UInt = 28
+    while shift > 0 && number >> shift == 0 { shift -= 4 }
+    while true {
+      let digit = UInt8(truncatingIfNeeded: number >> shift & 15)
+      name.bytes[index] = digit < 10 ? 48 + digit : 87 + digit
+      index += 1
+      if shift == 0 { return name }
+      shift -= 4
+    }
   }
 
   public func equals(_ other: borrowing FixedName) -> Bool {

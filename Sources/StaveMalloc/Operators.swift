@@ -9,16 +9,19 @@ import Heap
 /// new_handler and throws.
 @_silgen_name("stave_new")
 public func staveNew(_ size: UInt) -> UnsafeMutableRawPointer? {
-  guard let memory = Heap.allocateHere(size) else { return stave_new_failed(Int(bitPattern: size)) }
-  return memory
+  guard let item = Heap.pop(size) else { return slowNew(size) }
+  return item
 }
 
 /// Nil as for `staveNew`. `alignment` is a power of two: the compiler makes it.
 @_silgen_name("stave_new_aligned")
 public func staveNewAligned(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
-  heap.pointee.freeElsewhere == nil ? Heap.allocate(size, alignment: alignment) : nil
+  heap.pointee.freeElsewhere == nil ? aligned(alignment, size) : nil
 }
 
 /// Nil as for `staveNew`, without the C++ library's help.
 @_silgen_name("stave_new_quietly")
-public func staveNewQuietly(_ size: UInt) -> UnsafeMutableRawPointer? { Heap.allocateHere(size) }
+public func staveNewQuietly(_ size: UInt) -> UnsafeMutableRawPointer? {
+  guard let item = Heap.pop(size) else { return heap.pointee.freeElsewhere == nil ? slowMalloc(size) : nil }
+  return item
+}

@@ -8,14 +8,14 @@ import Pages
 import Zones
 
 /// 1 if memory went back to the system. `pad`, bytes to be kept, means nothing here.
-@_silgen_name("stave_malloc_trim")
+@_silgen_name("stave_libc_malloc_trim")
 public func staveTrim(_ pad: UInt) -> Int32 { Heap.trim() > 0 ? 1 : 0 }
 
 /// glibc's parameters have no counterparts; programs that set them go on.
-@_silgen_name("stave_mallopt")
+@_silgen_name("stave_libc_mallopt")
 public func staveMallopt(_ parameter: Int32, _ value: Int32) -> Int32 { 1 }
 
-@_silgen_name("stave_malloc_stats")
+@_silgen_name("stave_libc_malloc_stats")
 public func staveStats() { if heap.isReady || heap.start() { printZones(to: 2) } }
 
 @_silgen_name("stave_configure")

@@ -3,7 +3,7 @@
 // # StaveMalloc
 //
 // The leaf of the ladder: what Stave does for each of libc's names, with the checks of arguments and the errno that C and
-// POSIX ask for; the work is Heap's. Functions here have a C name of their own (`stave_malloc`), and get libc's (`malloc`) from
+// POSIX ask for; the work is Heap's. Functions here have a C name of their own (`stave_libc_malloc`), and get libc's (`malloc`) from
 // the linker, at no cost: CStaveMalloc/aliases.ld. CStaveMalloc holds what Swift cannot say. No target imports this one, for
 // that would replace malloc in the importer.
 //
@@ -11,35 +11,41 @@
 // (`@c`, `@_cdecl`) would be compiled with nothing inlined into it.
 
 import CPlatform
+import Diagnostics
 import Heap
 import Primitives
 import Zones
 
-@_silgen_name("stave_malloc")
-public func staveMalloc(_ size: UInt) -> UnsafeMutableRawPointer? { Heap.allocate(size) }
+@_silgen_name("stave_libc_malloc")
+public func staveMalloc(_ size: UInt) -> UnsafeMutableRawPointer? {
+  guard let item = Heap.pop(size) else { return slowMalloc(size) }
+  return item
+}
 
 /// Also free_sized and free_aligned_sized, which need neither size nor alignment, and operator delete.
-@_silgen_name("stave_free")
+@_silgen_name("stave_libc_free")
 public func staveFree(_ memory: UnsafeMutableRawPointer?) { Heap.free(memory) }
 
-@_silgen_name("stave_calloc")
+@_silgen_name("stave_libc_calloc")
 public func staveCalloc(_ count: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
   let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
   if overflow { return stave_no_memory() }
-  return Heap.allocateZeroed(bytes)
+  guard let item = Heap.pop(bytes) else { return slowCalloc(bytes) }
+  item.initializeMemory(as: UInt8.self, repeating: 0, count: Int(bytes))
+  return item
 }
 
 /// realloc(p, 0) frees p and returns null, as glibc does.
-@_silgen_name("stave_realloc")
+@_silgen_name("stave_libc_realloc")
 public func staveRealloc(_ memory: UnsafeMutableRawPointer?, _ size: UInt) -> UnsafeMutableRawPointer? {
   if let memory, size == 0 {
     Heap.free(memory)
     return nil
   }
-  return Heap.reallocate(memory, size)
+  return Heap.countsForCallers ? countedRealloc(memory, size) : Heap.reallocate(memory, size)
 }
 
-@_silgen_name("stave_reallocarray")
+@_silgen_name("stave_libc_reallocarray")
 public func staveReallocarray(_ memory: UnsafeMutableRawPointer?, _ count: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
   let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
   if overflow { return stave_no_memory() }
@@ -47,13 +53,13 @@ public func staveReallocarray(_ memory: UnsafeMutableRawPointer?, _ count: UInt,
 }
 
 /// Leaves errno as it was.
-@_silgen_name("stave_posix_memalign")
+@_silgen_name("stave_libc_posix_memalign")
 public func stavePosixMemalign(
   _ result: UnsafeMutablePointer<UnsafeMutableRawPointer?>, _ alignment: UInt, _ size: UInt
 ) -> Int32 {
   guard alignment.isPowerOfTwo, alignment >= UInt(MemoryLayout<UInt>.size) else { return Int32(STAVE_EINVAL) }
   let saved = stave_errno()
-  guard let memory = Heap.allocate(size, alignment: alignment) else {
+  guard let memory = aligned(alignment, size) else {
     stave_set_errno(saved)
     return Int32(STAVE_ENOMEM)
   }
@@ -61,35 +67,35 @@ public func stavePosixMemalign(
   return 0
 }
 
-@_silgen_name("stave_aligned_alloc")
+@_silgen_name("stave_libc_aligned_alloc")
 public func staveAlignedAlloc(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
   guard alignment.isPowerOfTwo else { return stave_invalid() }
-  return Heap.allocate(size, alignment: alignment)
+  return aligned(alignment, size)
 }
 
 /// Rounds a crooked alignment up, as glibc does.
-@_silgen_name("stave_memalign")
+@_silgen_name("stave_libc_memalign")
 public func staveMemalign(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
   if alignment > UInt.max / 2 + 1 { return stave_invalid() }
   var power: UInt = 16
   while power < alignment { power *= 2 }
-  return Heap.allocate(size, alignment: power)
+  return aligned(power, size)
 }
 
-@_silgen_name("stave_valloc")
+@_silgen_name("stave_libc_valloc")
 public func staveValloc(_ size: UInt) -> UnsafeMutableRawPointer? {
-  Heap.allocate(size, alignment: UInt(stave_page_bytes()))
+  aligned(UInt(stave_page_bytes()), size)
 }
 
 /// A whole number of pages, at least one.
-@_silgen_name("stave_pvalloc")
+@_silgen_name("stave_libc_pvalloc")
 public func stavePvalloc(_ size: UInt) -> UnsafeMutableRawPointer? {
   let page = UInt(stave_page_bytes())
   guard let bytes = max(size, 1).roundedUp(to: page) else { return stave_no_memory() }
-  return Heap.allocate(bytes, alignment: page)
+  return aligned(page, bytes)
 }
 
-@_silgen_name("stave_malloc_usable_size")
+@_silgen_name("stave_libc_malloc_usable_size")
 public func staveUsableSize(_ memory: UnsafeMutableRawPointer?) -> UInt {
   guard let size = Heap.usableSize(memory) else {
     reportBadFree("malloc_usable_size() of an address that is no block", UInt(bitPattern: memory), keg: nil)

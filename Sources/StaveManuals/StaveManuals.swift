@@ -33,6 +33,7 @@ struct StaveManuals {
       page.sections = try hand(page.name + ".1")
         .replacingOccurrences(of: "@COLUMNS@", with: columns { $0.place != .wide })
         .replacingOccurrences(of: "@WIDE@", with: columns { $0.place == .wide })
+        .replacingOccurrences(of: "@TYPES@", with: list(TypeColumn.all.map { ($0.title, $0.meaning) }))
         .replacingOccurrences(of: "@METRICS@", with: metrics)
         .replacingOccurrences(of: "@CONTROLS@", with: list(GlobalControl.all.map { ($0.name, $0.meaning) }))
         .replacingOccurrences(of: "@ZONECONTROLS@", with: list(ZoneControl.all.map { ($0.name, $0.meaning) }))

@@ -67,6 +67,7 @@ public enum CPUCache {
   public static func switchToLocked() {
     root.pointee.mode = CacheMode.locked
     stave_hot().pointee.small_limit = 0
+    stave_hot().pointee.typed_limit = 0
     stave_hot().pointee.unit_count = 0
     for cpu in 0..<Int(root.pointee.cpuCount) { stave_cpu_table()[cpu] = stave_no_cells() }
   }

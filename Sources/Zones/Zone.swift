@@ -33,6 +33,8 @@ public struct Zone: ~Copyable {
   public var directFrees: Int64
   public var failures: Int64
   public var sleeps: Int64
+  /// The number of the malloc type that it belongs to; 0 for none.
+  public var type: UInt32
 
   var depotLock: FutexLock
   /// Walks over all zones that are at this one; it is not destroyed meanwhile. Under the list lock.
@@ -121,7 +123,7 @@ public func makeZone(
       next: nil, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: layout.size, cell: cell,
       cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? max(bucketSize, 254) : bucketSize,
       bucketSizeMin: bucketSize, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
-      directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, depotLock: FutexLock(rank: LockRank.depot),
+      directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, type: 0, depotLock: FutexLock(rank: LockRank.depot),
       walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: hooks.constructor,
       destructor: hooks.destructor, zoneInit: nil,
       zoneFini: nil))

@@ -59,5 +59,5 @@ public struct WaitFlags: FlagSet {
   @inline(__always) public static var useReserve: WaitFlags { WaitFlags(rawValue: 0x400) }
 
   static let known: Int32 = 0x703
-  @inline(__always) var maySleep: Bool { contains(.wait) }
+  @inline(__always) public var maySleep: Bool { contains(.wait) }
 }

@@ -2,6 +2,7 @@
 //
 // Filling blocks, looking whether they are as they were, and counting what is live.
 
+@testable import Accounting
 import CPlatform
 import Foundation
 import Testing

@@ -3,6 +3,7 @@
 // Random calls of malloc's four functions against a list of what is held, and threads that free each other's blocks while
 // everything is drained under them; in both ways of protecting the caches.
 
+@testable import Accounting
 import CPlatform
 import Foundation
 import Testing

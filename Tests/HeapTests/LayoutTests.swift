@@ -2,6 +2,7 @@
 //
 // What readers outside rely on, and what C and Swift both know: layouts, the parts of the root, constants.
 
+@testable import Accounting
 import AddressMap
 import CPlatform
 import Primitives
@@ -48,7 +49,7 @@ import Testing
       offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.depotItems) },
       offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.directAllocations) },
       offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.directFrees) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.failures) },
-      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.sleeps) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.sleeps) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.type) },
     ]
     let keg = [
       offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.index) }, offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.layout) },
@@ -63,19 +64,29 @@ import Testing
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.recentBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.foreignBytes) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.purgedBytes) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.unmappedBytes) },
+      offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.largeTotals) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.map.counters) },
     ]
     let heap = [
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.options) }, offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.failures) },
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.injectedFailures) },
     ]
+    let type = [
+      offset { (t: UnsafeMutablePointer<TypesState>) in pointer(&t.pointee.first) }, offset { (t: UnsafeMutablePointer<TypesState>) in pointer(&t.pointee.count) },
+      offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.next) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.name) },
+      offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.instance) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.number) },
+      offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.zones) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.failures) },
+    ]
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
     #expect(RootLayout.version == 2, hint)
-    #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176], hint)
+    #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
-    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 152, 248], hint)
-    #expect(heap == [576, 640, 648], hint)
+    #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
+    #expect(heap == [576, 648, 656], hint)
     #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
+    #expect(type == [0, 8, 0, 8, 40, 44, 48, 768], hint)
+    #expect(MemoryLayout<LargeTotals>.size == 32, hint)
+    #expect(RootLayout.typesOffset + MemoryLayout<TypesState>.size <= RootLayout.bytes - 8 && RootLayout.heapOffset + MemoryLayout<HeapState>.size <= RootLayout.typesOffset)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.itemBytes) == 8 && MemoryLayout<SlabLayout>.offset(of: \.slabBytes) == 16, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.items) == 24 && MemoryLayout<SlabLayout>.offset(of: \.lookup) == 56, hint)

@@ -2,6 +2,7 @@
 //
 // What ends the process: frees and reallocations of what is no block, or no longer.
 
+@testable import Accounting
 import CPlatform
 import Foundation
 import Testing

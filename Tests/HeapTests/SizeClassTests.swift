@@ -3,6 +3,7 @@
 // Size classes: index and size agree, waste is bounded, the layouts of heap slabs, and the multiply that tells a start of
 // an item from any other address.
 
+@testable import Accounting
 import CPlatform
 import Testing
 

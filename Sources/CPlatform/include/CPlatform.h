@@ -11,5 +11,8 @@
 #include "stave_rseq.h"
 #include "stave_thread.h"
 #include "stave_clone.h"
+#include "stave_type.h"
+#include "stave_callers.h"
+#include "stave_capture.h"
 
 #endif

@@ -16,6 +16,8 @@ enum {
   STAVE_SMALL_LIMIT = 32768,      // the largest size that a zone serves
   STAVE_UNIT_SHIFT = 16,          // the address map's unit: 64 KiB
   STAVE_MAX_KEGS = 8192,
+  STAVE_MAX_TYPES = 4096,
+  STAVE_CALLER_BITS = 11,         // callers whose types are known: 2048 words
   STAVE_BOOT_BYTES = 32768,       // metadata before the first system call
   STAVE_ROOT_BYTES = 4096,
 };
@@ -39,7 +41,8 @@ struct stave_hot {
   uint64_t first_unit;            // the first unit of the arena's window
   uint64_t unit_count;            // units that unit_cell describes
   uint16_t *_Nullable unit_cell;  // unit → cell offset / 32; 0 for what free() must look at closely
-  uint64_t reserved[3];
+  uint64_t typed_limit;           // as small_limit, for requests with a malloc type
+  uint64_t reserved[2];
   struct stave_cell *_Nullable cpu[STAVE_CPU_GUARDS + STAVE_MAX_CPUS];
   uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];
 };
@@ -52,6 +55,9 @@ extern unsigned char stave_boot_memory[STAVE_BOOT_BYTES] STAVE_HIDDEN;
 // Which cells zones have: where their slots begin in each region, how many there are (0: the cell is free).
 struct stave_cell_place { uint32_t slots; uint32_t reciprocal; uint16_t capacity; uint16_t taken; };
 extern struct stave_cell_place stave_cell_places_storage[STAVE_MAX_CELLS] STAVE_HIDDEN;
+// Callers and the numbers of their types, see Heap/CallerTypes.
+extern uint64_t stave_caller_types_storage[1 << STAVE_CALLER_BITS] STAVE_HIDDEN;
+static inline uint64_t *_Nonnull stave_caller_types(void) { return stave_caller_types_storage; }
 // Regions by CPU number, kegs by index.
 extern void *_Nullable stave_regions_storage[STAVE_MAX_CPUS] STAVE_HIDDEN;
 extern void *_Nullable stave_kegs_storage[STAVE_MAX_KEGS] STAVE_HIDDEN;
@@ -67,6 +73,7 @@ static inline _Bool stave_replace32(uint32_t *_Nonnull where, uint32_t old, uint
 static inline _Bool stave_swap32(int32_t *_Nonnull where, int32_t expected, int32_t wanted) {
   return __atomic_compare_exchange_n(where, &expected, wanted, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
+static inline void stave_store_pointer(void *_Nullable *_Nonnull where, void *_Nullable value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
 static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
 static inline uint64_t stave_load64(const void *_Nonnull where) { return __atomic_load_n((const uint64_t *)where, __ATOMIC_ACQUIRE); }
 static inline void stave_store64(void *_Nonnull where, uint64_t value) { __atomic_store_n((uint64_t *)where, value, __ATOMIC_RELEASE); }

@@ -9,9 +9,9 @@
 
 #define STAVE_EXPORT __attribute__((visibility("default")))
 
-void *stave_malloc(size_t size);
+void *stave_libc_malloc(size_t size);
 void *stave_new(size_t size);
-void stave_free(void *memory);
+void stave_libc_free(void *memory);
 void *stave_new_quietly(size_t size);
 void *stave_new_aligned(size_t alignment, size_t size);
 void stave_configure(char **environment);

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The list of types: registration, which looks at what it is given in every build (L44), and its end, which says what is still
+// out (L53).
+
+import CPlatform
+import Pages
+import Primitives
+import Synchronization
+import Zones
+
+extension UnsafeMutablePointer where Pointee == TypesState {
+  /// Call once, when the arena and the zones have started.
+  public func start() {
+    pointee.lock.rank = LockRank.types
+    pointee.nextNumber = 1
+  }
+
+  /// Makes an author's type known. A structure that is no type, or of another version, ends the process with a report. Nil if
+  /// memory for the record is not to be had. A type that is known already stays as it is.
+  @discardableResult
+  public func register(_ author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
+    check(author, "registration of a malloc type")
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    if let known = record(of: author) { return known }
+    guard let record = add(author.pointee.name.map { FixedName(cString: $0) } ?? FixedName()) else { return nil }
+    record.pointee.author = author
+    stave_store_pointer(&author.pointee.internals, UnsafeMutableRawPointer(record))
+    return record
+  }
+
+  /// The type of this name that Stave has made, or a new one; nil if memory is not to be had, or there are too many types. For
+  /// names that mean the same thing wherever they come from: a library's.
+  public func named(_ name: FixedName, isWatched: Bool = false) -> TypePointer? {
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    var next = pointee.first
+    while let type = next {
+      if type.pointee.author == nil && type.pointee.name.equals(name) { return type }
+      next = type.pointee.next
+    }
+    guard let record = add(name) else { return nil }
+    record.pointee.isWatched = isWatched
+    return record
+  }
+
+  /// Ends an author's type. What is still out is reported, and is memory without a type from then on; it may still be freed.
+  /// A type that is not known ends the process with a report. Returns how many blocks are out.
+  @discardableResult
+  public func unregister(_ author: UnsafeMutablePointer<stave_type>) -> Int {
+    check(author, "unregistration of a malloc type")
+    pointee.lock.lock()
+    guard let record = record(of: author), unlink(record) else {
+      pointee.lock.unlock()
+      stop("unregistration of a malloc type", "it is not registered", author)
+    }
+    author.pointee.internals = nil
+    pointee.lock.unlock()
+    // No look sees the type any more: only now sums are taken (3.5).
+    let totals = TypeTotals(record)
+    if totals.used > 0 {
+      var report = Report("malloc type ended with blocks out")
+      report.name(record.pointee.name)
+      report.text(": ")
+      report.number(UInt(totals.used))
+      report.text(" blocks, ")
+      report.number(UInt(totals.usedBytes))
+      report.text(" bytes\n")
+      report.write()
+    }
+    release(record)
+    return Int(totals.used)
+  }
+
+  /// The type of a number that `named` or `register` gave. One load.
+  @inline(__always)
+  public func type(_ number: Int) -> TypePointer? { pointee.records?[number] }
+
+  /// Calls `body` with each type, newest first, under the list's lock.
+  public func forEach(_ body: (TypePointer) -> Void) {
+    pointee.lock.lock()
+    var next = pointee.first
+    while let type = next {
+      body(type)
+      next = type.pointee.next
+    }
+    pointee.lock.unlock()
+  }
+
+  /// The newest type of that name, nil if none has it.
+  public func find(_ name: FixedName) -> TypePointer? {
+    var found: TypePointer? = nil
+    forEach { if found == nil && $0.pointee.name.equals(name) { found = $0 } }
+    return found
+  }
+
+  public func lockForFork() { pointee.lock.lock() }
+
+  public func unlockAfterFork(inChild: Bool) { if inChild { pointee.lock.resetInChild() } else { pointee.lock.unlock() } }
+
+  // MARK: - Under the lock
+
+  private func record(of author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
+    author.pointee.internals?.assumingMemoryBound(to: TypeRecord.self)
+  }
+
+  private func add(_ name: FixedName) -> TypePointer? {
+    guard let record = takeRecord() else { return nil }
+    var instance: UInt32 = 0
+    var next = pointee.first
+    while let other = next {
+      if other.pointee.name.equals(name) { instance = Swift.max(instance, other.pointee.instance + 1) }
+      next = other.pointee.next
+    }
+    let number = record.pointee.number
+    record.initialize(
+      to: TypeRecord(
+        next: pointee.first, name: name, instance: instance, number: number, zones: InlineArray(repeating: nil),
+        cells: InlineArray(repeating: 0), failures: 0, isWatched: false, author: nil))
+    atomicMemoryFence(ordering: .releasing)
+    pointee.first = record
+    pointee.count += 1
+    return record
+  }
+
+  private func unlink(_ record: TypePointer) -> Bool {
+    if pointee.first == record {
+      pointee.first = record.pointee.next
+    } else {
+      var before = pointee.first
+      while let candidate = before, candidate.pointee.next != record { before = candidate.pointee.next }
+      guard let before else { return false }
+      before.pointee.next = record.pointee.next
+    }
+    pointee.count -= 1
+    return true
+  }
+
+  /// A record with a number of its own. Numbers are used again, with the records.
+  private func takeRecord() -> TypePointer? {
+    if let record = pointee.unused {
+      pointee.unused = record.pointee.next
+      return record
+    }
+    guard pointee.nextNumber < UInt32(STAVE_MAX_TYPES), arena.countLargeByType() else { return nil }
+    if pointee.records == nil {
+      let bytes = (Int(STAVE_MAX_TYPES) * MemoryLayout<UInt>.stride).roundedUp(to: pageBytes)
+      guard let table = metadataPages.allocate(bytes: bytes) else { return nil }
+      pointee.records = table.assumingMemoryBound(to: TypePointer?.self)
+    }
+    if pointee.freshEnd - pointee.fresh < UInt(MemoryLayout<TypeRecord>.stride) {
+      guard let page = metadataPages.allocate(bytes: pageBytes) else { return nil }
+      pointee.fresh = page.address
+      pointee.freshEnd = page.address + UInt(pageBytes)
+    }
+    let type = TypePointer(bitPattern: pointee.fresh)!
+    pointee.fresh += UInt(MemoryLayout<TypeRecord>.stride)
+    type.pointee.number = pointee.nextNumber
+    pointee.records![Int(pointee.nextNumber)] = type
+    pointee.nextNumber += 1
+    return type
+  }
+
+  /// Empty zones end; others go on as zones of malloc, and so does what the arena has counted.
+  private func release(_ record: TypePointer) {
+    for index in 0..<SizeClass.count {
+      guard let zone = record.pointee.zones[index] else { continue }
+      record.pointee.cells[index] = 0
+      record.pointee.zones[index] = nil
+      zone.pointee.type = 0
+      zone.reclaim(.drainCPU)
+      if zone.pointee.keg.pointee.slabCount == 0 { zone.destroy() }
+    }
+    // The number is another type's only when no large block bears it.
+    if arena.largeTotals(of: record.pointee.number).isEmpty {
+      arena.resetLarge(of: record.pointee.number)
+      pointee.lock.lock()
+      record.pointee.next = pointee.unused
+      pointee.unused = record
+      pointee.lock.unlock()
+    }
+  }
+
+  // MARK: - What is no type
+
+  private func check(_ author: UnsafeMutablePointer<stave_type>, _ what: StaticString) {
+    guard author.pointee.magic == STAVE_TYPE_MAGIC else { stop(what, "the structure does not begin with its mark", nil) }
+    guard author.pointee.version == 1 else { stop(what, "its version is not 1", author) }
+  }
+
+  private func stop(_ what: StaticString, _ why: StaticString, _ author: UnsafeMutablePointer<stave_type>?) -> Never {
+    var report = Report("bad malloc type")
+    report.text(what)
+    if let name = author?.pointee.name {
+      report.text(" ")
+      report.name(FixedName(cString: name))
+    }
+    report.text(": ")
+    report.text(why)
+    report.text("\n")
+    report.stop()
+  }
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The zones of a type, one for each class, made when first asked for.
+
+import CPlatform
+import Pages
+import Primitives
+import Synchronization
+import Zones
+
+extension UnsafeMutablePointer where Pointee == TypeRecord {
+  @inline(__always)
+  public func zone(_ index: Int) -> ZonePointer? { pointee.zones[index] ?? makeZone(index) }
+
+  @inline(never)
+  private func makeZone(_ index: Int) -> ZonePointer? {
+    types.pointee.lock.lock()
+    defer { types.pointee.lock.unlock() }
+    if let zone = pointee.zones[index] { return zone }
+    let size = SizeClass.size(index)
+    let capacity = TypeZone.cellCapacity(size: size)
+    guard
+      let zone = Zones.makeZone(
+        name: pointee.name.appending("-", number: size), layout: .heap(size: size), alignMask: 15, flags: .malloc, hooks: ZoneHooks(),
+        source: .arena, cellCapacity: capacity, bucketSize: Swift.min(SizeClass.bucketSize(size: size), Swift.max(1, capacity / 2)),
+        reciprocal: SizeClass.reciprocal(size: size))
+    else { return nil }
+    zone.pointee.type = pointee.number
+    zone.pointee.depotLimit = TypeZone.depotLimit(size: size)
+    zone.pointee.keg.pointee.cellOffset = pointee.isWatched ? 0 : UInt16(zone.pointee.cell)
+    atomicMemoryFence(ordering: .releasing)
+    pointee.zones[index] = zone
+    pointee.cells[index] = UInt16(zone.pointee.cell)
+    return zone
+  }
+}
+
+enum TypeZone {
+  /// There may be a hundred types: each has an eighth of what malloc's own zones cache, but at least what a cell begins with.
+  static func cellCapacity(size: Int) -> Int { Swift.min(64, SizeClass.cellCapacity(size: size)) }
+  static func depotLimit(size: Int) -> Int { Swift.max(2 * SizeClass.bucketSize(size: size), SizeClass.depotLimit(size: size) / 8) }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What Diagnostics needs of the loader and of the thread: the object that an address lies in, without the loader's lock; where
+// the thread's stack ends; and the storage of what has been learnt. Nothing here allocates or waits.
+
+#ifndef STAVE_CALLERS_H
+#define STAVE_CALLERS_H
+
+#include "stave_storage.h"
+
+enum {
+  STAVE_RULE_BITS = 12,           // 4096 rules: 32 KiB
+  STAVE_MODULE_BITS = 8,          // 256 modules: 2 KiB
+};
+
+// See Diagnostics/RuleCache and Diagnostics/ForwardingList for the words of the two tables.
+struct stave_callers {
+  uint64_t generation;            // of what is stored; changes with every flush
+  const unsigned char *_Nullable skip;
+  uint64_t skip_count;
+  uint64_t module[1 << STAVE_MODULE_BITS];
+  uint64_t rule[1 << STAVE_RULE_BITS];
+};
+extern struct stave_callers stave_callers_storage STAVE_HIDDEN;
+static inline struct stave_callers *_Nonnull stave_callers(void) { return &stave_callers_storage; }
+// In Swift, an array in a structure is a tuple.
+static inline uint64_t *_Nonnull stave_rule_words(struct stave_callers *_Nonnull callers) { return callers->rule; }
+static inline uint64_t *_Nonnull stave_module_words(struct stave_callers *_Nonnull callers) { return callers->module; }
+
+static inline void stave_add64(uint64_t *_Nonnull where, uint64_t value) { __atomic_fetch_add(where, value, __ATOMIC_SEQ_CST); }
+
+// The beginnings of the structures that <dlfcn.h> (since glibc 2.35) and <link.h> define, which every caller may not include.
+struct stave_link_map { uintptr_t bias; const char *_Nullable name; };
+struct stave_object {
+  unsigned long long flags;
+  uintptr_t start, end;           // of the mapping
+  const struct stave_link_map *_Nullable link_map;
+  uintptr_t frame_header;         // .eh_frame_hdr; 0 if there is none
+  unsigned long long reserved[9];
+};
+
+#if defined(__x86_64__)
+extern int stave_dl_find_object(uintptr_t address, struct stave_object *_Nonnull object) __asm__("_dl_find_object") __attribute__((weak));
+static inline _Bool stave_has_find_object(void) { return &stave_dl_find_object != NULL; }
+static inline _Bool stave_find_object(uintptr_t address, struct stave_object *_Nonnull object) {
+  return stave_has_find_object() && stave_dl_find_object(address, object) == 0;
+}
+#else
+static inline _Bool stave_has_find_object(void) { return 0; }
+static inline _Bool stave_find_object(uintptr_t address, struct stave_object *_Nonnull object) { (void)address; (void)object; return 0; }
+#endif
+
+// Where the first thread's stack begins. At the beginning of all others' is what the thread pointer points to.
+extern const uintptr_t stave_libc_stack_end __asm__("__libc_stack_end") __attribute__((weak));
+static inline uintptr_t stave_first_stack_end(void) { return &stave_libc_stack_end != NULL ? stave_libc_stack_end : 0; }
+// The program's name as glibc has it.
+extern const char *_Nullable const stave_libc_program_name __asm__("program_invocation_short_name") __attribute__((weak));
+static inline const char *_Nullable stave_program_name(void) { return &stave_libc_program_name != NULL ? stave_libc_program_name : NULL; }
+static inline uintptr_t stave_thread_pointer(void) { return (uintptr_t)__builtin_thread_pointer(); }
+
+#endif

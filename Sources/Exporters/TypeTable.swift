@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The table of malloc types: vmstat -m's columns, as text and as JSON in the container of FreeBSD's `vmstat --libxo json -m`. One
+// list of columns for both and for the manual.
+
+import Accounting
+import Inspection
+
+public enum TypeOrder: String, CaseIterable, Sendable {
+  case made, name, inuse, memory, requests, rate
+}
+
+public struct TypeColumn: Sendable {
+  public struct Row {
+    var type: TypeSnapshot
+    var now: Snapshot
+    var before: Snapshot?
+  }
+
+  public let title: String
+  /// Shown only where there was a look before this one.
+  public let isRate: Bool
+  public let meaning: String
+  let text: @Sendable (Row) -> String
+  let json: @Sendable (Row) -> [(String, JSON)]
+
+  public static let all: [TypeColumn] = [
+    TypeColumn(
+      title: "Type", isRate: false, meaning: "The type's name. `malloc` is all memory that no other type has.", text: { $0.type.label },
+      json: { [("type", .text($0.type.name)), ("instance", .number($0.type.instance))] }),
+    TypeColumn(
+      title: "InUse", isRate: false, meaning: "Blocks in the program's hands.", text: { String($0.type.used) },
+      json: { [("in-use", .number($0.type.used))] }),
+    TypeColumn(
+      title: "MemUse", isRate: false, meaning: "Their memory in KiB, rounded up; in JSON in bytes. Counted by size classes and whole pages.",
+      text: { "\(($0.type.usedBytes + 1023) / 1024)K" },
+      json: { [("memory-use", .number($0.type.usedBytes))] }),
+    TypeColumn(
+      title: "Requests", isRate: false, meaning: "Successful requests since the start.", text: { String($0.type.allocations) },
+      json: { [("requests", .number(Int($0.type.allocations))), ("fail", .number(Int($0.type.failures)))] }),
+    TypeColumn(
+      title: "Req/s", isRate: true, meaning: "Requests in a second, since the last look.",
+      text: { row in String(row.before.map { TypeTable.rate(row.type, row.now, $0) } ?? 0) },
+      json: { row in [("requests-per-second", .number(row.before.map { TypeTable.rate(row.type, row.now, $0) } ?? 0))] }),
+    TypeColumn(
+      title: "Size(s)", isRate: false, meaning: "The size classes that have served it, neighbours as a range; `large` where it holds blocks above them. In JSON each class.",
+      text: { (TypeTable.ranges($0.type.sizes) + ($0.type.largeBlocks > 0 ? ["large"] : [])).joined(separator: ",") },
+      json: { [("size", .list($0.type.sizes.map(JSON.number))), ("large-blocks", .number($0.type.largeBlocks)), ("large-bytes", .number($0.type.largeBytes))] }),
+  ]
+}
+
+public struct TypeTable {
+  public var order = TypeOrder.made
+  /// Types with no requests and nothing in use are left out.
+  public var hidesUnused = true
+
+  public init() {}
+
+  public func table(_ snapshot: Snapshot, since before: Snapshot? = nil) -> TextTable {
+    let columns = TypeColumn.all.filter { before != nil || !$0.isRate }
+    var table = TextTable(columns.map(\.title))
+    table.leftColumns = [0, columns.count - 1]
+    for type in types(of: snapshot, since: before) {
+      let row = TypeColumn.Row(type: type, now: snapshot, before: before)
+      table.rows.append(columns.map { $0.text(row) })
+    }
+    return table
+  }
+
+  public func json(_ snapshot: Snapshot, since before: Snapshot? = nil) -> JSON {
+    let types = types(of: snapshot, since: before).map { type -> JSON in
+      let row = TypeColumn.Row(type: type, now: snapshot, before: before)
+      return .object(TypeColumn.all.filter { before != nil || !$0.isRate }.flatMap { $0.json(row) })
+    }
+    return .object([
+      ("process", .number(Int(snapshot.process))), ("malloc-statistics", .object([("memory", .list(types))])),
+      ("sum", SumReport.json(snapshot)),
+    ])
+  }
+
+  public func types(of snapshot: Snapshot, since before: Snapshot? = nil) -> [TypeSnapshot] {
+    let types = snapshot.types.filter { !hidesUnused || $0.allocations > 0 || $0.used > 0 }
+    switch order {
+    case .made: return types
+    case .name: return types.sorted { ($0.name, $0.instance) < ($1.name, $1.instance) }
+    case .inuse: return types.sorted { $0.used > $1.used }
+    case .memory: return types.sorted { $0.usedBytes > $1.usedBytes }
+    case .requests: return types.sorted { $0.allocations > $1.allocations }
+    case .rate: return types.sorted { one, other in before.map { Self.rate(one, snapshot, $0) > Self.rate(other, snapshot, $0) } ?? false }
+    }
+  }
+
+  /// Three neighbours and more as "16-64".
+  static func ranges(_ sizes: [Int]) -> [String] {
+    var runs: [[Int]] = []
+    for size in sizes where 1...SizeClass.largest ~= size {
+      if let last = runs.last?.last, SizeClass.index(for: size) == SizeClass.index(for: last) + 1 {
+        runs[runs.count - 1].append(size)
+      } else {
+        runs.append([size])
+      }
+    }
+    return runs.flatMap { $0.count > 2 ? ["\($0[0])-\($0[$0.count - 1])"] : $0.map(String.init) }
+  }
+
+  /// Requests per second since `before`, by name and instance (T6). Never negative.
+  public static func rate(_ type: TypeSnapshot, _ now: Snapshot, _ before: Snapshot) -> Int {
+    let old = before.types.first { $0.name == type.name && $0.instance == type.instance }?.allocations ?? 0
+    let seconds = Double(now.taken &- before.taken) / 1e9
+    return seconds > 0 ? Int(min(max(0, Double(type.allocations &- old) / seconds), 1e18)) : 0
+  }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// `types:library` and `types:site`: memory is counted for whoever asks, by the return address of the call; where that lies in a
+// library that only forwards, by the first address up the stack that does not (Diagnostics). Freed memory goes back to the
+// type that its zone belongs to, whoever frees it.
+//
+// What an address means is found once and kept, in a table of words that each say everything about themselves: the address above
+// bit 16, the number of its type below; `walks` there says that the address lies in a forwarder. A hit costs a few loads; with
+// forwarders the walk's, some nanoseconds for each frame. The words are dropped when the loader frees memory, which dlclose
+// makes it do before anything else can lie at the library's addresses: that is what its type is watched for.
+
+import Accounting
+import CPlatform
+import Diagnostics
+import Pages
+import Primitives
+import Zones
+
+extension Heap {
+  private static var walks: UInt64 { 0xffff }
+  /// Types of call sites at most; all further sites are one type.
+  private static var mostSites: UInt32 { 1000 }
+
+  @inline(__always)
+  public static var countsForCallers: Bool { heap.pointee.options[.types] != 0 }
+
+  /// The type that a request of this caller is counted for; nil without one, or if memory for it is not to be had.
+  @inline(__always)
+  public static func type(of caller: Frame) -> TypePointer? { countsForCallers ? knownType(of: caller) ?? findType(of: caller) : nil }
+
+  @inline(__always)
+  private static func word(for address: UInt) -> UnsafeMutablePointer<UInt64> {
+    let place = (UInt64(address) &* 0x9E37_79B9_7F4A_7C15) >> (64 - UInt64(STAVE_CALLER_BITS))
+    return stave_caller_types() + Int(place)
+  }
+
+  @inline(__always)
+  private static func knownNumber(_ address: UInt) -> UInt64? {
+    let word = stave_load64(word(for: address))
+    return word >> 16 == UInt64(address) ? word & 0xffff : nil
+  }
+
+  @inline(__always)
+  private static func knownType(of caller: Frame) -> TypePointer? {
+    guard let number = knownNumber(caller.pc), number != walks else { return nil }
+    return types.type(Int(number))
+  }
+
+  private static func remember(_ address: UInt, _ number: UInt64) {
+    if address >> 48 == 0 { stave_store64(word(for: address), UInt64(address) << 16 | number) }
+  }
+
+  /// Behind dlclose: an address may mean something else.
+  @inline(never)
+  static func forgetCallers() {
+    callers.flush()
+    for place in 0..<(1 << Int(STAVE_CALLER_BITS)) { stave_store64(stave_caller_types() + place, 0) }
+  }
+
+  @inline(never)
+  private static func findType(of caller: Frame) -> TypePointer? {
+    guard heap.isReady || heap.start() else { return nil }
+    if knownNumber(caller.pc) == nil {
+      guard let module = Module(at: caller.pc &- 1), callers.forwards(module) else { return makeType(at: caller.pc) }
+      remember(caller.pc, walks)
+    }
+    let origin = callers.caller(of: caller, limit: stackLimit(above: caller.sp))
+    // Only forwarders: then it is the first one's own, under an address that no call returns to.
+    if origin.isForwarder { return Module(at: caller.pc &- 1).flatMap { found($0.start) ?? makeType(of: $0, at: $0.start) } }
+    return found(origin.pc) ?? makeType(at: origin.pc)
+  }
+
+  private static func found(_ address: UInt) -> TypePointer? {
+    guard let number = knownNumber(address), number != walks else { return nil }
+    return types.type(Int(number))
+  }
+
+  private static func makeType(at pc: UInt) -> TypePointer? { makeType(of: Module(at: pc &- 1), at: pc) }
+
+  private static func makeType(of module: Module?, at address: UInt) -> TypePointer? {
+    var isLoader = false
+    let name = name(of: module, &isLoader)
+    var type: TypePointer?
+    if heap.pointee.options[.types] == 2 && !isLoader && module != nil {
+      let isFull = types.pointee.count >= Int(mostSites)
+      type = types.named(isFull ? FixedName("other sites") : name.appending("+", hexadecimal: address &- module!.start))
+    } else {
+      type = types.named(name, isWatched: isLoader)
+    }
+    guard let type else { return nil }
+    remember(address, UInt64(type.pointee.number))
+    return type
+  }
+
+  /// The last part of the path, the program's own name for the program, and a name for code without a file.
+  private static func name(of module: Module?, _ isLoader: inout Bool) -> FixedName {
+    guard let module, var path = module.name else { return FixedName("no file") }
+    if path.pointee == 0 { return stave_program_name().map { FixedName(cString: $0) } ?? FixedName("program") }
+    var next = path
+    while next.pointee != 0 {
+      if next.pointee == 0x2f { path = next + 1 }
+      next += 1
+    }
+    let name = FixedName(cString: path)
+    isLoader = name.hasPrefix("ld-linux") || name.hasPrefix("ld-2") || name.hasPrefix("ld.so")
+    return name
+  }
+}

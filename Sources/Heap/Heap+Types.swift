@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Memory with a type (Accounting): malloc(9)'s calls. A free needs nothing of its own: `Heap.free` charges back to the type that
+// allocated, whichever it is told.
+
+import Accounting
+import CPlatform
+import Pages
+import Primitives
+import Zones
+
+extension Heap {
+  /// `size` bytes for `type`, or nil. As fast as `allocate(_:)` but for some instructions that find the class.
+  @inline(__always)
+  public static func allocate(_ size: UInt, type: TypePointer) -> UnsafeMutableRawPointer? {
+    if _fastPath(UInt64(size) < stave_hot().pointee.typed_limit) {
+      let cell = UInt64(type.pointee.cells[SizeClass.index(for: Int(size))])
+      if let item = stave_pop(cell &* 32) { return item }
+    }
+    return allocateTypedSlow(size, type)
+  }
+
+  @inline(never)
+  private static func allocateTypedSlow(_ size: UInt, _ type: TypePointer) -> UnsafeMutableRawPointer? {
+    let memory = allocateSlow(size, type: type)
+    if memory == nil { stave_add(&type.pointee.failures, 1) }
+    return memory
+  }
+
+  /// As malloc(9): with `wait` it sleeps until there is memory, unless no giving back could ever make so much; with `zero` the
+  /// whole of the class is zero, not only what was asked for (4.5).
+  public static func allocate(_ size: UInt, type: TypePointer, _ flags: WaitFlags) -> UnsafeMutableRawPointer? {
+    var pause: Int64 = 1_000_000
+    while true {
+      let memory =
+        flags.contains(.zero) && size > UInt(SizeClass.largest) ? allocateLargeZeroed(size, type: type) : allocate(size, type: type)
+      if let memory {
+        if flags.contains(.zero) && size <= UInt(SizeClass.largest) {
+          memory.initializeMemory(as: UInt8.self, repeating: 0, count: SizeClass.size(SizeClass.index(for: Int(size))))
+        }
+        return memory
+      }
+      guard flags.maySleep, isWorthReclaiming(size) else { return nil }
+      var never: UInt32 = 0
+      _ = stave_futex_wait(&never, 0, pause)
+      pause = min(pause * 2, 100_000_000)
+    }
+  }
+}

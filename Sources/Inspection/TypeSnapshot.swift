@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// One malloc type in a look. Its figures are those of its zones and of the large blocks that bear its number, so that the sums of
+// types, of zones and of the process are one.
+
+public struct TypeSnapshot: Sendable {
+  public var name = ""
+  /// Distinguishes types of one name.
+  public var instance = 0
+  /// 0: memory without a type.
+  public var number: UInt32 = 0
+  /// Blocks in the program's hands, and their bytes: of classes and of whole pages, not as requested.
+  public var used = 0
+  public var usedBytes = 0
+  /// Successful requests and frees since the start.
+  public var allocations: Int64 = 0
+  public var frees: Int64 = 0
+  public var failures: Int64 = 0
+  /// Large blocks among those in use.
+  public var largeBlocks = 0
+  public var largeBytes = 0
+  /// The sizes of the classes that have served the type, least first.
+  public var sizes: [Int] = []
+
+  public init() {}
+
+  /// The name, made unique among types of one name.
+  public var label: String { instance > 0 ? "\(name)_\(instance)" : name }
+
+  mutating func add(_ zone: ZoneSnapshot) {
+    used += zone.used
+    usedBytes += zone.used * zone.size
+    allocations += zone.allocations
+    frees += zone.frees
+    if zone.allocations > 0 { sizes.append(zone.size) }
+  }
+}
+
+extension Snapshot {
+  /// Types with what their zones and large blocks say, newest last; before them, `malloc`: all that is malloc's and no type's.
+  mutating func fillTypes(_ listed: [TypeSnapshot], largeTotals: [UInt32: (allocations: Int64, frees: Int64, bytes: Int64)], largeAllocations: Int64) {
+    var all = [TypeSnapshot()] + listed
+    all[0].name = "malloc"
+    var places: [UInt32: Int] = [:]
+    for (place, type) in all.enumerated() { places[type.number] = place }
+    for zone in zones where zone.isMalloc { all[places[zone.type] ?? 0].add(zone) }
+    var blocks = largeBlocks, bytes = largeBytes, requests = largeAllocations
+    for place in all.indices.dropFirst() {
+      guard let large = largeTotals[all[place].number] else { continue }
+      // Never more than the arena has, never negative: the two are not read at one time.
+      all[place].largeBlocks = min(blocks, max(0, Int(clamping: large.allocations - large.frees)))
+      all[place].largeBytes = min(bytes, max(0, Int(clamping: large.bytes)))
+      blocks -= all[place].largeBlocks
+      bytes -= all[place].largeBytes
+      all[place].allocations += large.allocations
+      all[place].frees += large.frees
+      requests -= large.allocations
+    }
+    all[0].largeBlocks = blocks
+    all[0].largeBytes = bytes
+    all[0].allocations += max(0, requests)
+    all[0].frees += max(0, requests - Int64(blocks))
+    for place in all.indices {
+      all[place].used += all[place].largeBlocks
+      all[place].usedBytes += all[place].largeBytes
+      all[place].sizes = Set(all[place].sizes).sorted()
+    }
+    types = all
+  }
+}

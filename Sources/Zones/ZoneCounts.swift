@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What a zone has counted, summed over the CPUs: exact when no thread is inside the allocator, never negative otherwise.
+
+import Pages
+
+/// Counts of one zone, summed over the CPUs.
+public struct ZoneCounts {
+  public var allocations: Int64 = 0
+  public var frees: Int64 = 0
+  /// Items in cells.
+  public var cached: Int64 = 0
+
+  public init(_ zone: ZonePointer) {
+    // Frees first, so that a racing pair shows as one more in use, not one less (T21).
+    var pops: Int64 = 0
+    frees = zone.pointee.directFrees
+    if zone.pointee.cell != 0 {
+      for cpu in 0..<Int(root.pointee.cpuCount) {
+        guard let cells = CPUCache.cells(of: cpu) else { continue }
+        let moved = cells[zone.pointee.cell].moved
+        let word = cells[zone.pointee.cell].word
+        let fill = Int64(word & 0xffff)
+        cached += fill
+        pops += Int64(word >> 16)
+        frees += fill + Int64(word >> 16) + moved
+      }
+    }
+    allocations = max(frees, zone.pointee.directAllocations + pops)
+  }
+
+  public var used: Int64 { allocations - frees }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// `types:library` and `types:site` in real programs of several libraries, as `stave types` shows them.
+
+import Foundation
+import Testing
+
+@testable import TestSupport
+
+@Suite(.enabled(if: Built.hasLibrary)) struct TypesTests {
+  /// What `stave types` says of a stopped program.
+  private struct Types {
+    var inUse: [String: Int] = [:]
+    var memory: [String: Int] = [:]
+    var usedBytes = 0
+  }
+
+  /// The pieces of a program, compiled; nil, said aloud, without a compiler.
+  private struct Pieces {
+    let folder = Folder()
+
+    func library(_ name: String, _ text: String, isCPlusPlus: Bool = false) throws -> Bool {
+      guard let compiler = isCPlusPlus ? find("g++", "clang++") : find("gcc", "clang", "cc") else {
+        announceSkip("types of \(name): no compiler")
+        return false
+      }
+      let source = folder.write(text, name + (isCPlusPlus ? ".cc" : ".c"))
+      let built = try run(compiler, ["-O2", "-fno-builtin", "-shared", "-fPIC", source, "-o", folder.file(name + ".so")])
+      #expect(built.succeeded, built.report)
+      return built.succeeded
+    }
+
+    func program(_ body: String) throws -> String? {
+      guard let compiler = find("gcc", "clang", "cc") else { return nil }
+      let source = folder.write(
+        """
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <signal.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <string.h>
+        void *held[4096];
+        static void *open_library(const char *name) {
+          char path[4096];
+          snprintf(path, sizeof path, "%s/%s.so", getenv("PIECES"), name);
+          void *library = dlopen(path, RTLD_NOW);
+          if (library == NULL) { puts(dlerror()); exit(3); }
+          return library;
+        }
+        int main(void) { \(body) raise(SIGSTOP); return 0; }
+        """, "main.c")
+      let built = try run(compiler, ["-O2", "-fno-builtin", source, "-o", folder.file("main")])
+      #expect(built.succeeded, built.report)
+      return built.succeeded ? folder.file("main") : nil
+    }
+
+    /// Runs the program until it has stopped itself.
+    func types(_ program: String, _ options: String) throws -> Types? {
+      let started = try Started(
+        program, environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": options + ",background:0", "PIECES": folder.path])
+      defer { kill(started.id, SIGKILL) }
+      guard wait({ (try? String(contentsOfFile: "/proc/\(started.id)/stat", encoding: .utf8))?.contains(") T ") ?? false }) else {
+        Issue.record("it has not come to its end: \(started.printed)")
+        return nil
+      }
+      let ended = try stave("types", "--all", "--json", "\(started.id)")
+      #expect(ended.status == 0, ended.report)
+      return try parse(ended.text)
+    }
+
+    private func parse(_ text: String) throws -> Types {
+      let all = try object(text)
+      let list = try #require((all["malloc-statistics"] as? [String: Any])?["memory"] as? [[String: Any]])
+      var types = Types()
+      for row in list {
+        let name = try #require(row["type"] as? String)
+        types.inUse[name] = row["in-use"] as? Int
+        types.memory[name] = row["memory-use"] as? Int
+      }
+      types.usedBytes = try #require((all["sum"] as? [String: Any])?["used"] as? Int)
+      return types
+    }
+  }
+
+  private static let plain = """
+    #include <stdlib.h>
+    void *volatile last;
+    void *take(size_t size) { void *block = malloc(size); last = block; return block; }
+    """
+
+  @Test func `each library is charged for what it asks, whoever frees it, and the sums are one`() throws {
+    let pieces = Pieces()
+    guard try pieces.library("libplain", Self.plain),
+      try pieces.library(
+        "libtext", "#include <string.h>\nvoid *volatile last;\nvoid *copy(const char *text) { void *block = strdup(text); last = block; return block; }"),
+      try pieces.library(
+        "libobjects",
+        "#include <string>\n#include <vector>\nextern \"C\" void *make(unsigned count) { return new std::vector<std::string>(count, std::string(100, 'x')); }",
+        isCPlusPlus: true),
+      let program = try pieces.program(
+        """
+        void *(*take)(size_t) = (void *(*)(size_t))dlsym(open_library("libplain"), "take");
+        void *(*copy)(const char *) = (void *(*)(const char *))dlsym(open_library("libtext"), "copy");
+        void *(*make)(unsigned) = (void *(*)(unsigned))dlsym(open_library("libobjects"), "make");
+        for (int i = 0; i < 100; i++) held[i] = take(1000);
+        for (int i = 0; i < 30; i++) free(held[i]);      // by the program: charged back to the library
+        for (int i = 100; i < 150; i++) held[i] = copy("a text that is copied by libc for a library");
+        held[200] = make(500);
+        held[201] = take(300000);
+        for (int i = 300; i < 320; i++) held[i] = calloc(1, 50);
+        held[320] = aligned_alloc(64, 640);
+        for (int i = 0; i < 1; i++) { held[330] = take(100); held[330] = realloc(held[330], 9000); }
+        """),
+      let types = try pieces.types(program, "types:library")
+    else { return }
+    #expect(types.inUse["libplain.so"] == 71 && types.memory["libplain.so"] == 70 * 1024 + 303_104, "\(types)")
+    #expect(types.inUse["libtext.so"] == 50, "libc only forwards: \(types)")
+    #expect(types.inUse["libobjects.so"] == 502, "the vector, its array, its texts, through libstdc++: \(types)")
+    #expect(types.inUse["main"] ?? 0 >= 22 && types.inUse["main"] ?? 0 < 40, "calloc, aligned_alloc and what realloc moved: \(types)")
+    #expect(types.inUse["libc.so.6"] == nil && types.inUse["libstdc++.so.6"] ?? 0 < 5, "\(types)")
+    #expect(types.memory.values.reduce(0, +) == types.usedBytes, "\(types)")
+  }
+
+  @Test func `a library that takes the place of one that has gone is charged for its own`() throws {
+    let pieces = Pieces()
+    guard try pieces.library("libfirst", Self.plain), try pieces.library("libother", Self.plain),
+      let program = try pieces.program(
+        """
+        int same = 0;
+        for (int round = 0; round < 20; round++) {
+          void *place[2];
+          for (int which = 0; which < 2; which++) {
+            void *library = open_library(which ? "libother" : "libfirst");
+            void *(*take)(size_t) = (void *(*)(size_t))dlsym(library, "take");
+            place[which] = (void *)take;
+            for (int i = 0; i < 10; i++) held[round * 20 + which * 10 + i] = take(2000);
+            dlclose(library);
+          }
+          same += place[0] == place[1];
+        }
+        if (same == 0) puts("never the same place");
+        """),
+      let types = try pieces.types(program, "types:library")
+    else { return }
+    #expect(types.inUse["libfirst.so"] == 200 && types.inUse["libother.so"] == 200, "\(types)")
+    #expect(types.memory.values.reduce(0, +) == types.usedBytes, "\(types)")
+  }
+
+  @Test func `skip names further libraries that only forward`() throws {
+    let pieces = Pieces()
+    guard try pieces.library("libforward", Self.plain),
+      let program = try pieces.program(
+        """
+        void *(*take)(size_t) = (void *(*)(size_t))dlsym(open_library("libforward"), "take");
+        for (int i = 0; i < 100; i++) held[i] = take(1000);
+        """)
+    else { return }
+    let without = try pieces.types(program, "types:library"), with = try pieces.types(program, "types:library,types:skip=libforward+libnone")
+    #expect(without?.inUse["libforward.so"] == 100 && with?.inUse["libforward.so"] == nil)
+    #expect(with?.inUse["main"] ?? 0 >= 100 && with?.memory.values.reduce(0, +) == with?.usedBytes, "\(String(describing: with))")
+  }
+
+  @Test func `types by site tell calls of one function apart`() throws {
+    let pieces = Pieces()
+    guard
+      let program = try pieces.program(
+        "for (int i = 0; i < 70; i++) held[i] = malloc(100); for (int i = 0; i < 40; i++) held[100 + i] = malloc(100);"),
+      let types = try pieces.types(program, "types:site")
+    else { return }
+    let sites = types.inUse.filter { $0.key.hasPrefix("main+") }
+    #expect(sites.values.contains(70) && sites.values.contains(40), "\(types)")
+    #expect(types.memory.values.reduce(0, +) == types.usedBytes, "\(types)")
+  }
+
+  @Test(arguments: ["types:library", "types:site", "types:library,percpu:locked"])
+  func `Python's libraries share all of its memory among them`(_ options: String) throws {
+    guard let python = find("python3") else { return announceSkip("types of Python: not installed") }
+    let script = """
+      import sqlite3, json, os, signal, threading
+      base = sqlite3.connect(':memory:'); base.execute('create table t(a, b)')
+      base.executemany('insert into t values(?, ?)', ((i, 'x' * i) for i in range(1000)))
+      texts = []
+      def work(): texts.append([json.dumps({'a': i}) for i in range(2000)])
+      threads = [threading.Thread(target=work) for _ in range(4)]
+      [t.start() for t in threads]; [t.join() for t in threads]
+      os.kill(os.getpid(), signal.SIGSTOP)
+      """
+    let started = try Started(
+      python, ["-c", script], environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": options + ",background:0", "PYTHONMALLOC": "malloc"])
+    defer { kill(started.id, SIGKILL) }
+    guard wait({ (try? String(contentsOfFile: "/proc/\(started.id)/stat", encoding: .utf8))?.contains(") T ") ?? false }) else {
+      Issue.record("it has not come to its end: \(started.complained)")
+      return
+    }
+    let ended = try stave("types", "--all", "--json", "\(started.id)")
+    let all = try object(ended.text)
+    let list = try #require((all["malloc-statistics"] as? [String: Any])?["memory"] as? [[String: Any]])
+    let sum = list.reduce(0) { $0 + ($1["memory-use"] as? Int ?? 0) }
+    #expect(sum == (all["sum"] as? [String: Any])?["used"] as? Int, ended.report)
+    let sqlite = list.filter { ($0["type"] as? String)?.hasPrefix("libsqlite3") ?? false }
+    #expect(sqlite.reduce(0) { $0 + ($1["memory-use"] as? Int ?? 0) } > 400_000, ended.report)
+    #expect(list.count > (options.contains("site") ? 50 : 3))
+  }
+}
