@@ -26,6 +26,7 @@ all: library static command
 library:
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
 	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-malloc.so build/libstave.so
+	@mkdir -p build/include && cp Sources/CStaveMalloc/include/stave.h Sources/CPlatform/include/stave_type.h build/include/
 
 static: library
 	@SWIFT=$(SWIFT) Scripts/make-archive $(PRELOAD)/$(SPEED)/stave-malloc.product/Objects.LinkFileList build/libstave.a
@@ -84,17 +85,19 @@ readme:
 
 BIN = $(DESTDIR)$(PREFIX)/bin
 LIB = $(DESTDIR)$(PREFIX)/lib
+INCLUDE = $(DESTDIR)$(PREFIX)/include
 SHARE = $(DESTDIR)$(PREFIX)/share
 BASH = $(SHARE)/bash-completion/completions/stave
 ZSH = $(SHARE)/zsh/site-functions/_stave
 FISH = $(SHARE)/fish/vendor_completions.d/stave.fish
 
 install: all manuals
-	install -d $(BIN) $(LIB) $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7 $(dir $(BASH) $(ZSH) $(FISH))
+	install -d $(BIN) $(LIB) $(INCLUDE) $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7 $(dir $(BASH) $(ZSH) $(FISH))
 	install -m 755 build/stave $(BIN)/stave
 	install -m 755 build/libstave.so $(LIB)/libstave.so.0
 	ln -sf libstave.so.0 $(LIB)/libstave.so
 	install -m 644 build/libstave.a $(LIB)/libstave.a
+	install -m 644 build/include/* $(INCLUDE)
 	install -m 644 build/man/man1/* $(SHARE)/man/man1
 	install -m 644 build/man/man5/* $(SHARE)/man/man5
 	install -m 644 build/man/man7/* $(SHARE)/man/man7
@@ -103,7 +106,7 @@ install: all manuals
 	install -m 644 build/completion/stave.fish $(FISH)
 
 uninstall:
-	rm -f $(BIN)/stave $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
+	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
 	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:

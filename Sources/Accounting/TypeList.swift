@@ -168,8 +168,8 @@ extension UnsafeMutablePointer where Pointee == TypesState {
       guard let zone = record.pointee.zones[index] else { continue }
       record.pointee.cells[index] = 0
       record.pointee.zones[index] = nil
-      zone.pointee.type = 0
       zone.reclaim(.drainCPU)
+      zone.pointee.type = 0
       if zone.pointee.keg.pointee.slabCount == 0 { zone.destroy() }
     }
     // The number is another type's only when no large block bears it.

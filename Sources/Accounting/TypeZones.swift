@@ -9,6 +9,7 @@ import Synchronization
 import Zones
 
 extension UnsafeMutablePointer where Pointee == TypeRecord {
+  /// Nil if memory is not to be had, or if there are too many: then the request is malloc's.
   @inline(__always)
   public func zone(_ index: Int) -> ZonePointer? { pointee.zones[index] ?? makeZone(index) }
 
@@ -17,8 +18,10 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
     types.pointee.lock.lock()
     defer { types.pointee.lock.unlock() }
     if let zone = pointee.zones[index] { return zone }
+    // Malloc's own zones, which may be made later, must not be left without.
+    guard zones.pointee.kegCount < Int(STAVE_MAX_KEGS) - TypeZone.kegsLeft else { return nil }
     let size = SizeClass.size(index)
-    let capacity = TypeZone.cellCapacity(size: size)
+    let capacity = zones.pointee.nextCell < Int(STAVE_MAX_CELLS) - TypeZone.cellsLeft ? TypeZone.cellCapacity(size: size) : 0
     guard
       let zone = Zones.makeZone(
         name: pointee.name.appending("-", number: size), layout: .heap(size: size), alignMask: 15, flags: .malloc, hooks: ZoneHooks(),
@@ -36,6 +39,9 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
 }
 
 enum TypeZone {
+  static var kegsLeft: Int { 512 }
+  static var cellsLeft: Int { 256 }
+
   /// There may be a hundred types: each has an eighth of what malloc's own zones cache, but at least what a cell begins with.
   static func cellCapacity(size: Int) -> Int { Swift.min(64, SizeClass.cellCapacity(size: size)) }
   static func depotLimit(size: Int) -> Int { Swift.max(2 * SizeClass.bucketSize(size: size), SizeClass.depotLimit(size: size) / 8) }

@@ -83,7 +83,7 @@ public enum Heap {
       return UnsafeMutableRawPointer(bitPattern: block.start)
     }
     let index = SizeClass.index(for: Int(size))
-    guard let zone = type == nil ? heap.zone(index) : type!.zone(index) else { return nil }
+    guard let zone = (type == nil ? nil : type!.zone(index)) ?? heap.zone(index) else { return nil }
     noteSlowCall()
     return zone.allocateSlow(.noWait, argument: nil)
   }

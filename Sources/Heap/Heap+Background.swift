@@ -66,7 +66,7 @@ extension Heap {
   /// Bytes that could go back if nobody needed them: cached runs, and what malloc's zones hold in depots, free slabs and the
   /// cells of this CPU. Read without locks: a guess. A few loads for each class.
   static var idleBytes: UInt {
-    var bytes = arena.pointee.cachedBytes
+    var bytes = arena.pointee.cachedBytes + zones.idleTypedBytes
     let cells = CPUCache.cellsHere
     for index in 0..<SizeClass.count {
       guard let zone = heap.pointee.classZones[index] else { continue }

@@ -30,20 +30,32 @@ extension Heap {
   /// As malloc(9): with `wait` it sleeps until there is memory, unless no giving back could ever make so much; with `zero` the
   /// whole of the class is zero, not only what was asked for (4.5).
   public static func allocate(_ size: UInt, type: TypePointer, _ flags: WaitFlags) -> UnsafeMutableRawPointer? {
+    let flags = flags.checked
+    guard flags.contains(.zero) else { return insist(flags, size) { allocate(size, type: type) } }
+    if size > UInt(SizeClass.largest) { return insist(flags, size) { allocateLargeZeroed(size, type: type) } }
+    guard let memory = insist(flags, size, { allocate(size, type: type) }) else { return nil }
+    memory.initializeMemory(as: UInt8.self, repeating: 0, count: SizeClass.size(SizeClass.index(for: Int(size))))
+    return memory
+  }
+
+  public static func reallocate(
+    _ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer, _ flags: WaitFlags
+  ) -> UnsafeMutableRawPointer? {
+    insist(flags.checked, size) { reallocate(memory, size, type: type) }
+  }
+
+  /// Again and again, if the request may wait and what it wants can be had some time.
+  @inline(__always)
+  private static func insist(_ flags: WaitFlags, _ size: UInt, _ request: () -> UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    if let memory = request() { return memory }
+    guard flags.maySleep else { return nil }
     var pause: Int64 = 1_000_000
-    while true {
-      let memory =
-        flags.contains(.zero) && size > UInt(SizeClass.largest) ? allocateLargeZeroed(size, type: type) : allocate(size, type: type)
-      if let memory {
-        if flags.contains(.zero) && size <= UInt(SizeClass.largest) {
-          memory.initializeMemory(as: UInt8.self, repeating: 0, count: SizeClass.size(SizeClass.index(for: Int(size))))
-        }
-        return memory
-      }
-      guard flags.maySleep, isWorthReclaiming(size) else { return nil }
+    while isWorthReclaiming(size) {
       var never: UInt32 = 0
       _ = stave_futex_wait(&never, 0, pause)
+      if let memory = request() { return memory }
       pause = min(pause * 2, 100_000_000)
     }
+    return nil
   }
 }

@@ -172,7 +172,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 extension WaitFlags {
   /// Exactly one of `wait` and `noWait`; anything else is reported (the first ten times) and means `wait` (L27, T17). Unknown
   /// bits are reported and ignored. Release builds look on the slow path only.
-  var checked: WaitFlags {
+  public var checked: WaitFlags {
     if contains(.wait) != contains(.noWait) && rawValue & ~WaitFlags.known == 0 { return self }
     return repaired()
   }

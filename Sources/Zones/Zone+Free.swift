@@ -72,6 +72,13 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   // MARK: - The depot
 
+  /// So many items have come, or gone. The depot's lock is held.
+  @inline(__always)
+  func noteDepot(_ items: Int) {
+    pointee.depotItems += items
+    if pointee.type != 0 { stave_add(&zones.pointee.typedDepotBytes, Int64(items * pointee.size)) }
+  }
+
   /// A full bucket, nil if the depot is empty.
   func takeBucket() -> UnsafeMutablePointer<Bucket>? {
     guard pointee.full != nil else { return nil }
@@ -79,7 +86,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     defer { pointee.depotLock.unlock() }
     guard let bucket = pointee.full else { return nil }
     pointee.full = bucket.pointee.next
-    pointee.depotItems -= Int(bucket.pointee.count)
+    noteDepot(-Int(bucket.pointee.count))
     pointee.workingSet.removed(nowHolding: pointee.depotItems)
     return bucket
   }
@@ -90,7 +97,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     if pointee.depotItems + Int(bucket.pointee.count) <= pointee.depotLimit && !pointee.flags.contains(.dying) {
       bucket.pointee.next = pointee.full
       pointee.full = bucket
-      pointee.depotItems += Int(bucket.pointee.count)
+      noteDepot(Int(bucket.pointee.count))
       pointee.workingSet.added(nowHolding: pointee.depotItems)
       pointee.depotLock.unlock()
       return

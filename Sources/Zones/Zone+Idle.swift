@@ -13,6 +13,11 @@ extension CPUCache {
   }
 }
 
+extension UnsafeMutablePointer where Pointee == ZonesState {
+  /// Bytes in the depots of all zones that have a malloc type.
+  public var idleTypedBytes: UInt { UInt(Swift.max(0, pointee.typedDepotBytes)) }
+}
+
 extension UnsafeMutablePointer where Pointee == Zone {
   /// Bytes in the depot, in free slabs and in its cell among `cells`.
   @inline(__always)

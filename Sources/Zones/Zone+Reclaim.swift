@@ -110,7 +110,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
         return
       }
       pointee.full = bucket.pointee.next
-      pointee.depotItems -= Int(bucket.pointee.count)
+      noteDepot(-Int(bucket.pointee.count))
       pointee.workingSet.drained(Int(bucket.pointee.count), nowHolding: pointee.depotItems)
       pointee.depotLock.unlock()
       release(bucket.items, count: Int(bucket.pointee.count))
@@ -147,7 +147,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     pointee.depotLock.lock()
     bucket.pointee.next = pointee.full
     pointee.full = bucket
-    pointee.depotItems += Int(bucket.pointee.count)
+    noteDepot(Int(bucket.pointee.count))
     pointee.workingSet.added(nowHolding: pointee.depotItems)
     pointee.depotLock.unlock()
   }

@@ -49,6 +49,8 @@ public struct ZonesState: ~Copyable {
   var nextSlot: UInt32
   /// Guards the list of zones and the keg table.
   var badFlagReports: Int32
+  /// Bytes in depots of zones that have a malloc type, about.
+  var typedDepotBytes: Int64
   /// Tries without the system that caches have before them.
   var triesLeft: Int32
   var listLock: FutexLock

@@ -199,12 +199,47 @@ extension OnRoot {
       types.unregister(long.type)
     }
 
+    @Test func `where zones run out, requests of types are malloc's`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let author = Author("late")
+        let type = types.register(author.type)!
+        let first = Heap.allocate(100, type: type)!
+        // As if many thousands of pairs of type and class had been.
+        zones.pointee.kegCount = Int(STAVE_MAX_KEGS) - 100
+        let block = Heap.allocate(300, type: type)!
+        precondition(TypeTotals(type).used == 1 && type.pointee.zones[SizeClass.index(for: 300)] == nil, "counted for malloc")
+        precondition(used(heap.pointee.classZones[SizeClass.index(for: 300)]!) == 1)
+        Heap.free(block)
+        Heap.free(first)
+        precondition(TypeTotals(type).used == 0)
+      }
+    }
+
+    @Test func `what depots of types hold counts towards giving back`() throws {
+      let author = Author("idle")
+      let type = try #require(types.register(author.type))
+      _ = Heap.trim()
+      #expect(zones.idleTypedBytes == 0)
+      let blocks = (0..<2000).map { _ in Heap.allocate(1000, type: type)! }
+      for block in blocks { Heap.free(block) }
+      let zone = type.pointee.zones[SizeClass.index(for: 1000)]!
+      #expect(zones.idleTypedBytes == UInt(zone.pointee.depotItems * 1024) && zone.pointee.depotItems > 0)
+      #expect(Heap.idleBytes >= zones.idleTypedBytes)
+      _ = Heap.trim()
+      #expect(zones.idleTypedBytes == 0)
+      let again = (0..<2000).map { _ in Heap.allocate(1000, type: type)! }
+      for block in again { Heap.free(block) }
+      types.unregister(author.type)
+      #expect(zones.idleTypedBytes == 0, "also when the type ends")
+    }
+
     @Test func `L60 the public structure has a size and layout that never change`() {
       #expect(MemoryLayout<stave_type>.size == 64)
       #expect(MemoryLayout<stave_type>.offset(of: \.magic) == 0 && MemoryLayout<stave_type>.offset(of: \.version) == 4)
       #expect(MemoryLayout<stave_type>.offset(of: \.name) == 8 && MemoryLayout<stave_type>.offset(of: \.description) == 16)
-      #expect(MemoryLayout<stave_type>.offset(of: \.internals) == 24 && MemoryLayout<stave_type>.offset(of: \.limit) == 32)
-      #expect(MemoryLayout<stave_type>.offset(of: \.reserved) == 40)
+      #expect(MemoryLayout<stave_type>.offset(of: \.internals) == 24 )
+      #expect(MemoryLayout<stave_type>.offset(of: \.reserved) == 32)
     }
 
     @Test func `L39 a refused system call on the way of a type leaves nothing behind`() throws {

@@ -161,6 +161,23 @@ import Testing
     #expect(with?.inUse["main"] ?? 0 >= 100 && with?.memory.values.reduce(0, +) == with?.usedBytes, "\(String(describing: with))")
   }
 
+  @Test func `a program's own types are shown, live`() throws {
+    guard let compiler = find("gcc", "clang", "cc") else { return announceSkip("a program's own types: no compiler") }
+    let pieces = Pieces()
+    let example = Place.root.appending(path: "Examples/types-c/main.c").path
+    let built = try run(
+      compiler,
+      [example, "-I" + Place.root.appending(path: "build/include").path, "-u", "malloc", Place.root.appending(path: "build/libstave.a").path, "-o", pieces.folder.file("own")])
+    try #require(built.succeeded, built.report)
+    let started = try Started(pieces.folder.file("own"), ["wait"])
+    let isThere = wait { (try? stave("types", "\(started.id)"))?.text.contains("numbers") ?? false }
+    #expect(isThere)
+    let lines = try stave("types", "\(started.id)").text.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+    #expect(lines.first == ["Type", "InUse", "MemUse", "Requests", "Size(s)"])
+    #expect(lines.contains(["names", "1000", "47K", "1000", "48"]), "\(lines)")
+    #expect(lines.contains { $0.prefix(3) == ["numbers", "1", "392K"] && $0.last == "large" }, "\(lines)")
+  }
+
   @Test func `types by site tell calls of one function apart`() throws {
     let pieces = Pieces()
     guard

@@ -112,6 +112,23 @@ extension PreloadedLibrary {
       let outcome = try run("/bin/sh", ["-c", "printf 'b a\\nc' | STAVE_OPTIONS=stats:exit \(program)"])
       #expect(outcome.text == "a\nb\nc\n" && outcome.errorText.contains("malloc-16:"), outcome.report)
     }
+    for compiler in [Compiler.c, Compiler.cxx].compactMap({ $0 }) {
+      let isCxx = compiler == Compiler.cxx
+      let program = Place.binaries.appending(path: "types").path
+      // C++ takes the header, too, though not the program.
+      if isCxx {
+        let text = "#include <stave.h>\nSTAVE_TYPE_DEFINE(M_ONE, \"one\", \"\");\nint main() { stave_free(stave_malloc(1, M_ONE, STAVE_NOWAIT), M_ONE); }\n"
+        let scratch = Folder()
+        let built = try run(compiler, [scratch.write(text, "one.cc"), "-I../../build/include", "-u", "malloc", "../../build/libstave.a", "-o", program], in: folder.appending(path: "types-c"))
+        try #require(built.succeeded, built.report)
+        #expect(try run(program).succeeded)
+        continue
+      }
+      let built = try run(compiler, ["main.c", "-Wall", "-Wextra", "-Werror", "-I../../build/include", "-u", "malloc", "../../build/libstave.a", "-o", program], in: folder.appending(path: "types-c"))
+      try #require(built.succeeded, built.report)
+      let outcome = try run(program)
+      #expect(outcome.succeeded && outcome.text == "nothing is out\n" && outcome.errors.isEmpty, outcome.report)
+    }
     guard let swift = find("swift") else { return announceSkip("examples: no swift on PATH") }
     let scratch = Place.binaries.appending(path: "static-swift").path
     let outcome = try run(

@@ -29,7 +29,7 @@ enum Library {
 
 /// How the library is told to work.
 enum Mode: String, CaseIterable, CustomTestStringConvertible {
-  case standard, locked
+  case standard, locked, counted
 
   static var tried: [Mode] { Library.isStave ? allCases : [.standard] }
   var testDescription: String { rawValue }
@@ -37,6 +37,7 @@ enum Mode: String, CaseIterable, CustomTestStringConvertible {
     switch self {
     case .standard: ["LD_PRELOAD": Library.path]
     case .locked: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "percpu:locked"]
+    case .counted: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "types:library"]
     }
   }
 }

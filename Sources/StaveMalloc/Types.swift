@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// stave.h's functions: memory with a malloc type. A type that was not registered, as in a constructor that runs before its own, is so
+// at its first use.
+
+import Accounting
+import CPlatform
+import Heap
+import Primitives
+import Zones
+
+@inline(__always)
+private func record(of author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
+  if let known = author.pointee.internals { return known.assumingMemoryBound(to: TypeRecord.self) }
+  return register(author)
+}
+
+@inline(never)
+private func register(_ author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
+  guard heap.isReady || heap.start() else { return nil }
+  return types.register(author)
+}
+
+@_silgen_name("stave_type_register")
+public func staveTypeRegister(_ author: UnsafeMutablePointer<stave_type>) { _ = register(author) }
+
+@_silgen_name("stave_type_unregister")
+public func staveTypeUnregister(_ author: UnsafeMutablePointer<stave_type>) { types.unregister(author) }
+
+@_silgen_name("stave_malloc")
+public func staveTypedMalloc(_ size: UInt, _ author: UnsafeMutablePointer<stave_type>, _ flags: Int32) -> UnsafeMutableRawPointer? {
+  guard let type = record(of: author) else { return stave_no_memory() }
+  return Heap.allocate(size, type: type, WaitFlags(rawValue: flags))
+}
+
+@_silgen_name("stave_mallocarray")
+public func staveMallocarray(
+  _ count: UInt, _ size: UInt, _ author: UnsafeMutablePointer<stave_type>, _ flags: Int32
+) -> UnsafeMutableRawPointer? {
+  let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
+  return overflow ? stave_no_memory() : staveTypedMalloc(bytes, author, flags)
+}
+
+@_silgen_name("stave_realloc")
+public func staveTypedRealloc(
+  _ block: UnsafeMutableRawPointer?, _ size: UInt, _ author: UnsafeMutablePointer<stave_type>, _ flags: Int32
+) -> UnsafeMutableRawPointer? {
+  guard let type = record(of: author) else { return stave_no_memory() }
+  return Heap.reallocate(block, size, type: type, WaitFlags(rawValue: flags))
+}
+
+@_silgen_name("stave_reallocf")
+public func staveReallocf(
+  _ block: UnsafeMutableRawPointer?, _ size: UInt, _ author: UnsafeMutablePointer<stave_type>, _ flags: Int32
+) -> UnsafeMutableRawPointer? {
+  if let moved = staveTypedRealloc(block, size, author, flags) { return moved }
+  Heap.free(block)
+  return nil
+}
+
+@_silgen_name("stave_free")
+public func staveTypedFree(_ block: UnsafeMutableRawPointer?, _ author: UnsafeMutablePointer<stave_type>?) { Heap.free(block) }
