@@ -33,10 +33,20 @@ enum Library {
     return String(cString: real)
   }
 
-  /// The loader takes blanks and colons as the ends of names, and knows no way to quote them.
+  /// The loader only complains of what it cannot load, and runs the program without. It takes blanks and colons as the ends of
+  /// names, and knows no way to quote them.
   private static func fit(_ path: String) throws -> String {
+    guard isObject(path) else { throw missing("\(path) is no library: build libstave.so with `make`, or name it in STAVE_LIBRARY") }
     guard path.contains(where: { $0 == " " || $0 == ":" }) else { return path }
     throw missing("\(path) holds a blank or a colon, which LD_PRELOAD cannot carry: copy it elsewhere and name it in STAVE_LIBRARY")
+  }
+
+  private static func isObject(_ path: String) -> Bool {
+    let file = open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return false }
+    defer { close(file) }
+    var mark: UInt32 = 0
+    return read(file, &mark, 4) == 4 && mark == 0x464c_457f  // "\u{7f}ELF"
   }
 
   private static func missing(_ text: String) -> ExitCode {

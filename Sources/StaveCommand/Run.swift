@@ -27,8 +27,8 @@ struct Run: ParsableCommand {
   @Flag(help: "Run the program without Stave as well, and compare.")
   var compare = false
 
-  @Option(help: ArgumentHelp("With --compare: how often with and without Stave.", valueName: "count"))
-  var rounds = 3
+  @Option(help: ArgumentHelp("With --compare: how often with and without Stave; 3 if not said.", valueName: "count"))
+  var rounds: Int?
 
   @Option(help: ArgumentHelp("With --watch: zones shown.", valueName: "count"))
   var rows = 12
@@ -46,7 +46,8 @@ struct Run: ParsableCommand {
     }
     if words.first ?? "" == "" { throw ValidationError("Say which program: stave run -- program arguments") }
     if let watch, !(watch > 0) { throw ValidationError("--watch takes a number of seconds above 0.") }
-    if rounds < 1 || rows < 1 { throw ValidationError("--rounds and --rows take a number of at least 1.") }
+    if rounds ?? 1 < 1 || rows < 1 { throw ValidationError("--rounds and --rows take a number of at least 1.") }
+    if rounds != nil && !compare { throw ValidationError("--rounds is of use only with --compare.") }
     if let options, let problem = OptionList.problem(in: options) { throw ValidationError(problem) }
   }
 
@@ -59,7 +60,7 @@ struct Run: ParsableCommand {
     // The program's words are the last ones of the command line.
     let child = Child(words: words, arguments: CommandLine.unsafeArgv + (Int(CommandLine.argc) - words.count), library: library)
     if watch == nil && !compare { try child.become() }
-    throw ExitCode(try Watch(child: child, interval: watch, rows: rows, rounds: compare ? rounds : 0).run())
+    throw ExitCode(try Watch(child: child, interval: watch, rows: rows, rounds: compare ? rounds ?? 3 : 0).run())
   }
 
   /// Of the folders on PATH, for completion.

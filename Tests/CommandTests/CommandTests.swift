@@ -79,6 +79,9 @@ import Testing
   @Test func `run without a library says where it looked`() throws {
     let ended = try stave("run", "true", environment: ["STAVE_LIBRARY": "/nonexistent.so"])
     #expect(ended.status == 1 && ended.errorText.contains("STAVE_LIBRARY names /nonexistent.so"))
+    let other = try stave("run", "true", environment: ["STAVE_LIBRARY": "/etc/passwd"])
+    #expect(other.status == 1 && other.errorText.contains("/etc/passwd is no library"), other.report)
+    #expect(try stave("run", "--rounds", "3", "true").status == 2)
     let folder = Folder()
     let library = folder.file("lib stave.so")
     try FileManager.default.copyItem(atPath: Built.library, toPath: library)
