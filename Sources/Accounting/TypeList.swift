@@ -30,9 +30,9 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     return record
   }
 
-  /// The type of this name that Stave has made, or a new one; nil if memory is not to be had, or there are too many types. For
-  /// names that mean the same thing wherever they come from: a library's.
-  public func named(_ name: FixedName, isWatched: Bool = false) -> TypePointer? {
+  /// The type of this name that Stave has made, or a new one; nil if memory is not to be had, or where a new one would be more than
+  /// `most` types. For names that mean the same thing wherever they come from: a library's.
+  public func named(_ name: FixedName, isWatched: Bool = false, most: Int = .max) -> TypePointer? {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     var next = pointee.first
@@ -40,7 +40,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
       if type.pointee.author == nil && type.pointee.name.equals(name) { return type }
       next = type.pointee.next
     }
-    guard let record = add(name) else { return nil }
+    guard pointee.count < most, let record = add(name) else { return nil }
     record.pointee.isWatched = isWatched
     return record
   }

@@ -19,7 +19,7 @@ import Zones
 extension Heap {
   private static var walks: UInt64 { 0xffff }
   /// Types of call sites at most; all further sites are one type.
-  private static var mostSites: UInt32 { 1000 }
+  private static var mostSites: Int { 1000 }
 
   @inline(__always)
   public static var countsForCallers: Bool { heap.pointee.options[.types] != 0 }
@@ -50,7 +50,7 @@ extension Heap {
     if address >> 48 == 0 { stave_store64(word(for: address), UInt64(address) << 16 | number) }
   }
 
-  /// Behind dlclose: an address may mean something else.
+  /// Behind dlclose, and where types are to be others: an address may mean something else.
   @inline(never)
   static func forgetCallers() {
     callers.flush()
@@ -82,8 +82,9 @@ extension Heap {
     let name = name(of: module, &isLoader)
     var type: TypePointer?
     if heap.pointee.options[.types] == 2 && !isLoader && module != nil {
-      let isFull = types.pointee.count >= Int(mostSites)
-      type = types.named(isFull ? FixedName("other sites") : name.appending("+", hexadecimal: address &- module!.start))
+      // A site that has a type keeps it, however many have come since.
+      let site = name.appending("+", hexadecimal: address &- module!.start)
+      type = types.named(site, most: mostSites) ?? types.named(FixedName("other sites"))
     } else {
       type = types.named(name, isWatched: isLoader)
     }

@@ -113,6 +113,15 @@ extension OnRoot {
       Heap.free(block)
     }
 
+    @Test func `a name that has a type keeps it when there may be no more`() throws {
+      let name = FixedName("libkept.so")
+      let kept = try #require(types.named(name))
+      let count = types.pointee.count
+      #expect(types.named(FixedName("libnew.so"), most: count) == nil && types.pointee.count == count)
+      #expect(types.named(name, most: count) == kept)
+      #expect(types.named(FixedName("libnew.so"), most: count + 1) != nil)
+    }
+
     @Test func `M_ZERO zeroes the whole class, and large blocks`() throws {
       let author = Author("zeroed")
       let type = try #require(types.register(author.type))

@@ -173,6 +173,20 @@ import Testing
     #expect(types.memory.values.reduce(0, +) == types.usedBytes, "\(types)")
   }
 
+  @Test func `a site keeps its type when there are too many and what is known of callers is forgotten`() throws {
+    let pieces = Pieces()
+    // More sites than there may be types; what the loader frees at dlerror makes the library forget.
+    let calls = (0..<1100).map { "held[round * 2000 + \($0)] = malloc(16);" }.joined(separator: "\n")
+    guard
+      let program = try pieces.program(
+        "for (int round = 0; round < 2; round++) {\n\(calls)\ndlsym(RTLD_DEFAULT, \"no such name\"); dlerror(); }"),
+      let types = try pieces.types(program, "types:site")
+    else { return }
+    let sites = types.inUse.filter { $0.key.hasPrefix("main+") }
+    #expect(sites.count > 900 && sites.values.allSatisfy { $0 == 2 }, "\(sites.values.filter { $0 != 2 }.count) of \(sites.count)")
+    #expect(0..<20 ~= (types.inUse["other sites"] ?? 0) - 2 * (1100 - sites.count), "\(types.inUse["other sites"] ?? 0)")
+  }
+
   @Test(arguments: ["types:library", "types:site", "types:library,percpu:locked"])
   func `Python's libraries share all of its memory among them`(_ options: String) throws {
     guard let python = find("python3") else { return announceSkip("types of Python: not installed") }
