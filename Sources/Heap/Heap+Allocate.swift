@@ -83,7 +83,8 @@ public enum Heap {
       return UnsafeMutableRawPointer(bitPattern: block.start)
     }
     let index = SizeClass.index(for: Int(size))
-    guard let zone = type == nil ? heap.zone(index) : type!.zone(index) else { return nil }
+    // A type that gets no zone has its memory from malloc's: better uncounted than refused.
+    guard let zone = type?.zone(index) ?? heap.zone(index) else { return nil }
     noteSlowCall()
     return zone.allocateSlow(.noWait, argument: nil)
   }

@@ -113,6 +113,38 @@ extension OnRoot {
       Heap.free(block)
     }
 
+    @Test func `a type for which there is no keg has its memory from malloc's zones`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let author = Author("late")
+        let type = types.register(author.type)!
+        Heap.free(Heap.allocate(96))
+        let table = stave_kegs()
+        let free = (1..<Int(STAVE_MAX_KEGS)).filter { table[$0] == nil }
+        for index in free { table[index] = table[1] }
+        let block = Heap.allocate(96, type: type)
+        precondition(block != nil && TypeTotals(type).used == 0 && type.pointee.failures == 0)
+        for index in free { table[index] = nil }
+        Heap.free(block)
+      }
+    }
+
+    @Test func `types leave cells and kegs for malloc's own zones`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let author = Author("many")
+        let type = types.register(author.type)!
+        zones.pointee.nextCell = Int(STAVE_MAX_CELLS) - 100  // as if so many had been given out
+        Heap.free(Heap.allocate(112, type: type))
+        precondition(type.pointee.zones[6]!.pointee.cell == 0 && TypeTotals(type).allocations == 1)
+        Heap.free(Heap.allocate(112))
+        precondition(heap.pointee.classZones[6]!.pointee.cell != 0)
+        zones.pointee.zoneCount += Int(STAVE_MAX_KEGS) - 100
+        Heap.free(Heap.allocate(128, type: type))
+        precondition(type.pointee.zones[7] == nil && heap.pointee.classZones[7] != nil)
+      }
+    }
+
     @Test func `a name that has a type keeps it when there may be no more`() throws {
       let name = FixedName("libkept.so")
       let kept = try #require(types.named(name))
