@@ -113,6 +113,17 @@ extension OnRoot {
       Heap.free(block)
     }
 
+    @Test func `L55 every request of a type that failed is counted, of whatever size and kind`() throws {
+      let author = Author("failing")
+      let type = try #require(types.register(author.type))
+      defer { types.unregister(author.type) }
+      #expect(Heap.allocate(1 << 60, type: type) == nil && type.pointee.failures == 1)
+      #expect(Heap.allocateZeroed(1 << 60, type: type) == nil && type.pointee.failures == 2)
+      #expect(Heap.allocate(1 << 60, alignment: 4096, type: type) == nil && type.pointee.failures == 3)
+      #expect(Heap.allocate(1 << 60, type: type, WaitFlags.wait.union(.zero)) == nil && type.pointee.failures == 4)
+      #expect(Heap.reallocate(nil, 1 << 60, type: type) == nil && type.pointee.failures == 5)
+    }
+
     @Test func `a type for which there is no keg has its memory from malloc's zones`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
