@@ -80,4 +80,6 @@ public struct TypeRecord: ~Copyable {
   public var isWatched: Bool
   /// The author's part, nil for types that Stave makes.
   var author: UnsafeMutablePointer<stave_type>?
+  /// Among records of types that are gone. `next` stays, so that a reader who has come to this one goes on to the others.
+  var nextUnused: TypePointer?
 }

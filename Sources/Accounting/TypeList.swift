@@ -117,7 +117,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     record.initialize(
       to: TypeRecord(
         next: pointee.first, name: name, instance: instance, number: number, zones: InlineArray(repeating: nil),
-        cells: InlineArray(repeating: 0), failures: 0, isWatched: false, author: nil))
+        cells: InlineArray(repeating: 0), failures: 0, isWatched: false, author: nil, nextUnused: nil))
     atomicMemoryFence(ordering: .releasing)
     pointee.first = record
     pointee.count += 1
@@ -140,7 +140,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
   /// A record with a number of its own. Numbers are used again, with the records.
   private func takeRecord() -> TypePointer? {
     if let record = pointee.unused {
-      pointee.unused = record.pointee.next
+      pointee.unused = record.pointee.nextUnused
       return record
     }
     guard pointee.nextNumber < UInt32(STAVE_MAX_TYPES), arena.countLargeByType() else { return nil }
@@ -176,7 +176,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     if arena.largeTotals(of: record.pointee.number).isEmpty {
       arena.resetLarge(of: record.pointee.number)
       pointee.lock.lock()
-      record.pointee.next = pointee.unused
+      record.pointee.nextUnused = pointee.unused
       pointee.unused = record
       pointee.lock.unlock()
     }

@@ -156,6 +156,16 @@ extension OnRoot {
       }
     }
 
+    @Test func `who has come to a type that ends goes on to the others`() throws {
+      let authors = (0..<3).map { Author("row\($0)") }
+      let all = try authors.map { try #require(types.register($0.type)) }
+      types.unregister(authors[1].type)
+      #expect(all[1].pointee.next == all[0])
+      types.unregister(authors[2].type)
+      #expect(all[2].pointee.next == all[0] && all[1].pointee.next == all[0])
+      types.unregister(authors[0].type)
+    }
+
     @Test func `a name that has a type keeps it when there may be no more`() throws {
       let name = FixedName("libkept.so")
       let kept = try #require(types.named(name))
