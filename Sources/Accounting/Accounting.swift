@@ -49,6 +49,8 @@ public struct TypesState: ~Copyable {
   var lock: FutexLock
   /// By number; nil until there is a type.
   var records: UnsafeMutablePointer<TypePointer?>?
+  /// Numbers of the types that Stave has made, which never go, each at its name's hash or behind it; nil until there is one.
+  var byName: UnsafeMutablePointer<UInt16>?
   /// Records of types that are gone, for new ones; and the rest of a page for more.
   var unused: TypePointer?
   var fresh: UInt

@@ -35,13 +35,20 @@ extension UnsafeMutablePointer where Pointee == TypesState {
   public func named(_ name: FixedName, isWatched: Bool = false, most: Int = .max) -> TypePointer? {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
-    var next = pointee.first
-    while let type = next {
-      if type.pointee.author == nil && type.pointee.name.equals(name) { return type }
-      next = type.pointee.next
+    let places = 2 * Int(STAVE_MAX_TYPES)  // never full
+    if pointee.byName == nil {
+      guard let table = metadataPages.allocate(bytes: (places * 2).roundedUp(to: pageBytes)) else { return nil }
+      pointee.byName = table.assumingMemoryBound(to: UInt16.self)
+    }
+    let numbers = pointee.byName!
+    var place = Int(name.hash) & (places - 1)
+    while numbers[place] != 0 {
+      if let known = type(Int(numbers[place])), known.pointee.name.equals(name) { return known }
+      place = (place + 1) & (places - 1)
     }
     guard pointee.count < most, let record = add(name) else { return nil }
     record.pointee.isWatched = isWatched
+    numbers[place] = UInt16(record.pointee.number)
     return record
   }
 

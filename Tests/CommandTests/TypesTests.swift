@@ -173,6 +173,19 @@ import Testing
     #expect(types.memory.values.reduce(0, +) == types.usedBytes, "\(types)")
   }
 
+  @Test func `many sites are known at once`() throws {
+    let pieces = Pieces()
+    // Half a second for 45,000 pairs: a hundred times what they take, and a fifth of what they took when sites forgot each other.
+    let calls = (0..<900).map { "held[\($0)] = malloc(48);" }.joined(separator: "\n")
+    guard
+      let program = try pieces.program(
+        "extern long clock(void); long start = clock(); for (int round = 0; round < 50; round++) {\n\(calls)\n"
+          + "for (int i = 0; i < 900; i++) free(held[i]); } if (clock() - start > 500000) return 9;"),
+      let types = try pieces.types(program, "types:site")
+    else { return }
+    #expect(types.inUse.filter { $0.key.hasPrefix("main+") }.count >= 900)
+  }
+
   @Test func `a site keeps its type when there are too many and what is known of callers is forgotten`() throws {
     let pieces = Pieces()
     // More sites than there may be types; what the loader frees at dlerror makes the library forget.
