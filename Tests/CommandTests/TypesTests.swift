@@ -30,7 +30,7 @@ import Testing
       return built.succeeded
     }
 
-    func program(_ body: String) throws -> String? {
+    func program(_ body: String, flags: [String] = []) throws -> String? {
       guard let compiler = find("gcc", "clang", "cc") else { return nil }
       let source = folder.write(
         """
@@ -50,15 +50,15 @@ import Testing
         }
         int main(void) { \(body) raise(SIGSTOP); return 0; }
         """, "main.c")
-      let built = try run(compiler, ["-O2", "-fno-builtin", source, "-o", folder.file("main")])
+      let built = try run(compiler, ["-O2", "-fno-builtin", source, "-o", folder.file("main")] + flags)
       #expect(built.succeeded, built.report)
       return built.succeeded ? folder.file("main") : nil
     }
 
     /// Runs the program until it has stopped itself.
-    func types(_ program: String, _ options: String) throws -> Types? {
+    func types(_ program: String, _ options: String, isPreloaded: Bool = true) throws -> Types? {
       let started = try Started(
-        program, environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": options + ",background:0", "PIECES": folder.path])
+        program, environment: ["LD_PRELOAD": isPreloaded ? Built.library : "", "STAVE_OPTIONS": options + ",background:0", "PIECES": folder.path])
       defer { kill(started.id, SIGKILL) }
       guard wait({ (try? String(contentsOfFile: "/proc/\(started.id)/stat", encoding: .utf8))?.contains(") T ") ?? false }) else {
         Issue.record("it has not come to its end: \(started.printed)")
@@ -171,6 +171,24 @@ import Testing
     let sites = types.inUse.filter { $0.key.hasPrefix("main+") }
     #expect(sites.values.contains(70) && sites.values.contains(40), "\(types)")
     #expect(types.memory.values.reduce(0, +) == types.usedBytes, "\(types)")
+  }
+
+  @Test func `a library is charged for aligned blocks, too, where Stave is part of the program`() throws {
+    let pieces = Pieces()
+    let archive = Built.library.replacing(".so", with: ".a")
+    guard FileManager.default.isReadableFile(atPath: archive) else { return announceSkip("types of a linked program: no libstave.a") }
+    guard
+      try pieces.library(
+        "libaligned",
+        "#include <stdlib.h>\nvoid *volatile last;\nvoid *take(size_t size) { void *block = NULL; posix_memalign(&block, 64, size); last = block; return block; }"),
+      let program = try pieces.program(
+        """
+        void *(*take)(size_t) = (void *(*)(size_t))dlsym(open_library("libaligned"), "take");
+        for (int i = 0; i < 100; i++) held[i] = take(1000);
+        """, flags: ["-u", "malloc", archive]),
+      let types = try pieces.types(program, "types:library", isPreloaded: false)
+    else { return }
+    #expect(types.inUse["libaligned.so"] == 100, "\(types)")
   }
 
   @Test func `many sites are known at once`() throws {
