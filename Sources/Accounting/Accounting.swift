@@ -21,8 +21,9 @@
 //
 // Cost: nothing for memory without a type. For memory with one, finding the class by arithmetic instead of a table; of memory, a
 // record of 1 KiB, and for each class in use a zone (some 600 bytes), what its slabs' last pages waste, and what its caches
-// hold: up to half as much as malloc's own (`cellCapacity`). Cells are finite (STAVE_MAX_CELLS): beyond some 4,000 pairs of type
-// and class a zone works without, through its depot's lock.
+// hold: up to half as much as malloc's own (`cellCapacity`). Cells and kegs are finite (STAVE_MAX_CELLS, STAVE_MAX_KEGS): beyond
+// some 3,800 pairs of type and class a zone works without a cell, through its depot's lock; beyond some 7,600 a pair has no zone,
+// and what it asks for is malloc's.
 //
 // The alternative, common slabs with a type's number beside each item and a counting word for each (CPU, type, class), needs a
 // second section and a store beside the item for each operation, and 1 to 6 % of metadata; Documentation/Decisions.md has the
@@ -48,6 +49,8 @@ public struct TypesState: ~Copyable {
   var lock: FutexLock
   /// By number; nil until there is a type.
   var records: UnsafeMutablePointer<TypePointer?>?
+  /// Numbers of the types that Stave has made, which never go, each at its name's hash or behind it; nil until there is one.
+  var byName: UnsafeMutablePointer<UInt16>?
   /// Records of types that are gone, for new ones; and the rest of a page for more.
   var unused: TypePointer?
   var fresh: UInt
@@ -79,4 +82,6 @@ public struct TypeRecord: ~Copyable {
   public var isWatched: Bool
   /// The author's part, nil for types that Stave makes.
   var author: UnsafeMutablePointer<stave_type>?
+  /// Among records of types that are gone. `next` stays, so that a reader who has come to this one goes on to the others.
+  var nextUnused: TypePointer?
 }

@@ -30,18 +30,25 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     return record
   }
 
-  /// The type of this name that Stave has made, or a new one; nil if memory is not to be had, or there are too many types. For
-  /// names that mean the same thing wherever they come from: a library's.
-  public func named(_ name: FixedName, isWatched: Bool = false) -> TypePointer? {
+  /// The type of this name that Stave has made, or a new one; nil if memory is not to be had, or where a new one would be more than
+  /// `most` types. For names that mean the same thing wherever they come from: a library's.
+  public func named(_ name: FixedName, isWatched: Bool = false, most: Int = .max) -> TypePointer? {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
-    var next = pointee.first
-    while let type = next {
-      if type.pointee.author == nil && type.pointee.name.equals(name) { return type }
-      next = type.pointee.next
+    let places = 2 * Int(STAVE_MAX_TYPES)  // never full
+    if pointee.byName == nil {
+      guard let table = metadataPages.allocate(bytes: (places * 2).roundedUp(to: pageBytes)) else { return nil }
+      pointee.byName = table.assumingMemoryBound(to: UInt16.self)
     }
-    guard let record = add(name) else { return nil }
+    let numbers = pointee.byName!
+    var place = Int(name.hash) & (places - 1)
+    while numbers[place] != 0 {
+      if let known = type(Int(numbers[place])), known.pointee.name.equals(name) { return known }
+      place = (place + 1) & (places - 1)
+    }
+    guard pointee.count < most, let record = add(name) else { return nil }
     record.pointee.isWatched = isWatched
+    numbers[place] = UInt16(record.pointee.number)
     return record
   }
 
@@ -117,7 +124,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     record.initialize(
       to: TypeRecord(
         next: pointee.first, name: name, instance: instance, number: number, zones: InlineArray(repeating: nil),
-        cells: InlineArray(repeating: 0), failures: 0, isWatched: false, author: nil))
+        cells: InlineArray(repeating: 0), failures: 0, isWatched: false, author: nil, nextUnused: nil))
     atomicMemoryFence(ordering: .releasing)
     pointee.first = record
     pointee.count += 1
@@ -140,7 +147,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
   /// A record with a number of its own. Numbers are used again, with the records.
   private func takeRecord() -> TypePointer? {
     if let record = pointee.unused {
-      pointee.unused = record.pointee.next
+      pointee.unused = record.pointee.nextUnused
       return record
     }
     guard pointee.nextNumber < UInt32(STAVE_MAX_TYPES), arena.countLargeByType() else { return nil }
@@ -176,7 +183,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     if arena.largeTotals(of: record.pointee.number).isEmpty {
       arena.resetLarge(of: record.pointee.number)
       pointee.lock.lock()
-      record.pointee.next = pointee.unused
+      record.pointee.nextUnused = pointee.unused
       pointee.unused = record
       pointee.lock.unlock()
     }

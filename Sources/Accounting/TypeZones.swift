@@ -15,17 +15,17 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
 
   @inline(never)
   private func makeZone(_ index: Int) -> ZonePointer? {
+    guard zones.pointee.zoneCount < Int(STAVE_MAX_KEGS) - TypeZone.kegsLeft else { return nil }
     types.pointee.lock.lock()
     defer { types.pointee.lock.unlock() }
     if let zone = pointee.zones[index] { return zone }
-    // Malloc's own zones, which may be made later, must not be left without.
-    guard zones.pointee.kegCount < Int(STAVE_MAX_KEGS) - TypeZone.kegsLeft else { return nil }
     let size = SizeClass.size(index)
-    let capacity = zones.pointee.nextCell < Int(STAVE_MAX_CELLS) - TypeZone.cellsLeft ? TypeZone.cellCapacity(size: size) : 0
+    let capacity = TypeZone.cellCapacity(size: size)
+    let hasCell = zones.pointee.nextCell < Int(STAVE_MAX_CELLS) - TypeZone.cellsLeft
     guard
       let zone = Zones.makeZone(
         name: pointee.name.appending("-", number: size), layout: .heap(size: size), alignMask: 15, flags: .malloc, hooks: ZoneHooks(),
-        source: .arena, cellCapacity: capacity, bucketSize: Swift.min(SizeClass.bucketSize(size: size), Swift.max(1, capacity / 2)),
+        source: .arena, cellCapacity: hasCell ? capacity : 0, bucketSize: Swift.min(SizeClass.bucketSize(size: size), Swift.max(1, capacity / 2)),
         reciprocal: SizeClass.reciprocal(size: size))
     else { return nil }
     zone.pointee.type = pointee.number
@@ -39,8 +39,9 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
 }
 
 enum TypeZone {
-  static var kegsLeft: Int { 512 }
+  /// Cells and kegs that types leave for malloc's own zones, which may be made later, and for authors'.
   static var cellsLeft: Int { 256 }
+  static var kegsLeft: Int { 512 }
 
   /// There may be a hundred types: each has an eighth of what malloc's own zones cache, but at least what a cell begins with.
   static func cellCapacity(size: Int) -> Int { Swift.min(64, SizeClass.cellCapacity(size: size)) }

@@ -20,4 +20,4 @@ struct stave_injection stave_injection;
 #ifdef STAVE_CHECK_LOCKS
 __thread void *stave_thread_slot_storage __attribute__((tls_model("initial-exec")));
 #endif
-uint64_t stave_caller_types_storage[1 << STAVE_CALLER_BITS];
+uint64_t stave_caller_types_storage[1 << STAVE_CALLER_BITS] __attribute__((aligned(64)));

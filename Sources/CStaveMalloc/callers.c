@@ -13,6 +13,7 @@ void *stave_new_for(size_t, size_t, size_t, size_t);
 void *stave_new_failed(size_t size);
 void *stave_realloc_for(void *, size_t, size_t, size_t, size_t);
 void *stave_aligned_for(size_t, size_t, size_t, size_t, size_t);
+int stave_posix_aligned_for(void **, size_t, size_t, size_t, size_t, size_t);
 
 HIDDEN STAVE_CAPTURING void *stave_slow_malloc(size_t size) { stave_capture_1(stave_malloc_for, size) }
 HIDDEN STAVE_CAPTURING void *stave_slow_calloc(size_t bytes) { stave_capture_1(stave_calloc_for, bytes) }
@@ -22,4 +23,7 @@ HIDDEN __attribute__((used)) void *stave_new_or_throw(size_t size, size_t pc, si
 }
 HIDDEN STAVE_CAPTURING void *stave_slow_new(size_t size) { stave_capture_1(stave_new_or_throw, size) }
 HIDDEN STAVE_CAPTURING void *stave_counted_realloc(void *memory, size_t size) { stave_capture_2(stave_realloc_for, memory, size) }
+HIDDEN STAVE_CAPTURING int stave_counted_posix_aligned(void **result, size_t alignment, size_t size) {
+  stave_capture_3(stave_posix_aligned_for, result, alignment, size)
+}
 HIDDEN STAVE_CAPTURING void *stave_counted_aligned(size_t alignment, size_t size) { stave_capture_2(stave_aligned_for, alignment, size) }

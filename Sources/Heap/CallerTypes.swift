@@ -19,7 +19,7 @@ import Zones
 extension Heap {
   private static var walks: UInt64 { 0xffff }
   /// Types of call sites at most; all further sites are one type.
-  private static var mostSites: UInt32 { 1000 }
+  private static var mostSites: Int { 1000 }
 
   @inline(__always)
   public static var countsForCallers: Bool { heap.pointee.options[.types] != 0 }
@@ -28,16 +28,23 @@ extension Heap {
   @inline(__always)
   public static func type(of caller: Frame) -> TypePointer? { countsForCallers ? knownType(of: caller) ?? findType(of: caller) : nil }
 
+  /// Words that may tell of an address, side by side: two callers that meet in one word would forget each other at every call.
+  private static var ways: Int { 4 }
+
   @inline(__always)
-  private static func word(for address: UInt) -> UnsafeMutablePointer<UInt64> {
-    let place = (UInt64(address) &* 0x9E37_79B9_7F4A_7C15) >> (64 - UInt64(STAVE_CALLER_BITS))
-    return stave_caller_types() + Int(place)
+  private static func words(for address: UInt) -> UnsafeMutablePointer<UInt64> {
+    let place = (UInt64(address) &* 0x9E37_79B9_7F4A_7C15) >> (64 - UInt64(STAVE_CALLER_BITS) + 2)
+    return stave_caller_types() + Int(place) * ways
   }
 
   @inline(__always)
   private static func knownNumber(_ address: UInt) -> UInt64? {
-    let word = stave_load64(word(for: address))
-    return word >> 16 == UInt64(address) ? word & 0xffff : nil
+    let words = words(for: address)
+    for way in 0..<ways {
+      let word = stave_load64(words + way)
+      if word >> 16 == UInt64(address) { return word & 0xffff }
+    }
+    return nil
   }
 
   @inline(__always)
@@ -47,14 +54,21 @@ extension Heap {
   }
 
   private static func remember(_ address: UInt, _ number: UInt64) {
-    if address >> 48 == 0 { stave_store64(word(for: address), UInt64(address) << 16 | number) }
+    guard address >> 48 == 0 else { return }
+    let words = words(for: address)
+    var way = 0
+    while way < ways, case let word = stave_load64(words + way), word != 0, word >> 16 != UInt64(address) { way += 1 }
+    if way == ways { way = Int(address) & (ways - 1) }
+    stave_store64(words + way, UInt64(address) << 16 | number)
   }
 
-  /// Behind dlclose: an address may mean something else.
+  /// Behind dlclose, and where types are to be others: an address may mean something else.
   @inline(never)
   static func forgetCallers() {
     callers.flush()
-    for place in 0..<(1 << Int(STAVE_CALLER_BITS)) { stave_store64(stave_caller_types() + place, 0) }
+    for place in 0..<(1 << Int(STAVE_CALLER_BITS)) where stave_load64(stave_caller_types() + place) != 0 {
+      stave_store64(stave_caller_types() + place, 0)
+    }
   }
 
   @inline(never)
@@ -82,8 +96,9 @@ extension Heap {
     let name = name(of: module, &isLoader)
     var type: TypePointer?
     if heap.pointee.options[.types] == 2 && !isLoader && module != nil {
-      let isFull = types.pointee.count >= Int(mostSites)
-      type = types.named(isFull ? FixedName("other sites") : name.appending("+", hexadecimal: address &- module!.start))
+      // A site that has a type keeps it, however many have come since.
+      let site = name.appending("+", hexadecimal: address &- module!.start)
+      type = types.named(site, most: mostSites) ?? types.named(FixedName("other sites"))
     } else {
       type = types.named(name, isWatched: isLoader)
     }

@@ -38,16 +38,17 @@ public enum Heap {
   }
 
   /// Of a type's zones, or of malloc's.
+  @inline(never)
   static func allocateSlow(_ size: UInt, type: TypePointer?) -> UnsafeMutableRawPointer? {
     guard heap.isReady || heap.start() else { return stave_no_memory() }
-    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
+    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return refuse(type) }
     if let memory = allocateOnce(size, type) { return memory }
-    guard isWorthReclaiming(size) else { return fail() }
+    guard isWorthReclaiming(size) else { return fail(type) }
     reclaimAll(.drainCPU)
     if let memory = allocateOnce(size, type) { return memory }
     arena.purge(recentToo: true)
     arena.waitForPurges()
-    return allocateOnce(size, type) ?? fail()
+    return allocateOnce(size, type) ?? fail(type)
   }
 
   /// A large block, after giving up all caches if need be: what they hold may be enough, or what cached runs and the gaps
@@ -71,9 +72,15 @@ public enum Heap {
     return UInt64(size) <= stave_address_space_limit() && size / 2 <= UInt(stave_memory_bytes())
   }
 
-  /// errno = ENOMEM.
-  static func fail() -> UnsafeMutableRawPointer? {
+  /// For want of memory.
+  static func fail(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
     stave_add(&heap.pointee.failures, 1)
+    return refuse(type)
+  }
+
+  /// For whatever reason. errno = ENOMEM.
+  private static func refuse(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
+    if let type { stave_add(&type.pointee.failures, 1) }
     return stave_no_memory()
   }
 
@@ -83,7 +90,8 @@ public enum Heap {
       return UnsafeMutableRawPointer(bitPattern: block.start)
     }
     let index = SizeClass.index(for: Int(size))
-    guard let zone = (type == nil ? nil : type!.zone(index)) ?? heap.zone(index) else { return nil }
+    // A type that gets no zone has its memory from malloc's: better uncounted than refused.
+    guard let zone = type?.zone(index) ?? heap.zone(index) else { return nil }
     noteSlowCall()
     return zone.allocateSlow(.noWait, argument: nil)
   }
@@ -107,9 +115,9 @@ public enum Heap {
 
   static func allocateLargeZeroed(_ size: UInt, type: TypePointer?) -> UnsafeMutableRawPointer? {
     guard heap.isReady || heap.start() else { return stave_no_memory() }
-    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
+    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return refuse(type) }
     guard let block = takeLarge(size, type: type), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else {
-      return fail()
+      return fail(type)
     }
     if !block.isZero { clear(memory, bytes: size) }
     return memory
@@ -129,8 +137,8 @@ public enum Heap {
     {
       return allocate(UInt(SizeClass.size(index)))
     }
-    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return stave_no_memory() }
-    guard let block = takeLarge(max(size, 1), alignment: alignment, type: type) else { return fail() }
+    if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return refuse(type) }
+    guard let block = takeLarge(max(size, 1), alignment: alignment, type: type) else { return fail(type) }
     return UnsafeMutableRawPointer(bitPattern: block.start)
   }
 }

@@ -44,7 +44,10 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// Does what a change of an option asks for beyond its new value.
   func apply(_ option: Option) {
     switch option {
-    case .failureRate, .types: openFastPath()
+    case .failureRate: openFastPath()
+    case .types:
+      openFastPath()
+      Heap.forgetCallers()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])
     case .stats:

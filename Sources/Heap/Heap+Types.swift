@@ -17,14 +17,7 @@ extension Heap {
       let cell = UInt64(type.pointee.cells[SizeClass.index(for: Int(size))])
       if let item = stave_pop(cell &* 32) { return item }
     }
-    return allocateTypedSlow(size, type)
-  }
-
-  @inline(never)
-  private static func allocateTypedSlow(_ size: UInt, _ type: TypePointer) -> UnsafeMutableRawPointer? {
-    let memory = allocateSlow(size, type: type)
-    if memory == nil { stave_add(&type.pointee.failures, 1) }
-    return memory
+    return allocateSlow(size, type: type)
   }
 
   /// As malloc(9): with `wait` it sleeps until there is memory, unless no giving back could ever make so much; with `zero` the

@@ -14,8 +14,11 @@ extension SnapshotReader {
     guard Int(state.pointee.nextNumber) <= limit else { throw .damaged("more malloc types than there can be") }
     var listed: [TypeSnapshot] = []
     var next = UInt(bitPattern: state.pointee.first)
+    var steps = 0
     while next != 0 {
-      guard listed.count < limit else { throw .damaged("the list of malloc types has no end") }
+      // Twice: types may begin meanwhile, and lead to those seen before.
+      guard steps < 2 * limit else { throw .damaged("the list of malloc types has no end") }
+      steps += 1
       let record = try copies.structure(Accounting.TypeRecord.self, at: next)
       var type = TypeSnapshot()
       type.name = withUnsafeBytes(of: record.pointee.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }.printable

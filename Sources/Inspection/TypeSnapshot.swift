@@ -30,8 +30,8 @@ public struct TypeSnapshot: Sendable {
   mutating func add(_ zone: ZoneSnapshot) {
     used += zone.used
     usedBytes += zone.used * zone.size
-    allocations += zone.allocations
-    frees += zone.frees
+    allocations.add(zone.allocations)
+    frees.add(zone.frees)
     if zone.allocations > 0 { sizes.append(zone.size) }
   }
 }
@@ -52,19 +52,27 @@ extension Snapshot {
       all[place].largeBytes = min(bytes, max(0, Int(clamping: large.bytes)))
       blocks -= all[place].largeBlocks
       bytes -= all[place].largeBytes
-      all[place].allocations += large.allocations
-      all[place].frees += large.frees
+      all[place].allocations.add(large.allocations)
+      all[place].frees.add(large.frees)
       requests -= large.allocations
     }
     all[0].largeBlocks = blocks
     all[0].largeBytes = bytes
-    all[0].allocations += max(0, requests)
-    all[0].frees += max(0, requests - Int64(blocks))
+    all[0].allocations.add(max(0, requests))
+    all[0].frees.add(max(0, requests - Int64(blocks)))
     for place in all.indices {
       all[place].used += all[place].largeBlocks
       all[place].usedBytes += all[place].largeBytes
       all[place].sizes = Set(all[place].sizes).sorted()
     }
     types = all
+  }
+}
+
+extension Int64 {
+  /// Stays at the largest number, which is no plausible count, where the sum of a damaged process's would be larger.
+  fileprivate mutating func add(_ more: Int64) {
+    let (sum, isTooLarge) = addingReportingOverflow(more)
+    self = isTooLarge ? .max : sum
   }
 }

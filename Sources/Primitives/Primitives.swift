@@ -134,6 +134,12 @@ public struct FixedName {
     }
   }
 
+  public var hash: UInt32 {
+    var hash: UInt32 = 2_166_136_261
+    for index in 0..<32 where bytes[index] != 0 { hash = (hash ^ UInt32(bytes[index])) &* 16_777_619 }
+    return hash
+  }
+
   public func equals(_ other: borrowing FixedName) -> Bool {
     for index in 0..<32 where bytes[index] != other.bytes[index] { return false }
     return true

@@ -14,6 +14,9 @@ import Heap
 @_silgen_name("stave_counted_realloc") func countedRealloc(_ memory: UnsafeMutableRawPointer?, _ size: UInt) -> UnsafeMutableRawPointer?
 @_silgen_name("stave_counted_aligned") private func countedAligned(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer?
 
+@_silgen_name("stave_counted_posix_aligned")
+func countedPosixAligned(_ result: UnsafeMutablePointer<UnsafeMutableRawPointer?>, _ alignment: UInt, _ size: UInt) -> Int32
+
 @inline(__always)
 func aligned(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
   Heap.countsForCallers ? countedAligned(alignment, size) : Heap.allocate(size, alignment: alignment)
@@ -37,6 +40,13 @@ public func staveRealloc(_ memory: UnsafeMutableRawPointer?, _ size: UInt, _ pc:
 @_silgen_name("stave_aligned_for")
 public func staveAligned(_ alignment: UInt, _ size: UInt, _ pc: UInt, _ sp: UInt, _ bp: UInt) -> UnsafeMutableRawPointer? {
   Heap.allocate(size, alignment: alignment, type: Heap.type(of: Frame(pc: pc, sp: sp, bp: bp)))
+}
+
+@_silgen_name("stave_posix_aligned_for")
+public func stavePosixAligned(
+  _ result: UnsafeMutablePointer<UnsafeMutableRawPointer?>, _ alignment: UInt, _ size: UInt, _ pc: UInt, _ sp: UInt, _ bp: UInt
+) -> Int32 {
+  posixAligned(result, alignment, size, Heap.type(of: Frame(pc: pc, sp: sp, bp: bp)))
 }
 
 /// Nil also where the process's malloc is another. What C then calls throws, and must not find a frame of Swift's on the stack, which

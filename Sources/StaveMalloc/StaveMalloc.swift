@@ -10,6 +10,7 @@
 // A C name is given by `@_silgen_name`: for these arguments and results Swift's calling convention is C's, and a thunk
 // (`@c`, `@_cdecl`) would be compiled with nothing inlined into it.
 
+import Accounting
 import CPlatform
 import Diagnostics
 import Heap
@@ -58,8 +59,15 @@ public func stavePosixMemalign(
   _ result: UnsafeMutablePointer<UnsafeMutableRawPointer?>, _ alignment: UInt, _ size: UInt
 ) -> Int32 {
   guard alignment.isPowerOfTwo, alignment >= UInt(MemoryLayout<UInt>.size) else { return Int32(STAVE_EINVAL) }
+  return Heap.countsForCallers ? countedPosixAligned(result, alignment, size) : posixAligned(result, alignment, size, nil)
+}
+
+@inline(__always)
+func posixAligned(
+  _ result: UnsafeMutablePointer<UnsafeMutableRawPointer?>, _ alignment: UInt, _ size: UInt, _ type: TypePointer?
+) -> Int32 {
   let saved = stave_errno()
-  guard let memory = aligned(alignment, size) else {
+  guard let memory = Heap.allocate(size, alignment: alignment, type: type) else {
     stave_set_errno(saved)
     return Int32(STAVE_ENOMEM)
   }

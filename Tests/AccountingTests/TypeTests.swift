@@ -113,6 +113,68 @@ extension OnRoot {
       Heap.free(block)
     }
 
+    @Test func `L55 every request of a type that failed is counted, of whatever size and kind`() throws {
+      let author = Author("failing")
+      let type = try #require(types.register(author.type))
+      defer { types.unregister(author.type) }
+      #expect(Heap.allocate(1 << 60, type: type) == nil && type.pointee.failures == 1)
+      #expect(Heap.allocateZeroed(1 << 60, type: type) == nil && type.pointee.failures == 2)
+      #expect(Heap.allocate(1 << 60, alignment: 4096, type: type) == nil && type.pointee.failures == 3)
+      #expect(Heap.allocate(1 << 60, type: type, WaitFlags.wait.union(.zero)) == nil && type.pointee.failures == 4)
+      #expect(Heap.reallocate(nil, 1 << 60, type: type) == nil && type.pointee.failures == 5)
+    }
+
+    @Test func `a type for which there is no keg has its memory from malloc's zones`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let author = Author("late")
+        let type = types.register(author.type)!
+        Heap.free(Heap.allocate(96))
+        let table = stave_kegs()
+        let free = (1..<Int(STAVE_MAX_KEGS)).filter { table[$0] == nil }
+        for index in free { table[index] = table[1] }
+        let block = Heap.allocate(96, type: type)
+        precondition(block != nil && TypeTotals(type).used == 0 && type.pointee.failures == 0)
+        for index in free { table[index] = nil }
+        Heap.free(block)
+      }
+    }
+
+    @Test func `types leave cells and kegs for malloc's own zones`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let author = Author("many")
+        let type = types.register(author.type)!
+        zones.pointee.nextCell = Int(STAVE_MAX_CELLS) - 100  // as if so many had been given out
+        Heap.free(Heap.allocate(112, type: type))
+        precondition(type.pointee.zones[6]!.pointee.cell == 0 && TypeTotals(type).allocations == 1)
+        Heap.free(Heap.allocate(112))
+        precondition(heap.pointee.classZones[6]!.pointee.cell != 0)
+        zones.pointee.zoneCount += Int(STAVE_MAX_KEGS) - 100
+        Heap.free(Heap.allocate(128, type: type))
+        precondition(type.pointee.zones[7] == nil && heap.pointee.classZones[7] != nil)
+      }
+    }
+
+    @Test func `who has come to a type that ends goes on to the others`() throws {
+      let authors = (0..<3).map { Author("row\($0)") }
+      let all = try authors.map { try #require(types.register($0.type)) }
+      types.unregister(authors[1].type)
+      #expect(all[1].pointee.next == all[0])
+      types.unregister(authors[2].type)
+      #expect(all[2].pointee.next == all[0] && all[1].pointee.next == all[0])
+      types.unregister(authors[0].type)
+    }
+
+    @Test func `a name that has a type keeps it when there may be no more`() throws {
+      let name = FixedName("libkept.so")
+      let kept = try #require(types.named(name))
+      let count = types.pointee.count
+      #expect(types.named(FixedName("libnew.so"), most: count) == nil && types.pointee.count == count)
+      #expect(types.named(name, most: count) == kept)
+      #expect(types.named(FixedName("libnew.so"), most: count + 1) != nil)
+    }
+
     @Test func `M_ZERO zeroes the whole class, and large blocks`() throws {
       let author = Author("zeroed")
       let type = try #require(types.register(author.type))
@@ -197,23 +259,6 @@ extension OnRoot {
       printZones(to: open("/dev/null", O_WRONLY))
       types.unregister(nameless.type)
       types.unregister(long.type)
-    }
-
-    @Test func `where zones run out, requests of types are malloc's`() async {
-      await #expect(processExitsWith: .success) {
-        Stage.up()
-        let author = Author("late")
-        let type = types.register(author.type)!
-        let first = Heap.allocate(100, type: type)!
-        // As if many thousands of pairs of type and class had been.
-        zones.pointee.kegCount = Int(STAVE_MAX_KEGS) - 100
-        let block = Heap.allocate(300, type: type)!
-        precondition(TypeTotals(type).used == 1 && type.pointee.zones[SizeClass.index(for: 300)] == nil, "counted for malloc")
-        precondition(used(heap.pointee.classZones[SizeClass.index(for: 300)]!) == 1)
-        Heap.free(block)
-        Heap.free(first)
-        precondition(TypeTotals(type).used == 0)
-      }
     }
 
     @Test func `what depots of types hold counts towards giving back`() throws {

@@ -45,6 +45,15 @@ extension OnRoot {
       }
     }
 
+    @Test func `callers whose types are known are asked about anew when types are to be others`() async {
+      await #expect(processExitsWith: .success) {
+        precondition(heap.start())
+        stave_caller_types()[5] = 0x1234_0001
+        precondition(Heap.obey(OnRoot.MailboxTests.set(.types, 1)).status == MailStatus.done)
+        precondition(stave_caller_types()[5] == 0)
+      }
+    }
+
     @Test func `who works in its parent's memory answers nothing there`() async {
       await #expect(processExitsWith: .success) {
         precondition(heap.start())

@@ -15,7 +15,7 @@ import Testing
 @testable import Zones
 
 /// A target whose memory reads otherwise at some words.
-private struct Patched: TargetMemory {
+struct Patched: TargetMemory {
   var inner: any TargetMemory
   var words: [UInt: UInt64] = [:]
 

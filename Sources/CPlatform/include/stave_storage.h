@@ -17,7 +17,7 @@ enum {
   STAVE_UNIT_SHIFT = 16,          // the address map's unit: 64 KiB
   STAVE_MAX_KEGS = 8192,
   STAVE_MAX_TYPES = 4096,
-  STAVE_CALLER_BITS = 11,         // callers whose types are known: 2048 words
+  STAVE_CALLER_BITS = 13,         // callers whose types are known: 8192 words, of which only those used have pages
   STAVE_BOOT_BYTES = 32768,       // metadata before the first system call
   STAVE_ROOT_BYTES = 4096,
 };
