@@ -79,7 +79,7 @@ public enum Heap {
   }
 
   /// For whatever reason. errno = ENOMEM.
-  private static func refuse(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
+  static func refuse(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
     if let type { stave_add(&type.pointee.failures, 1) }
     return stave_no_memory()
   }
@@ -96,7 +96,7 @@ public enum Heap {
     return zone.allocateSlow(.noWait, argument: nil)
   }
 
-  private static func injectsFailure() -> Bool {
+  static func injectsFailure() -> Bool {
     let rate = heap.pointee.options[.failureRate]
     guard rate > 0 else { return false }  // set to 0 a moment ago
     let calls = Int64(heap.pointee.injectableCalls.wrappingAdd(1, ordering: .relaxed).newValue)
