@@ -35,7 +35,7 @@ private func snapshot(_ used: Int) -> Snapshot {
 }
 
 /// What is left on the screen of a line.
-private func plain(_ line: String) -> String {
+func plain(_ line: String) -> String {
   var result = ""
   var isEscape = false
   for character in line {
