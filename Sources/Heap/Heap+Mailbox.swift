@@ -51,6 +51,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       openFastPath()
       Heap.forgetCallers()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
+    case .inspect: Heap.allowInspection(pointee.options[.inspect] == 1)
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])
     case .stats:
       // Standard error as it will be at the end: the thread that answers may have no descriptors.

@@ -131,7 +131,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
     openFastPath()
-    if pointee.options[.inspect] == 1 { Heap.allowInspection() }
+    if pointee.options[.inspect] == 1 { Heap.allowInspection(true) }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(pointee.options[.hugepages]) }
     if pointee.options[.stats] == 1 {
       // Programs close standard error before they end; the table goes to a descriptor of our own, closed by exec.
@@ -212,8 +212,8 @@ extension Heap {
     return whole << 8 | part
   }
 
-  /// `inspect:any`: every process of this user may read this one.
-  static func allowInspection() { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, ~0, 0, 0, 0) }
+  /// `inspect:any`: every process of this user may read this one; or none again whom Yama would not let.
+  static func allowInspection(_ isAllowed: Bool) { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, isAllowed ? ~0 : 0, 0, 0, 0) }
 }
 
 /// Over the sizes of all that readers outside copy, so that a reader of another build notices. Fields that change places

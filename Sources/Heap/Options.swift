@@ -78,7 +78,7 @@ public enum Option: Int, Sendable {
   }
 
   /// Whether `stave set` can change it in a running process.
-  public var isChangeable: Bool { self != .percpu && self != .inspect }
+  public var isChangeable: Bool { self != .percpu }
 
   /// Whether `value` is one of its values.
   public func takes(_ value: Int64) -> Bool {
