@@ -95,6 +95,31 @@ static void slots(const unsigned char *good, size_t count) {
   stavestat_list_free(list);
 }
 
+// A stream of types of these names, one letter each, on one CPU: 16 bytes, and 32 and 64 for each.
+static int fill_named(stavestat_list *list, const char *names) {
+  static unsigned char bytes[4096];
+  memset(bytes, 0, sizeof bytes);
+  bytes[0] = bytes[4] = 1;
+  bytes[8] = (unsigned char)strlen(names);
+  for (size_t i = 0; i < strlen(names); i++) bytes[16 + i * 96] = (unsigned char)names[i];
+  return stavestat_fill_bytes(list, bytes, 16 + 96 * strlen(names));
+}
+
+static void order(void) {
+  stavestat_list *list = stavestat_list_new();
+  MUST(fill_named(list, "abc") == 0);
+  stavestat_entry *a = stavestat_first(list), *c = stavestat_next(stavestat_next(a));
+  MUST(strcmp(stavestat_name(a), "a") == 0 && strcmp(stavestat_name(c), "c") == 0 && stavestat_next(c) == NULL);
+  // In another order, without one and with another, and with a twin.
+  MUST(fill_named(list, "cdaa") == 0 && stavestat_first(list) == c && stavestat_next(stavestat_next(c)) == a);
+  stavestat_entry *twin = stavestat_next(a);
+  MUST(twin != NULL && stavestat_next(twin) == NULL && stavestat_shares_name(twin) == 1 && stavestat_shares_name(c) == 0);
+  MUST(stavestat_instance(twin) == 1 && strcmp(stavestat_label(twin), "a_1") == 0 && strcmp(stavestat_name(twin), "a") == 0);
+  MUST(stavestat_find(list, STAVESTAT_ANY, "a", 1) == twin && stavestat_find(list, STAVESTAT_ZONE, "a", 0) == NULL);
+  MUST(stavestat_find(list, STAVESTAT_MALLOC, "b", 0) == NULL && stavestat_find(list, STAVESTAT_MALLOC, "a", 2) == NULL);
+  stavestat_list_free(list);
+}
+
 int main(int words, char *arguments[]) {
   if (words != 4) return 2;
   static unsigned char good[1 << 16];
@@ -104,6 +129,7 @@ int main(int words, char *arguments[]) {
   fclose(file);
   nonsense();
   slots(good, count);
+  order();
   state = strtoull(arguments[3], NULL, 10) | 1;
   long inputs = atol(arguments[2]), read = 0;
   stavestat_list *list = stavestat_list_new();
