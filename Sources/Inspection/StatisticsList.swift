@@ -4,8 +4,14 @@
 // entries that are still there keep their place and what the caller noted in them.
 //
 //   let list = StatisticsList()
-//   try list.fill(from: openTarget("1234"))
+//   try list.fill(from: "1234")                             // a process; or the path of a core file or of a saved stream
 //   list.find(.zone, "malloc-64")?.count
+//   for type in list.entries where type.allocator == .malloc {
+//     print(type.label, type.bytes, type.bytes &- type.numbers[0], type.cpu(3).allocations)
+//     type.numbers[0] = type.bytes                          // still there when the list has been filled again
+//   }
+//
+// libstavestat.so (StaveStat) gives C the same.
 //
 // Entries are known by allocator, name and instance: zones or types of one name stay apart (T6). A stream has no instances, so
 // there the order of equal names is what tells them apart, and `sharesName` says that it had to (T14).
@@ -84,13 +90,20 @@ public final class StatisticsList {
     }
   }
 
+  /// The same of a target that is yet to be opened, whose error is the list's.
+  public func fill(
+    opening open: () throws(InspectionError) -> any TargetMemory, _ allocator: StatisticsAllocator = .any
+  ) throws(StatisticsError) {
+    let target: any TargetMemory
+    do throws(InspectionError) { target = try open() } catch { throw fail(StatisticsError(error)) }
+    try fill(from: target, allocator)
+  }
+
   /// From a process by its number, or else a core file or a saved stream by its path.
   public func fill(from place: String) throws(StatisticsError) {
     let isNumber = !place.isEmpty && place.utf8.allSatisfy { 48...57 ~= $0 }
     if !isNumber && (place == "-" || StatisticsStream.mayBegin(file: place)) { return try fill(fromFile: place) }
-    let target: any TargetMemory
-    do throws(InspectionError) { target = try openTarget(place) } catch { throw fail(StatisticsError(error)) }
-    try fill(from: target)
+    try fill { () throws(InspectionError) in try openTarget(place) }
   }
 
   /// From a saved stream, "-" for standard input.
@@ -120,7 +133,7 @@ public final class StatisticsList {
   }
 
   /// On an error the list is empty: old figures are not to be taken for new ones.
-  private func fail(_ error: StatisticsError) -> StatisticsError {
+  public func fail(_ error: StatisticsError) -> StatisticsError {
     entries = []
     self.error = error
     return error

@@ -44,7 +44,10 @@ struct StaveManuals {
     }
     try page(tool.command, below: nil)
     for one in tool.command.subcommands ?? [] where one.commandName != "help" { try page(one, below: tool.command.commandName) }
-    for name in ["stave.7", "stave_contigmalloc.3"] { try write(hand(name).replacingOccurrences(of: "@DATE@", with: date), name) }
+    for name in try FileManager.default.contentsOfDirectory(atPath: texts.path) where name.hasSuffix(".3") {
+      try write(hand(name).replacingOccurrences(of: "@DATE@", with: date), name)
+    }
+    try write(hand("stave.7").replacingOccurrences(of: "@DATE@", with: date), "stave.7")
     try write(
       hand("stave_options.5").replacingOccurrences(of: "@DATE@", with: date)
         .replacingOccurrences(of: "@OPTIONS@", with: options.joined(separator: "\n")), "stave_options.5")

@@ -179,4 +179,48 @@ private final class Remembered: TargetMemory, @unchecked Sendable {
     }
     #expect(good > 100 && disagreeing == 0, "some could be shown")
   }
+
+  /// Three hundred inputs in an ordinary run, ten thousand in a soak.
+  @Test func `T13 L78 any word of a core of a process with types may be anything`() throws {
+    guard let holder = TypeHolder(), let path = writeCore(of: holder.child, in: holder.folder) else { return }
+    let whole = try CoreFile(path: path)
+    let reader = try SnapshotReader(whole)
+    let root = reader.location.address
+    let types = try whole.read(UInt.self, at: root + UInt(RootLayout.typesOffset)), zones = try whole.read(UInt.self, at: root + UInt(RootLayout.zonesOffset))
+    let before = try reader.snapshot().typeStream
+    /// Where in the file what is at the address lies.
+    func place(_ address: UInt) -> UInt64? {
+      whole.segments.first { $0.start <= address && address < $0.dumpedEnd }.map { UInt64($0.offset) + UInt64(address - $0.start) }
+    }
+    let inFile = [root, types, zones].compactMap(place)
+    try #require(inFile.count == 3)
+    let file = open(path, O_RDWR)
+    defer { close(file) }
+    var generator = Generator(78)
+    var good = 0
+    for _ in 0..<Stage.steps(300, soak: 10_000) {
+      var old: [(offset: UInt64, word: UInt64)] = []
+      for _ in 0...generator.below(2) {
+        let offset = [
+          inFile[0] + UInt64(generator.below(RootLayout.bytes / 8)) * 8, inFile[1] + UInt64(generator.below(120)) * 8, inFile[2] + UInt64(generator.below(30)) * 8,
+          UInt64(generator.below(1024)) * 8,
+        ][generator.below(4)]
+        var word: UInt64 = 0
+        guard pread(file, &word, 8, off_t(offset)) == 8 else { continue }
+        old.append((offset, word))
+        word = [0, 1, .max, .max >> 1, 1 << 47, UInt64(types), generator.next(), word ^ 1 << UInt64(generator.below(64))][generator.below(8)]
+        _ = pwrite(file, &word, 8, off_t(offset))
+      }
+      do throws(InspectionError) {
+        show(try SnapshotReader(CoreFile(path: path)).snapshot())
+        good += 1
+      } catch {}
+      for (offset, word) in old.reversed() {
+        var word = word
+        _ = pwrite(file, &word, 8, off_t(offset))
+      }
+    }
+    #expect(good > 30, "some could be shown")
+    #expect(try SnapshotReader(CoreFile(path: path)).snapshot().typeStream == before, "all has been put back")
+  }
 }
