@@ -79,7 +79,7 @@ public enum Heap {
   }
 
   /// For whatever reason. errno = ENOMEM.
-  private static func refuse(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
+  static func refuse(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
     if let type { stave_add(&type.pointee.failures, 1) }
     return stave_no_memory()
   }
@@ -104,7 +104,7 @@ public enum Heap {
     if heap.pointee.options[.sizes] != 0 { sizeHistogram.count(size, given: arena.largeBytes(at: block.start) ?? size, isLarge: true) }
   }
 
-  private static func injectsFailure() -> Bool {
+  static func injectsFailure() -> Bool {
     let rate = heap.pointee.options[.failureRate]
     guard rate > 0 else { return false }  // set to 0 a moment ago
     let calls = Int64(heap.pointee.injectableCalls.wrappingAdd(1, ordering: .relaxed).newValue)
