@@ -117,7 +117,7 @@ install: all manuals
 
 uninstall:
 	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
-	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3
+	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave_contigmalloc.3
 	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:

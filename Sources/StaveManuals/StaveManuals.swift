@@ -34,6 +34,7 @@ struct StaveManuals {
         .replacingOccurrences(of: "@COLUMNS@", with: columns { $0.place != .wide })
         .replacingOccurrences(of: "@WIDE@", with: columns { $0.place == .wide })
         .replacingOccurrences(of: "@TYPES@", with: list(TypeColumn.all.map { ($0.title, $0.meaning) }))
+        .replacingOccurrences(of: "@SIZES@", with: list(SizeColumn.all.map { ($0.title, $0.meaning) }))
         .replacingOccurrences(of: "@TYPECPUS@", with: list(TypeCPUColumn.all.map { ($0.title, $0.meaning) }))
         .replacingOccurrences(of: "@METRICS@", with: metrics)
         .replacingOccurrences(of: "@CONTROLS@", with: list(GlobalControl.all.map { ($0.name, $0.meaning) }))

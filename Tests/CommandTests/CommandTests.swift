@@ -17,6 +17,7 @@ import Testing
     ["zones", "no-such-file-or-name"], ["get"], ["set"], ["set", "1", "period"], ["set", "1", "period=0"], ["set", "1", "percpu=locked"],
     ["metrics"], ["metrics", "1", "--listen", "9101"], ["stream"], ["stream", "sizes", "1"], ["stream", "types"], ["types", "--stream", "/etc/passwd", "1"], ["types", "--stream", "/etc/passwd", "-w", "1"], ["stream", "zones"], ["zones", "--stream", "/etc/passwd", "1"],
     ["zones", "--stream", "/etc/passwd", "-w", "1"], ["get", "--json", "--describe", "1"],
+    ["sizes"], ["sizes", "--classes", "0", "1"], ["sizes", "--sort", "memory", "1"], ["show"], ["show", "malloc"],
   ])
   func `wrong usage is status 2, said on standard error`(_ arguments: [String]) throws {
     let ended = try start(Built.command, arguments).end()
