@@ -56,6 +56,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     switch option {
     case .failureRate: openFastPath()
     case .types:
+      pointee.watchesLoading = true
       openFastPath()
       Heap.forgetCallers()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
