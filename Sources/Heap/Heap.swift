@@ -47,6 +47,8 @@ public struct HeapState: ~Copyable {
   let freedBytes: Atomic<UInt32>
   /// Calls that `failure_rate` counts.
   let injectableCalls: Atomic<UInt32>
+  /// Types were switched on when the process was running already (CallerTypes).
+  var watchesLoading: Bool
   /// Where blocks go that are not ours, in a process whose malloc is another; nil where it is this one.
   public var freeElsewhere: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
 
