@@ -6,12 +6,15 @@ import Inspection
 import Primitives
 
 /// In the order of `zones`: the label after `change`, with "_1", "_2"… behind it where an earlier one is the same.
-func uniqueNames(_ zones: [ZoneSnapshot], _ change: (String) -> String = { $0 }) -> [String] {
+func uniqueNames(_ zones: [ZoneSnapshot], _ change: (String) -> String = { $0 }) -> [String] { uniqueNames(zones.map(\.label), change) }
+
+/// The same for labels.
+func uniqueNames(_ labels: [String], _ change: (String) -> String) -> [String] {
   var taken: Set<String> = []
   // How far each name's numbers have come: a damaged process may have thousands of zones of one name.
   var numbers: [String: Int] = [:]
-  return zones.map { zone in
-    let plain = change(zone.label)
+  return labels.map { label in
+    let plain = change(label)
     var name = plain
     while !taken.insert(name).inserted {
       let number = numbers[plain, default: 0] + 1

@@ -38,16 +38,37 @@ extension Heap {
       guard keg.index(of: memory.address, in: slab) != nil else {
         reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
+      if zone.pointee.type != 0 { return freeTyped(memory, zone) }
       zone.freeSlow(memory)
-      if zone.pointee.type != 0, types.type(Int(zone.pointee.type))?.pointee.isWatched == true { forgetCallers() }
       noteSlowCall(moving: zone.pointee.bucketSize * zone.pointee.size)
     case .large:
-      guard arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
+      let type = types.type(Int(arena.largeType(at: memory.address)))
+      let isReleased = type == nil ? arena.releaseLarge(memory.address) : freeTypedLarge(memory.address, type!)
+      guard isReleased else { reportBadLarge("free()", memory.address) }
       noteSlowCall()
     case .none:
       guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
+  }
+
+  /// The zone may go when the item has been freed: another thread may have ended the type (Accounting/TypeEnds).
+  private static func freeTyped(_ memory: UnsafeMutableRawPointer, _ zone: ZonePointer) {
+    let bytes = zone.pointee.size, bucketSize = zone.pointee.bucketSize
+    while true {
+      let number = zone.pointee.type
+      let type = types.type(Int(number))!
+      guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory) }) else { continue }
+      if type.pointee.isWatched { forgetCallers() }
+      // Of a type with an account each free comes here.
+      return noteSlowCall(moving: type.hasAccount ? bytes : bytes * bucketSize)
+    }
+  }
+
+  private static func freeTypedLarge(_ address: UInt, _ type: TypePointer) -> Bool {
+    var isReleased = false
+    _ = type.give(Int(arena.largeBytes(at: address) ?? 0), isIts: { true }, { isReleased = arena.releaseLarge(address) })
+    return isReleased
   }
 
   static func keg(of slab: SlabPointer) -> KegPointer {
@@ -93,8 +114,11 @@ extension Heap {
 
   /// realloc. Nil: no memory, and the old block is as it was. An address that is no block ends the process with a report.
   /// A block that moves is of `type` from then on; one that stays keeps the type it has (3.11).
-  public static func reallocate(_ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer? = nil) -> UnsafeMutableRawPointer? {
-    func allocateNew() -> UnsafeMutableRawPointer? { type == nil ? allocate(size) : allocate(size, type: type!) }
+  /// A block that has to be copied counts twice meanwhile.
+  public static func reallocate(
+    _ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer? = nil, _ flags: WaitFlags = .noWait
+  ) -> UnsafeMutableRawPointer? {
+    func allocateNew() -> UnsafeMutableRawPointer? { type == nil ? allocate(size) : allocate(size, type: type!, flags) }
     guard let memory else { return allocateNew() }
     guard let old = usableSize(memory) else {
       switch ownerMap.pointee.owner(of: memory.address) {
@@ -109,15 +133,24 @@ extension Heap {
       return memory
     }
     if old > UInt(SizeClass.largest) && size > UInt(SizeClass.largest) {
-      if arena.resizeLarge(memory.address, to: size) { return memory }
-      if old >= moveThreshold, size > old, let moved = arena.moveLarge(memory.address, to: size) {
-        return UnsafeMutableRawPointer(bitPattern: moved)
-      }
+      if let resized = resizeLarge(memory.address, from: old, to: size) { return UnsafeMutableRawPointer(bitPattern: resized) }
     }
     guard let new = allocateNew() else { return nil }
     new.copyMemory(from: memory, byteCount: Int(min(old, size)))
     free(memory)
     return new
+  }
+
+  /// In its place or another, by way of the account of the type that it counts for, if that has one. Nil: as it was.
+  private static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
+    guard let type = types.type(Int(arena.largeType(at: address))) else { return place(address, from: old, to: size) }
+    guard let bytes = arena.blockBytes(size) else { return nil }
+    return type.resize(from: Int(old), to: Int(bytes)) { place(address, from: old, to: size) }
+  }
+
+  private static func place(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
+    if arena.resizeLarge(address, to: size) { return address }
+    return old >= moveThreshold && size > old ? arena.moveLarge(address, to: size) : nil
   }
 
   /// Blocks from here on are moved by the kernel rather than copied.

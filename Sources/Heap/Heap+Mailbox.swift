@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What this process does when another asks: give memory back, change an option. A letter is a claim by somebody who may trace this
+// What this process does when another asks: give memory back, change an option or a type's limit. A letter is a claim by somebody who may trace this
 // process; it is checked here all the same, since a wrong one could be a mistake, and a right one is nothing that a check costs.
 
+import Accounting
 import CPlatform
 import Pages
 import Zones
@@ -24,8 +25,17 @@ extension Heap {
     switch letter.command {
     case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
     case MailCommand.set: return set(letter.subject, to: letter.value)
+    case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
     }
+  }
+
+  /// The result is the limit before.
+  private static func limit(_ subject: UInt32, to bytes: Int64) -> (status: UInt32, result: Int64) {
+    guard bytes >= 0 else { return (MailStatus.badValue, 0) }
+    var isDone = false
+    guard let before = types.setLimit(number: subject & 0xffff, mark: subject >> 16, bytes, &isDone) else { return (MailStatus.unknownType, 0) }
+    return (isDone ? MailStatus.done : MailStatus.systemRefused, before)
   }
 
   /// The result is the value before.

@@ -15,7 +15,7 @@ public struct LargeBlock {
 
 extension UnsafeMutablePointer where Pointee == Arena {
   /// Whole pages, and at least half a unit, for the owner map's sake.
-  private func blockBytes(_ size: UInt) -> UInt? {
+  public func blockBytes(_ size: UInt) -> UInt? {
     size <= 1 << 46 ? Swift.max(size, unitBytes / 2).roundedUp(to: UInt(pageBytes)) : nil
   }
 
@@ -157,6 +157,13 @@ extension UnsafeMutablePointer where Pointee == Arena {
     guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return nil }
     let entry = record.assumingMemoryBound(to: MapEntry.self)
     return entry.pointee.kind == RangeKind.large && entry.pointee.start == start ? entry.pointee.wordA : nil
+  }
+
+  /// The number of the malloc type that the block at `start` counts for; 0 for none, and where no block begins. Only its holder may ask.
+  public func largeType(at start: UInt) -> UInt32 {
+    guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return 0 }
+    let entry = record.assumingMemoryBound(to: MapEntry.self)
+    return entry.pointee.kind == RangeKind.large && entry.pointee.start == start ? UInt32(entry.pointee.owner) : 0
   }
 
   /// Gives the block another size without moving it, if there is room behind it. New bytes may be dirty.

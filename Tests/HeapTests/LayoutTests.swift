@@ -76,6 +76,7 @@ import Testing
       offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.next) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.name) },
       offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.instance) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.number) },
       offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.zones) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.failures) },
+      offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.limit) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.sleeps) },
     ]
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
     #expect(RootLayout.version == 2, hint)
@@ -84,7 +85,7 @@ import Testing
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
     #expect(heap == [576, 648, 656], hint)
     #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
-    #expect(type == [0, 8, 0, 8, 40, 44, 48, 768], hint)
+    #expect(type == [0, 8, 0, 8, 40, 44, 48, 768, 776, 784], hint)
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)
     #expect(RootLayout.typesOffset + MemoryLayout<TypesState>.size <= RootLayout.bytes - 8 && RootLayout.heapOffset + MemoryLayout<HeapState>.size <= RootLayout.typesOffset)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)

@@ -63,6 +63,12 @@ extern void *_Nullable stave_regions_storage[STAVE_MAX_CPUS] STAVE_HIDDEN;
 extern void *_Nullable stave_kegs_storage[STAVE_MAX_KEGS] STAVE_HIDDEN;
 
 static inline void stave_add(int64_t *_Nonnull where, int64_t count) { __atomic_fetch_add(where, count, __ATOMIC_RELAXED); }
+// Sequentially consistent: who adds sees what others stored before they looked at the sum. The sum before.
+static inline int64_t stave_add_fetching(int64_t *_Nonnull where, int64_t count) { return __atomic_fetch_add(where, count, __ATOMIC_SEQ_CST); }
+static inline void stave_add32(int32_t *_Nonnull where, int32_t count) { __atomic_fetch_add(where, count, __ATOMIC_SEQ_CST); }
+static inline _Bool stave_replace64(int64_t *_Nonnull where, int64_t old, int64_t new) {
+  return __atomic_compare_exchange_n(where, &old, new, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
 // From 0 to 1, for whoever comes first.
 static inline _Bool stave_claim(uint32_t *_Nonnull where) { return __atomic_exchange_n(where, 1, __ATOMIC_ACQ_REL) == 0; }
 // From `old` to `new`, unless somebody else has changed it.
@@ -75,6 +81,7 @@ static inline _Bool stave_swap32(int32_t *_Nonnull where, int32_t expected, int3
 }
 static inline void stave_store_pointer(void *_Nullable *_Nonnull where, void *_Nullable value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
 static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
+static inline void stave_store32(uint32_t *_Nonnull where, uint32_t value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
 static inline uint64_t stave_load64(const void *_Nonnull where) { return __atomic_load_n((const uint64_t *)where, __ATOMIC_ACQUIRE); }
 static inline void stave_store64(void *_Nonnull where, uint64_t value) { __atomic_store_n((uint64_t *)where, value, __ATOMIC_RELEASE); }
 static inline struct stave_cell_place *_Nonnull stave_cell_places(void) { return stave_cell_places_storage; }

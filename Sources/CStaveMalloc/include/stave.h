@@ -25,13 +25,16 @@ extern "C" {
 enum {
   STAVE_NOWAIT = 0x1,   // null and ENOMEM when there is no memory
   STAVE_WAITOK = 0x2,   // waits for memory; null only for what can never be had
+  STAVE_CANFAIL = 0x4,  // with STAVE_WAITOK: null rather than waiting for ever, when the arena is full or a second is over
   STAVE_ZERO = 0x100,   // the whole usable size is zero
 };
 
 // A type, known before main begins, or when the library it is in is loaded. In another file: extern struct stave_type M_IMAGES[1].
 // A library that can be unloaded ends its types in a destructor of its own, by stave_type_unregister.
-#define STAVE_TYPE_DEFINE(variable, shortName, longName)                                        \
-  struct stave_type variable[1] = {{STAVE_TYPE_MAGIC, 1, shortName, longName, NULL, {0}}};      \
+#define STAVE_TYPE_DEFINE(variable, shortName, longName) STAVE_TYPE_DEFINE_LIMIT(variable, shortName, longName, 0)
+// The same with a limit: so many bytes may be in use, of classes and whole pages; 0 for no limit.
+#define STAVE_TYPE_DEFINE_LIMIT(variable, shortName, longName, bytes)                            \
+  struct stave_type variable[1] = {{STAVE_TYPE_MAGIC, 1, shortName, longName, NULL, bytes, {0}}}; \
   __attribute__((constructor)) static void variable##_register(void) { stave_type_register(variable); } \
   extern struct stave_type variable[1]
 #define STAVE_TYPE_DECLARE(variable) extern struct stave_type variable[1]
@@ -40,6 +43,11 @@ enum {
 void stave_type_register(struct stave_type *type);
 // Ends a type that nobody uses any more. Blocks that are still out are reported on standard error, and stay good.
 void stave_type_unregister(struct stave_type *type);
+// Gives a type another limit, at once and at any time; 0 takes it away. At the limit STAVE_WAITOK waits until memory of the type is
+// freed, by whomever, or the limit is raised; others get null. What is out already stays. A type that has or had a limit costs an
+// atomic addition or three at each call, and goes round the fast path; a first limit for a type in use stops each CPU's caches for a
+// moment. Returns 0, or -1 with ENOMEM: the type cannot be registered, or the system refuses to stop the caches.
+int stave_type_set_limit(struct stave_type *type, size_t bytes);
 
 // `size` bytes, aligned to 16; for a power of two up to a page, to itself. A size of 0 gives a distinct block.
 void *stave_malloc(size_t size, struct stave_type *type, int flags);
