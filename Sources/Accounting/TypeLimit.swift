@@ -42,7 +42,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
 /// What tells a type from the one that had its number before: 16 bits of name and instance.
 public enum TypeMark {
   public static func of(_ name: FixedName, instance: UInt32) -> UInt32 {
-    (name.hash &+ instance) &* 0x9E37_79B1 >> 16
+    ((name.hash &+ instance) &* 0x9E37_79B1) >> 16
   }
 }
 

@@ -59,7 +59,7 @@ extension Heap {
       let number = zone.pointee.type
       let type = types.type(Int(number))!
       guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory) }) else { continue }
-      if type.pointee.isWatched { forgetCallers() }
+      if type.pointee.isWatched && stave_loader_may_change(false) { forgetCallers() }
       // Of a type with an account each free comes here.
       return noteSlowCall(moving: type.hasAccount ? bytes : bytes * bucketSize)
     }

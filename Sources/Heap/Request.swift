@@ -74,6 +74,10 @@ extension Heap {
     } else {
       item = heap.zone(index)?.allocateSlow(.noWait, argument: nil, isCounted: false)
     }
+    if item != nil && heap.pointee.options[.sizes] != 0 {
+      let size = request.alignment > 16 ? UInt(SizeClass.size(index)) : request.size
+      sizeHistogram.count(size, given: UInt(SizeClass.size(index)), isLarge: false)
+    }
     if let item, request.isZeroed { clear(item, bytes: request.zeroesClass ? UInt(SizeClass.size(index)) : request.size) }
     return item
   }
@@ -89,6 +93,7 @@ extension Heap {
       found = arena.takeLarge(size: size, alignment: alignment)
     }
     guard let block = found, let memory = UnsafeMutableRawPointer(bitPattern: block.start) else { return nil }
+    if heap.pointee.options[.sizes] != 0 { sizeHistogram.count(request.size, given: bytes, isLarge: true) }
     if request.isZeroed && !block.isZero { clear(memory, bytes: request.size) }
     return memory
   }
@@ -157,13 +162,19 @@ extension Heap {
     return refuse(request.type)
   }
 
+  /// The same of what is no request of malloc's.
+  static func fail(_ type: TypePointer) -> UnsafeMutableRawPointer? {
+    stave_add(&heap.pointee.failures, 1)
+    return refuse(type)
+  }
+
   /// For whatever reason. errno = ENOMEM.
-  private static func refuse(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
+  static func refuse(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
     if let type { stave_add(&type.pointee.failures, 1) }
     return stave_no_memory()
   }
 
-  private static func injectsFailure() -> Bool {
+  static func injectsFailure() -> Bool {
     let rate = heap.pointee.options[.failureRate]
     guard rate > 0 else { return false }  // set to 0 a moment ago
     let calls = Int64(heap.pointee.injectableCalls.wrappingAdd(1, ordering: .relaxed).newValue)

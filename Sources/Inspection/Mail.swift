@@ -100,6 +100,7 @@ public struct Mail {
     case MailStatus.done: return .done(Int(box.result))
     case MailStatus.onlyAtStart: throw .refused("\(subject) takes its value only when the program starts")
     case MailStatus.badValue: throw .refused("\(subject) does not take that value there")
+    case MailStatus.noMemory: throw .refused("there is no memory for what \(subject) needs there")
     case MailStatus.unknownOption: throw .refused("it has no option of that number")
     case MailStatus.unknownType: throw .refused("it has no such malloc type any more")
     case MailStatus.systemRefused: throw .refused("\(subject) cannot change: the system does not let it stop its caches for a moment")

@@ -74,8 +74,9 @@ public enum MailStatus {
   public static let unknownOption: UInt32 = 2
   public static let onlyAtStart: UInt32 = 3
   public static let badValue: UInt32 = 4
-  public static let unknownType: UInt32 = 5
-  public static let systemRefused: UInt32 = 6
+  public static let noMemory: UInt32 = 5
+  public static let unknownType: UInt32 = 6
+  public static let systemRefused: UInt32 = 7
 }
 
 /// The mailbox of this process.

@@ -50,6 +50,30 @@ static inline _Bool stave_has_find_object(void) { return 0; }
 static inline _Bool stave_find_object(uintptr_t address, struct stave_object *_Nonnull object) { (void)address; (void)object; return 0; }
 #endif
 
+// What the loader tells debuggers of itself (<link.h>): whether it is adding or taking away libraries, for each namespace.
+struct stave_loader {
+  int version;                    // 2 and more: `next` is there
+  const void *_Nullable map;
+  uintptr_t stop;
+  int state;                      // 0 nothing, 1 adding, 2 taking away
+  uintptr_t base;
+  const struct stave_loader *_Nullable next;
+};
+extern const struct stave_loader stave_loader_storage __asm__("_r_debug") __attribute__((weak));
+// False if it certainly is at rest, or only adds where `also_adding` is 0. Before glibc 2.35 it does not tell of all namespaces.
+static inline _Bool stave_loader_may_change(_Bool also_adding) {
+  if (&stave_loader_storage == NULL || !stave_has_find_object()) return 1;
+  const struct stave_loader *one = &stave_loader_storage;
+  int version = __atomic_load_n(&one->version, __ATOMIC_ACQUIRE);
+  if (version < 1) return 1;
+  while (one != NULL) {
+    int state = __atomic_load_n(&one->state, __ATOMIC_RELAXED);
+    if (state == 2 || (state != 0 && also_adding)) return 1;
+    one = version < 2 ? NULL : __atomic_load_n(&one->next, __ATOMIC_ACQUIRE);
+  }
+  return 0;
+}
+
 // Where the first thread's stack begins. At the beginning of all others' is what the thread pointer points to.
 extern const uintptr_t stave_libc_stack_end __asm__("__libc_stack_end") __attribute__((weak));
 static inline uintptr_t stave_first_stack_end(void) { return &stave_libc_stack_end != NULL ? stave_libc_stack_end : 0; }
