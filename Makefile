@@ -4,7 +4,8 @@
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
-# make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures
+# make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures;
+#                 TYPES=Benchmarks/results/DATE-types.json: the same for Documentation/Types.md
 # make listener   the command with an HTTP server, for its tests: .build/listener/debug/stave
 # make soak       the tests at full length
 # make manuals    the manual (build/man) and completion for shells (build/completion)
@@ -68,10 +69,15 @@ bench-peers:
 # The newest session that is not a quick one, if none is named.
 FILE ?= $(lastword $(sort $(wildcard Benchmarks/results/????-??-??.json)))
 
+# The newest session of malloc types alone.
+TYPES ?= $(lastword $(sort $(wildcard Benchmarks/results/????-??-??-types.json)))
+
 measured:
 	@$(SWIFT) build -c release --package-path Benchmarks --product stave-bench
 	@Benchmarks/.build/release/stave-bench picture $(FILE)
 	@Benchmarks/.build/release/stave-bench table --into README.md $(FILE)
+	@Benchmarks/.build/release/stave-bench picture $(TYPES)
+	@Benchmarks/.build/release/stave-bench table --types --into Documentation/Types.md $(TYPES)
 
 check: all
 	Scripts/check-ladder

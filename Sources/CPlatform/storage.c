@@ -14,6 +14,7 @@ unsigned char stave_boot_memory[STAVE_BOOT_BYTES] __attribute__((aligned(4096)))
 unsigned char stave_root_bytes[STAVE_ROOT_BYTES] __attribute__((aligned(4096)));
 extern unsigned char stave_root[STAVE_ROOT_BYTES] __attribute__((alias("stave_root_bytes"), visibility("default")));
 struct stave_callers stave_callers_storage;
+char stave_kept_program_name[32];
 #ifdef STAVE_INJECT
 struct stave_injection stave_injection;
 #endif

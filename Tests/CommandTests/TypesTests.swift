@@ -148,6 +148,22 @@ import Testing
     #expect(types.memory.values.reduce(0, +) == types.usedBytes, "\(types)")
   }
 
+  @Test func `a program that writes over its arguments keeps its name`() throws {
+    let pieces = Pieces()
+    // As PostgreSQL's servers do, to say in ps what they are at.
+    guard
+      let program = try pieces.program(
+        """
+        held[0] = malloc(1000);
+        extern char *program_invocation_short_name;
+        memset(program_invocation_short_name, 'x', strlen(program_invocation_short_name));
+        for (int i = 1; i < 100; i++) held[i] = malloc(1000);
+        """),
+      let types = try pieces.types(program, "types:library")
+    else { return }
+    #expect(types.inUse["main"] ?? 0 >= 100 && types.inUse["xxxx"] == nil, "\(types)")
+  }
+
   @Test func `a library that was there before types were switched on, and goes, leaves its place to others`() throws {
     let pieces = Pieces()
     guard try pieces.library("libolder", Self.plain), try pieces.library("libnewer", Self.plain),

@@ -77,9 +77,20 @@ static inline _Bool stave_loader_may_change(_Bool also_adding) {
 // Where the first thread's stack begins. At the beginning of all others' is what the thread pointer points to.
 extern const uintptr_t stave_libc_stack_end __asm__("__libc_stack_end") __attribute__((weak));
 static inline uintptr_t stave_first_stack_end(void) { return &stave_libc_stack_end != NULL ? stave_libc_stack_end : 0; }
-// The program's name as glibc has it.
+// The program's name: as it was at the start, where that has been kept. glibc's lies in the program's arguments, and programs write
+// over them to say in ps what they do.
 extern const char *_Nullable const stave_libc_program_name __asm__("program_invocation_short_name") __attribute__((weak));
-static inline const char *_Nullable stave_program_name(void) { return &stave_libc_program_name != NULL ? stave_libc_program_name : NULL; }
+extern char stave_kept_program_name[32];
+static inline const char *_Nullable stave_program_name(void) {
+  if (stave_kept_program_name[0]) return stave_kept_program_name;
+  return &stave_libc_program_name != NULL ? stave_libc_program_name : NULL;
+}
+// The last part of the path, as much of it as a name keeps.
+static inline void stave_keep_program_name(const char *_Nonnull path) {
+  const char *name = path;
+  for (const char *at = path; *at; at++) if (*at == '/') name = at + 1;
+  for (size_t i = 0; i + 1 < sizeof stave_kept_program_name && name[i]; i++) stave_kept_program_name[i] = name[i];
+}
 static inline uintptr_t stave_thread_pointer(void) { return (uintptr_t)__builtin_thread_pointer(); }
 
 #endif
