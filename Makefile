@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make            build/stave, build/libstave.so and build/libstave.a; TRAITS=NIO gives the command `stave metrics --listen`
+# make            build/stave, build/libstave.so, build/libstave.a and build/libstavestat.so; TRAITS=NIO gives the command `stave metrics --listen`
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
@@ -19,9 +19,9 @@ PRELOAD = .build/preload
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library static command listener run test bench bench-peers measured soak check manuals readme install uninstall clean
+.PHONY: all library static command reader listener run test bench bench-peers measured soak check manuals readme install uninstall clean
 
-all: library static command
+all: library static command reader
 
 library:
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
@@ -35,6 +35,13 @@ command:
 	@$(SWIFT) build -c release $(if $(TRAITS),--traits $(TRAITS)) --product stave
 	@mkdir -p build
 	@cp .build/release/stave build/stave.new && mv build/stave.new build/stave
+
+reader:
+	@mkdir -p .build/static build/include && ln -sf "$$(clang -print-file-name=libstdc++.a)" .build/static/libstdc++.a
+	@$(SWIFT) build -c release --product stavestat
+	@Scripts/install-library .build/release/libstavestat.so build/libstavestat.so.0
+	@ln -sf libstavestat.so.0 build/libstavestat.so
+	@cp Sources/CStaveStat/include/stavestat.h build/include/
 
 listener:
 	@$(SWIFT) build --traits NIO --scratch-path .build/listener --product stave
@@ -97,6 +104,8 @@ install: all manuals
 	install -m 755 build/libstave.so $(LIB)/libstave.so.0
 	ln -sf libstave.so.0 $(LIB)/libstave.so
 	install -m 644 build/libstave.a $(LIB)/libstave.a
+	install -m 755 build/libstavestat.so.0 $(LIB)/libstavestat.so.0
+	ln -sf libstavestat.so.0 $(LIB)/libstavestat.so
 	install -m 644 build/include/* $(INCLUDE)
 	install -m 644 build/man/man1/* $(SHARE)/man/man1
 	install -m 644 build/man/man3/* $(SHARE)/man/man3
@@ -108,7 +117,8 @@ install: all manuals
 
 uninstall:
 	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
-	rm -f $(SHARE)/man/man3/stave_contigmalloc.3 $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
+	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave_contigmalloc.3
+	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:
 	rm -rf build .build Benchmarks/.build

@@ -87,13 +87,21 @@ public enum Heap {
   private static func allocateOnce(_ size: UInt, _ type: TypePointer?) -> UnsafeMutableRawPointer? {
     if size > UInt(SizeClass.largest) {
       guard let block = arena.takeLarge(size: size, type: type?.pointee.number ?? 0) else { return nil }
+      noteSize(size, of: block)
       return UnsafeMutableRawPointer(bitPattern: block.start)
     }
     let index = SizeClass.index(for: Int(size))
     // A type that gets no zone has its memory from malloc's: better uncounted than refused.
     guard let zone = type?.zone(index) ?? heap.zone(index) else { return nil }
     noteSlowCall()
-    return zone.allocateSlow(.noWait, argument: nil)
+    guard heap.pointee.options[.sizes] != 0 else { return zone.allocateSlow(.noWait, argument: nil) }
+    guard let memory = zone.allocateSlow(.noWait, argument: nil) else { return nil }
+    sizeHistogram.count(size, given: UInt(zone.pointee.size), isLarge: false)
+    return memory
+  }
+
+  private static func noteSize(_ size: UInt, of block: LargeBlock) {
+    if heap.pointee.options[.sizes] != 0 { sizeHistogram.count(size, given: arena.largeBytes(at: block.start) ?? size, isLarge: true) }
   }
 
   static func injectsFailure() -> Bool {
@@ -119,6 +127,7 @@ public enum Heap {
     guard let block = takeLarge(size, type: type), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else {
       return fail(type)
     }
+    noteSize(size, of: block)
     if !block.isZero { clear(memory, bytes: size) }
     return memory
   }
@@ -139,6 +148,7 @@ public enum Heap {
     }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return refuse(type) }
     guard let block = takeLarge(max(size, 1), alignment: alignment, type: type) else { return fail(type) }
+    noteSize(size, of: block)
     return UnsafeMutableRawPointer(bitPattern: block.start)
   }
 }
