@@ -57,6 +57,10 @@ public struct Metric: Sendable {
     one("stave_purgeable_bytes", "Free memory that is kept for use; of it, what has pages can be given back.") { $0.purgeable },
     one("stave_returned_bytes", "Free memory that is not kept: given back, or never used.") { $0.returned },
     one("stave_mapped_bytes", "The sum of the seven before.") { $0.mapped },
+    one("stave_arena_size_bytes", "Addresses that the arena may use: its limit, else its window.") { $0.windowBytes },
+    one("stave_container_limit_bytes", "Memory that the process's containers leave it; left out if there is no limit, or the library has not looked yet.") {
+      $0.containerLimit > 0 ? $0.containerLimit : nil
+    },
     one("stave_resident_bytes", "Resident memory of the whole process, as the kernel counts it.") { $0.kernel.map { Int(clamping: $0.resident) } },
     one("stave_swapped_bytes", "Memory of the whole process that is swapped out, as the kernel counts it.") { $0.kernel.map { Int(clamping: $0.swap) } },
     one("stave_purged_bytes", kind: .counter, "Memory given back to the system since the start.") { $0.purgedTotal },

@@ -51,6 +51,8 @@ public struct HeapState: ~Copyable {
   var watchesLoading: Bool
   /// Where blocks go that are not ours, in a process whose malloc is another; nil where it is this one.
   public var freeElsewhere: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
+  /// Bytes of memory that the process's containers leave it (ContainerLimit); 0 if there is no limit, or nobody has looked yet.
+  public var containerLimit: UInt
 
   /// As `statisticsFileIdentity`: whatever file is there.
   static var anyFile: UInt64 { .max }
@@ -135,6 +137,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     openFastPath()
     if pointee.options[.inspect] == 1 { Heap.allowInspection(true) }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(pointee.options[.hugepages]) }
+    sizeArena()
     if pointee.options[.stats] == 1 {
       // Programs close standard error before they end; the table goes to a descriptor of our own, closed by exec.
       let copy = stave_syscall6(Int(SYS_fcntl), 2, 1030 /* F_DUPFD_CLOEXEC */, 64, 0, 0, 0)
