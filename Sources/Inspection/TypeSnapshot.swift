@@ -9,6 +9,12 @@ public struct TypeClass: Equatable, Sendable {
   public var allocations: Int64 = 0
   /// Blocks of it in the program's hands.
   public var used = 0
+
+  public init(size: Int = 0, allocations: Int64 = 0, used: Int = 0) {
+    self.size = size
+    self.allocations = allocations
+    self.used = used
+  }
 }
 
 public struct TypeSnapshot: Sendable {
