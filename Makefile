@@ -26,7 +26,7 @@ all: library static command
 library:
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
 	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-malloc.so build/libstave.so
-	@mkdir -p build/include && cp Sources/CStaveMalloc/include/stave.h Sources/CPlatform/include/stave_type.h build/include/
+	@mkdir -p build/include && cp -L Sources/StaveC/include/stave.h Sources/StaveC/include/stave_type.h build/include/
 
 static: library
 	@SWIFT=$(SWIFT) Scripts/make-archive $(PRELOAD)/$(SPEED)/stave-malloc.product/Objects.LinkFileList build/libstave.a

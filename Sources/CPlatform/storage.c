@@ -17,6 +17,7 @@ struct stave_callers stave_callers_storage;
 #ifdef STAVE_INJECT
 struct stave_injection stave_injection;
 #endif
+__thread struct stave_type *stave_thread_type_storage STAVE_HIDDEN __attribute__((tls_model("initial-exec")));
 #ifdef STAVE_CHECK_LOCKS
 __thread void *stave_thread_slot_storage __attribute__((tls_model("initial-exec")));
 #endif
