@@ -78,6 +78,8 @@ if forPreload {
   ]
   let nio = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { Target.Dependency.product(name: $0, package: "swift-nio", condition: .when(traits: ["NIO"])) }
   targets += [
+    .target(name: "StaveC"),
+    .target(name: "Stave", dependencies: ["StaveC"]),
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Heap"], swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
@@ -99,10 +101,12 @@ if forPreload {
     coreTests("Accounting"),
     coreTests("Diagnostics"),
     coreTests("Heap"),
+    .testTarget(name: "StaveTests", dependencies: ["Stave", "StaveC"]),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
+  products += [.library(name: "Stave", targets: ["Stave"]), .library(name: "StaveC", targets: ["StaveC"])]
   products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
 }
 
