@@ -92,13 +92,14 @@ ZSH = $(SHARE)/zsh/site-functions/_stave
 FISH = $(SHARE)/fish/vendor_completions.d/stave.fish
 
 install: all manuals
-	install -d $(BIN) $(LIB) $(INCLUDE) $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7 $(dir $(BASH) $(ZSH) $(FISH))
+	install -d $(BIN) $(LIB) $(INCLUDE) $(SHARE)/man/man1 $(SHARE)/man/man3 $(SHARE)/man/man5 $(SHARE)/man/man7 $(dir $(BASH) $(ZSH) $(FISH))
 	install -m 755 build/stave $(BIN)/stave
 	install -m 755 build/libstave.so $(LIB)/libstave.so.0
 	ln -sf libstave.so.0 $(LIB)/libstave.so
 	install -m 644 build/libstave.a $(LIB)/libstave.a
 	install -m 644 build/include/* $(INCLUDE)
 	install -m 644 build/man/man1/* $(SHARE)/man/man1
+	install -m 644 build/man/man3/* $(SHARE)/man/man3
 	install -m 644 build/man/man5/* $(SHARE)/man/man5
 	install -m 644 build/man/man7/* $(SHARE)/man/man7
 	install -m 644 build/completion/stave.bash $(BASH)
@@ -107,7 +108,7 @@ install: all manuals
 
 uninstall:
 	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
-	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
+	rm -f $(SHARE)/man/man3/stave.3 $(SHARE)/man/man3/stave_*.3 $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:
 	rm -rf build .build Benchmarks/.build

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Writes the manual: `stave-manuals COMMAND TEXTS FOLDER` asks COMMAND for its own description, takes the hand-written parts
-// from TEXTS, and puts man1, man5 and man7 into FOLDER. `stave-manuals --readme FILE` puts the table of options into the README.
+// from TEXTS, and puts man1, man3, man5 and man7 into FOLDER. `stave-manuals --readme FILE` puts the table of options into the README.
 // A tool for the build; it is not installed.
 
 import Exporters
@@ -42,7 +42,7 @@ struct StaveManuals {
     }
     try page(tool.command, below: nil)
     for one in tool.command.subcommands ?? [] where one.commandName != "help" { try page(one, below: tool.command.commandName) }
-    try write(hand("stave.7").replacingOccurrences(of: "@DATE@", with: date), "stave.7")
+    for name in ["stave.3", "stave_types.3", "stave.7"] { try write(hand(name).replacingOccurrences(of: "@DATE@", with: date), name) }
     try write(
       hand("stave_options.5").replacingOccurrences(of: "@DATE@", with: date)
         .replacingOccurrences(of: "@OPTIONS@", with: options.joined(separator: "\n")), "stave_options.5")
