@@ -17,7 +17,7 @@ import Testing
     let ended = try run(program, environment: ["LD_PRELOAD": Built.library])
     try #require(ended.succeeded, ended.report)
     // Of each round, the figures by their names.
-    let rounds = ended.text.split(separator: "round ").dropFirst().map { round in
+    let rounds = ended.text.split(separator: "round ").map { round in
       Dictionary(round.split(separator: "\n").compactMap { line in Int(line.split(separator: " ").last ?? "").map { (String(line.split(separator: " ")[0]), $0) } }) { $1 }
     }
     try #require(rounds.count == 4, ended.report)
