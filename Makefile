@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make            build/stave, build/libstave.so and build/libstave.a; TRAITS=NIO gives the command `stave metrics --listen`
+# make            build/stave, build/libstave.so, build/libstave.a and build/libstavestat.so; TRAITS=NIO gives the command `stave metrics --listen`
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
 # make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures
+# make examples   the Swift packages of Examples that the tests run
 # make listener   the command with an HTTP server, for its tests: .build/listener/debug/stave
 # make soak       the tests at full length
 # make manuals    the manual (build/man) and completion for shells (build/completion)
@@ -19,9 +20,9 @@ PRELOAD = .build/preload
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library static command listener run test bench bench-peers measured soak check manuals readme install uninstall clean
+.PHONY: all library static command reader listener run examples test bench bench-peers measured soak check manuals readme install uninstall clean
 
-all: library static command
+all: library static command reader
 
 library:
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
@@ -36,6 +37,13 @@ command:
 	@mkdir -p build
 	@cp .build/release/stave build/stave.new && mv build/stave.new build/stave
 
+reader:
+	@mkdir -p .build/static build/include && ln -sf "$$(clang -print-file-name=libstdc++.a)" .build/static/libstdc++.a
+	@$(SWIFT) build -c release --product stavestat
+	@Scripts/install-library .build/release/libstavestat.so build/libstavestat.so.0
+	@ln -sf libstavestat.so.0 build/libstavestat.so
+	@cp Sources/CStaveStat/include/stavestat.h build/include/
+
 listener:
 	@$(SWIFT) build --traits NIO --scratch-path .build/listener --product stave
 
@@ -44,12 +52,17 @@ run: all
 	build/stave run --watch 0.5 --compare -- swiftc -O -c build/sizeable.swift -o build/sizeable.o 2>&1
 
 # Everything with a fixed seed, then what is random once more with a fresh one, which it prints.
-test: all manuals
+test: all manuals examples
 	STAVE_SEED=1 $(SWIFT) test --skip anotherSeed
 	$(SWIFT) test --skip-build --skip PreloadTests
 	$(SWIFT) test --skip-build --filter anotherSeed
 
-soak: all manuals
+# Before the tests, which run them: builds take both CPUs, and some tests look at the time.
+examples:
+	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/types-swift --scratch-path .build/examples/types-swift
+	@$(SWIFT) build --disable-sandbox --package-path Examples/metrics-swift --scratch-path .build/examples/metrics-swift
+
+soak: all manuals examples
 	Scripts/soak
 
 bench: all
@@ -97,6 +110,8 @@ install: all manuals
 	install -m 755 build/libstave.so $(LIB)/libstave.so.0
 	ln -sf libstave.so.0 $(LIB)/libstave.so
 	install -m 644 build/libstave.a $(LIB)/libstave.a
+	install -m 755 build/libstavestat.so.0 $(LIB)/libstavestat.so.0
+	ln -sf libstavestat.so.0 $(LIB)/libstavestat.so
 	install -m 644 build/include/* $(INCLUDE)
 	install -m 644 build/man/man1/* $(SHARE)/man/man1
 	install -m 644 build/man/man3/* $(SHARE)/man/man3
@@ -108,7 +123,8 @@ install: all manuals
 
 uninstall:
 	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
-	rm -f $(SHARE)/man/man3/stave.3 $(SHARE)/man/man3/stave_*.3 $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
+	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave.3 $(SHARE)/man/man3/stave_*.3
+	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:
 	rm -rf build .build Benchmarks/.build

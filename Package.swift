@@ -42,6 +42,14 @@ func coreTests(_ name: String) -> Target {
   .testTarget(name: name + "Tests", dependencies: ["TestSupport"] + wholeCore, swiftSettings: checked)
 }
 
+/// Of libstavestat.so, which needs libc and nothing else, and shows nothing of the runtime inside it.
+let hiddenRuntime = [
+  // The runtime wants the C++ library, of which the Makefile puts only the static one into this folder.
+  "-static-stdlib", "-use-ld=lld", "-L\(Context.packageDirectory)/.build/static", "-Xclang-linker", "-static-libgcc",
+  "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveStat/exports.map", "-Xlinker", "--soname=libstavestat.so.0",
+  "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow", "-Xlinker", "-znodelete",
+]
+
 var targets: [Target] = [
   .target(name: "CPlatform", cSettings: plainC),
   core("Primitives", []),
@@ -60,7 +68,7 @@ if forPreload {
     core("StaveMalloc", ["Primitives", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"]),
     .target(
       name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
-      cSettings: plainC + [.unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
+      cSettings: plainC + [.headerSearchPath("../StaveC/include"), .unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
       linkerSettings: [
         .unsafeFlags(
           ["-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveMalloc/exports.map",
@@ -86,6 +94,8 @@ if forPreload {
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Heap"], swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
     .target(name: "StaveMetrics", dependencies: ["Inspection", "Exporters", metrics], swiftSettings: checked),
+    .target(name: "CStaveStat", exclude: ["exports.map"]),
+    .target(name: "StaveStat", dependencies: ["CStaveStat", "Inspection"], swiftSettings: checked, linkerSettings: [.unsafeFlags(hiddenRuntime, .when(configuration: .release))]),
     .target(name: "MetricsServer", dependencies: nio),
     .executableTarget(
       name: "StaveCommand",
@@ -111,6 +121,7 @@ if forPreload {
   ]
   products += [.library(name: "Stave", targets: ["Stave"]), .library(name: "StaveC", targets: ["StaveC"])]
   products += [.library(name: "StaveMetrics", targets: ["StaveMetrics"])]
+  products += [.library(name: "stavestat", type: .dynamic, targets: ["StaveStat", "CStaveStat"])]
   products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
 }
 

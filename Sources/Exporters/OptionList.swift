@@ -38,7 +38,8 @@ public enum OptionList {
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
-    func takes(_ value: String) -> Bool { number(of: value) != nil || !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
+    func takes(_ value: String) -> Bool { number(of: value) != nil || takesList(value) }
+    func takesList(_ value: String) -> Bool { !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
 
     /// The number that the library has for a value; nil for what it does not take.
     func number(of value: String) -> Int64? {

@@ -3,6 +3,7 @@
 // What this process does when another asks: give memory back, change an option. A letter is a claim by somebody who may trace this
 // process; it is checked here all the same, since a wrong one could be a mistake, and a right one is nothing that a check costs.
 
+import Accounting
 import CPlatform
 import Pages
 import Zones
@@ -34,6 +35,7 @@ extension Heap {
     let before = heap.pointee.options[option]
     guard option.isChangeable else { return (MailStatus.onlyAtStart, before) }
     guard option.takes(value) else { return (MailStatus.badValue, before) }
+    if option == .sizes && value == 1 && before == 0 && !sizeHistogram.begin() { return (MailStatus.noMemory, before) }
     heap.pointee.options.values[option.rawValue] = value
     if value != before { heap.apply(option) }
     return (MailStatus.done, before)
@@ -44,11 +46,12 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// Does what a change of an option asks for beyond its new value.
   func apply(_ option: Option) {
     switch option {
-    case .failureRate: openFastPath()
+    case .failureRate, .sizes: openFastPath()
     case .types:
       openFastPath()
       Heap.forgetCallers()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
+    case .inspect: Heap.allowInspection(pointee.options[.inspect] == 1)
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])
     case .stats:
       // Standard error as it will be at the end: the thread that answers may have no descriptors.

@@ -14,7 +14,7 @@ internal import StaveC
 ///
 /// With a malloc that is not Stave's, `body` is called and nothing is counted; the first such call says so on standard error.
 ///
-/// Costs some 5 ns. The first scope of a process makes each malloc ask one question more, for good: some 1.2 ns for a pair of malloc
+/// Costs some 5 ns. The first scope of a process makes each malloc ask one question more, for good: 1 to 2 ns for a pair of malloc
 /// and free, inside or outside of scopes.
 ///
 /// - Returns: What `body` returns.

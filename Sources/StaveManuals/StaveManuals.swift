@@ -34,6 +34,8 @@ struct StaveManuals {
         .replacingOccurrences(of: "@COLUMNS@", with: columns { $0.place != .wide })
         .replacingOccurrences(of: "@WIDE@", with: columns { $0.place == .wide })
         .replacingOccurrences(of: "@TYPES@", with: list(TypeColumn.all.map { ($0.title, $0.meaning) }))
+        .replacingOccurrences(of: "@SIZES@", with: list(SizeColumn.all.map { ($0.title, $0.meaning) }))
+        .replacingOccurrences(of: "@TYPECPUS@", with: list(TypeCPUColumn.all.map { ($0.title, $0.meaning) }))
         .replacingOccurrences(of: "@METRICS@", with: metrics)
         .replacingOccurrences(of: "@CONTROLS@", with: list(GlobalControl.all.map { ($0.name, $0.meaning) }))
         .replacingOccurrences(of: "@ZONECONTROLS@", with: list(ZoneControl.all.map { ($0.name, $0.meaning) }))
@@ -42,7 +44,10 @@ struct StaveManuals {
     }
     try page(tool.command, below: nil)
     for one in tool.command.subcommands ?? [] where one.commandName != "help" { try page(one, below: tool.command.commandName) }
-    for name in ["stave.3", "stave_types.3", "stave.7"] { try write(hand(name).replacingOccurrences(of: "@DATE@", with: date), name) }
+    for name in try FileManager.default.contentsOfDirectory(atPath: texts.path) where name.hasSuffix(".3") {
+      try write(hand(name).replacingOccurrences(of: "@DATE@", with: date), name)
+    }
+    try write(hand("stave.7").replacingOccurrences(of: "@DATE@", with: date), "stave.7")
     try write(
       hand("stave_options.5").replacingOccurrences(of: "@DATE@", with: date)
         .replacingOccurrences(of: "@OPTIONS@", with: options.joined(separator: "\n")), "stave_options.5")
