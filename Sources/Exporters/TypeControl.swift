@@ -28,7 +28,7 @@ public struct TypeControl: Sendable {
 
   private static func named(_ snapshot: Snapshot) -> [(String, TypeSnapshot)] {
     let types = snapshot.types.filter { $0.number != 0 }
-    return Array(zip(uniqueNames(types.map(\.label), ControlTree.mangled), types))
+    return Array(zip(uniqueNames(types.map { ControlTree.mangled($0.label) }), types))
   }
 
   /// Whether an assignment is to a type's control; then the process must be looked at to tell which.

@@ -26,9 +26,17 @@ extension Heap {
   @inline(__always)
   public static var countsForCallers: Bool { heap.pointee.options[.types] != 0 }
 
-  /// The type that a request of this caller is counted for; nil without one, or if memory for it is not to be had.
+  /// The type that a request of this caller is counted for; nil without one, or if memory for it is not to be had. A scope of the
+  /// thread's wins.
   @inline(__always)
-  public static func type(of caller: Frame) -> TypePointer? { countsForCallers ? knownType(of: caller) ?? findType(of: caller) : nil }
+  public static func type(of caller: Frame) -> TypePointer? {
+    let scope = scope
+    guard countsForCallers else { return scope }
+    let type = knownType(of: caller) ?? findType(of: caller)
+    // The loader's memory remains the loader's: its frees say that a library goes.
+    guard let scope, type == nil || !type!.pointee.isWatched else { return type }
+    return scope
+  }
 
   /// Words that may tell of an address, side by side: two callers that meet in one word would forget each other at every call.
   private static var ways: Int { 4 }

@@ -10,19 +10,23 @@ import Primitives
 import Zones
 
 public enum Heap {
-  /// malloc: memory for `size` bytes, aligned to 16, or nil. A size of 0 gives a distinct block. The fast path is one
+  /// Memory without a type: `size` bytes, aligned to 16, or nil. A size of 0 gives a distinct block. The fast path is one
   /// table look-up and one restartable section; it has no branch but the two to `allocateSlow`.
   @inline(__always)
   public static func allocate(_ size: UInt) -> UnsafeMutableRawPointer? {
-    guard let item = pop(size) else { return allocateSlow(size) }
-    return item
+    if _fastPath(UInt64(size) < stave_hot().pointee.typed_limit), let item = popUntyped(size) { return item }
+    return allocateSlow(size)
   }
 
-  /// What this CPU's cache has for the size; nil if it has nothing, or must not be asked.
+  /// malloc's first try: what this CPU's cache has for the size; nil if it has nothing, or if more must be asked first.
   @inline(__always)
   public static func pop(_ size: UInt) -> UnsafeMutableRawPointer? {
-    let hot = stave_hot()
-    guard _fastPath(UInt64(size) < hot.pointee.small_limit) else { return nil }
+    guard _fastPath(UInt64(size) < stave_hot().pointee.small_limit) else { return nil }
+    return popUntyped(size)
+  }
+
+  @inline(__always)
+  private static func popUntyped(_ size: UInt) -> UnsafeMutableRawPointer? {
     let cell = UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])
     return stave_pop(cell &* 32)
   }
@@ -30,9 +34,10 @@ public enum Heap {
   @inline(never)
   static func allocateSlow(_ size: UInt) -> UnsafeMutableRawPointer? { allocateSlow(size, type: nil) }
 
-  /// Behind the fast path: for whom is `caller`'s affair, where memory is counted for callers.
+  /// Behind malloc's first try: for whom, is a matter of the thread's scope, and of its caller where memory is counted for callers.
   public static func allocate(_ size: UInt, for caller: Frame) -> UnsafeMutableRawPointer? {
-    guard let type = type(of: caller) else { return allocateSlow(size, type: nil) }
+    guard looksAtRequests else { return allocateSlow(size, type: nil) }
+    guard let type = type(of: caller) else { return allocate(size) }
     return allocate(size, type: type)
   }
 

@@ -94,13 +94,17 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, where sizes are counted, and where each call is counted for its caller. One store, at any time: a call that is under way ends as it began.
+  /// to fail, where sizes are counted, and where each call is looked at, for its caller or for a scope. One store, at any time: a call
+  /// that is under way ends as it began.
   func openFastPath() {
     let isOpen = root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
       && pointee.options[.sizes] == 0
     let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
-    stave_hot().pointee.small_limit = pointee.options[.types] == 0 ? limit : 0
     stave_hot().pointee.typed_limit = limit
+    stave_hot().pointee.small_limit = Heap.looksAtRequests ? 0 : limit
+    // The first scope, and a change of options, may come at once.
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
+    if Heap.looksAtRequests { stave_hot().pointee.small_limit = 0 }
   }
 
   private func setUp() -> Bool {

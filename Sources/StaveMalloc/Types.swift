@@ -37,6 +37,16 @@ public func staveTypeSetLimit(_ author: UnsafeMutablePointer<stave_type>, _ byte
   return 0
 }
 
+/// A type for which there is no record, for want of memory, is none.
+@_silgen_name("stave_type_enter")
+public func staveTypeEnter(_ author: UnsafeMutablePointer<stave_type>?) -> UnsafeMutablePointer<stave_type>? {
+  if let author { _ = record(of: author) }
+  return Heap.enterScope(author)
+}
+
+@_silgen_name("stave_type_leave")
+public func staveTypeLeave(_ before: UnsafeMutablePointer<stave_type>?) { Heap.leaveScope(to: before) }
+
 @_silgen_name("stave_malloc")
 public func staveTypedMalloc(_ size: UInt, _ author: UnsafeMutablePointer<stave_type>, _ flags: Int32) -> UnsafeMutableRawPointer? {
   guard let type = record(of: author) else { return stave_no_memory() }

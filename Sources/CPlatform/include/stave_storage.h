@@ -41,8 +41,10 @@ struct stave_hot {
   uint64_t first_unit;            // the first unit of the arena's window
   uint64_t unit_count;            // units that unit_cell describes
   uint16_t *_Nullable unit_cell;  // unit → cell offset / 32; 0 for what free() must look at closely
-  uint64_t typed_limit;           // as small_limit, for requests with a malloc type
-  uint64_t reserved[2];
+  uint64_t typed_limit;           // as small_limit, for requests whose type is known, or known to be none
+  uint32_t scopes;                // 1 once a thread has entered a scope: each request is looked at
+  uint32_t scopes_refused;        // 1 once that was said
+  uint64_t reserved;
   struct stave_cell *_Nullable cpu[STAVE_CPU_GUARDS + STAVE_MAX_CPUS];
   uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];
 };

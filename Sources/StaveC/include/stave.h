@@ -9,7 +9,7 @@
 //   stave_free(image, M_IMAGES);
 //
 // Blocks are malloc's in all else: free, realloc and malloc_usable_size take them, and stave_free takes malloc's. Sizes count by
-// class and whole page. All functions may be called by any thread, none in a signal handler.
+// class and whole page. All functions may be called by any thread, none in a signal handler. The whole story: stave(3).
 
 #ifndef STAVE_H
 #define STAVE_H
@@ -61,6 +61,16 @@ void *stave_reallocf(void *block, size_t size, struct stave_type *type, int flag
 void stave_free(void *block, struct stave_type *type);
 // Bytes that may be used; 0 for null.
 size_t stave_usable_size(void *block);
+
+// Until stave_type_leave, all that this thread asks of malloc and its relatives, whoever calls them, is of `type`; with null it has no
+// type. Returns the type whose scope the thread was in, or null, for stave_type_leave. Other threads go on as they were. A call
+// that names a type of its own, as those above do, keeps it. Registers the type if need be; takes no lock otherwise.
+//
+//   struct stave_type *before = stave_type_enter(M_IMAGES);
+//   decode(file);
+//   stave_type_leave(before);
+struct stave_type *stave_type_enter(struct stave_type *type);
+void stave_type_leave(struct stave_type *before);
 
 // Memory that is contiguous in the machine too, zeroed, in whole pages: stave_contigmalloc(3). Its physical addresses lie in [low,
 // high), the first is a multiple of `alignment`, and no multiple of `boundary` lies inside; both are powers of two, but a boundary of
