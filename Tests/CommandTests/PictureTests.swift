@@ -86,7 +86,8 @@ func plain(_ line: String) -> String {
       var result = snapshot(used)
       result.types = [("malloc", 10), ("libpython3.11.so.1.0", 30_000_000), ("images", 5000), ("a type with a very long name ind", 20), ("unused", 0)].map { name, bytes in
         var type = TypeSnapshot()
-        (type.name, type.used, type.usedBytes, type.allocations, type.sizes) = (name, bytes / 10, bytes, Int64(bytes * used), [16, 32])
+        (type.name, type.used, type.usedBytes, type.allocations, type.classes) = (
+          name, bytes / 10, bytes, Int64(bytes * used), [16, 32].map { TypeClass(size: $0, allocations: 0, used: 0) })
         return type
       }
       return result
