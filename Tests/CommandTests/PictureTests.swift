@@ -3,7 +3,7 @@
 // What is drawn: the picture of `stave top` at every width, bars, figures, the table of a comparison.
 
 import Exporters
-import Inspection
+@testable import Inspection
 import Testing
 
 @testable import StaveCommand
