@@ -9,6 +9,7 @@
 # make soak       the tests at full length
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list
+# make probes     the header of the probes, from the one list of them
 # make install    PREFIX=/usr/local DESTDIR=: command, library, manual, completion; make uninstall takes them away
 
 SWIFT ?= swift
@@ -19,7 +20,7 @@ PRELOAD = .build/preload
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library static command listener run test bench bench-peers measured soak check manuals readme install uninstall clean
+.PHONY: all library static command listener run test bench bench-peers measured soak check manuals readme probes install uninstall clean
 
 all: library static command
 
@@ -79,6 +80,10 @@ manuals: command
 	@mkdir -p build/completion
 	@for shell in bash zsh fish; do build/stave --generate-completion-script $$shell > build/completion/stave.$$shell || exit 1; done
 
+probes:
+	@$(SWIFT) build -c release --product stave-manuals
+	@.build/release/stave-manuals --probes Sources/CPlatform/include/stave_probes.h
+
 readme:
 	@$(SWIFT) build -c release --product stave-manuals
 	@.build/release/stave-manuals --readme README.md
@@ -107,7 +112,7 @@ install: all manuals
 
 uninstall:
 	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
-	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
+	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man5/stave_probes.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:
 	rm -rf build .build Benchmarks/.build

@@ -124,7 +124,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     record.initialize(
       to: TypeRecord(
         next: pointee.first, name: name, instance: instance, number: number, zones: InlineArray(repeating: nil),
-        cells: InlineArray(repeating: 0), failures: 0, isWatched: false, author: nil, nextUnused: nil))
+        cells: InlineArray(repeating: 0), failures: 0, isWatched: false, isSilent: !pointee.traced.includes(name), author: nil, nextUnused: nil))
     atomicMemoryFence(ordering: .releasing)
     pointee.first = record
     pointee.count += 1

@@ -41,6 +41,14 @@ public enum Heap {
   @inline(never)
   static func allocateSlow(_ size: UInt, type: TypePointer?) -> UnsafeMutableRawPointer? {
     guard heap.isReady || heap.start() else { return stave_no_memory() }
+    followTracers()
+    let memory = obtain(size, type: type)
+    if isTraced, let memory { traceAllocation(memory, size) }
+    return memory
+  }
+
+  @inline(__always)
+  private static func obtain(_ size: UInt, type: TypePointer?) -> UnsafeMutableRawPointer? {
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return refuse(type) }
     if let memory = allocateOnce(size, type) { return memory }
     guard isWorthReclaiming(size) else { return fail(type) }
@@ -120,6 +128,7 @@ public enum Heap {
       return fail(type)
     }
     if !block.isZero { clear(memory, bytes: size) }
+    if isTraced { traceAllocation(memory, size) }
     return memory
   }
 
@@ -138,7 +147,9 @@ public enum Heap {
       return allocate(UInt(SizeClass.size(index)))
     }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return refuse(type) }
-    guard let block = takeLarge(max(size, 1), alignment: alignment, type: type) else { return fail(type) }
-    return UnsafeMutableRawPointer(bitPattern: block.start)
+    guard let block = takeLarge(max(size, 1), alignment: alignment, type: type), let memory = UnsafeMutableRawPointer(bitPattern: block.start)
+    else { return fail(type) }
+    if isTraced { traceAllocation(memory, size) }
+    return memory
   }
 }

@@ -15,7 +15,7 @@ extension Heap {
   public static func free(_ memory: UnsafeMutableRawPointer?) {
     let hot = stave_hot()
     let address = UInt(bitPattern: memory)
-    let unit = UInt64(address >> unitShift) &- hot.pointee.first_unit
+    let unit = UInt64(address >> unitShift) &- stave_free_base()
     guard _fastPath(unit < hot.pointee.unit_count) else { return freeSlow(memory) }
     let cell = UInt64(hot.pointee.unit_cell![Int(truncatingIfNeeded: unit)])
     let result = stave_push(cell &* 32, memory)
@@ -25,6 +25,10 @@ extension Heap {
   @inline(never)
   static func freeSlow(_ memory: UnsafeMutableRawPointer?) {
     guard let memory else { return }
+    if isTraced {
+      followTracers()
+      traceFree(memory)
+    }
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
@@ -40,7 +44,7 @@ extension Heap {
       }
       zone.freeSlow(memory)
       if zone.pointee.type != 0, types.type(Int(zone.pointee.type))?.pointee.isWatched == true { forgetCallers() }
-      noteSlowCall(moving: zone.pointee.bucketSize * zone.pointee.size)
+      noteSlowCall(moving: isTraced ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
     case .large:
       guard arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
       noteSlowCall()
@@ -109,15 +113,27 @@ extension Heap {
       return memory
     }
     if old > UInt(SizeClass.largest) && size > UInt(SizeClass.largest) {
-      if arena.resizeLarge(memory.address, to: size) { return memory }
-      if old >= moveThreshold, size > old, let moved = arena.moveLarge(memory.address, to: size) {
-        return UnsafeMutableRawPointer(bitPattern: moved)
-      }
+      if let result = resize(memory, from: old, to: size) { return result }
     }
     guard let new = allocateNew() else { return nil }
     new.copyMemory(from: memory, byteCount: Int(min(old, size)))
     free(memory)
     return new
+  }
+
+  /// A large block in place, or moved without copying; nil if neither can be. To tracers it is freed and given out, also where it
+  /// stays as it was: they hear of the free before anybody else can have the address.
+  private static func resize(_ memory: UnsafeMutableRawPointer, from old: UInt, to size: UInt) -> UnsafeMutableRawPointer? {
+    let isHeard = isTraced
+    if isHeard { traceFree(memory) }
+    var result: UnsafeMutableRawPointer?
+    if arena.resizeLarge(memory.address, to: size) {
+      result = memory
+    } else if old >= moveThreshold, size > old, let moved = arena.moveLarge(memory.address, to: size) {
+      result = UnsafeMutableRawPointer(bitPattern: moved)
+    }
+    if isHeard { traceAllocation(result ?? memory, result == nil ? old : size) }
+    return result
   }
 
   /// Blocks from here on are moved by the kernel rather than copied.

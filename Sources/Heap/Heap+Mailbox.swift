@@ -3,6 +3,7 @@
 // What this process does when another asks: give memory back, change an option. A letter is a claim by somebody who may trace this
 // process; it is checked here all the same, since a wrong one could be a mistake, and a right one is nothing that a check costs.
 
+import Accounting
 import CPlatform
 import Pages
 import Zones
@@ -24,8 +25,17 @@ extension Heap {
     switch letter.command {
     case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
     case MailCommand.set: return set(letter.subject, to: letter.value)
+    case MailCommand.trace: return trace(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
     default: return (MailStatus.unknownCommand, 0)
     }
+  }
+
+  /// The probes of malloc and free are to fire for types of this name, too or only. The result is the value of `probes` before.
+  private static func trace(_ name: UInt64, isFirst: Bool) -> (status: UInt32, result: Int64) {
+    let before = heap.pointee.options[.probes]
+    guard types.trace(named: name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
+    heap.pointee.options.values[Option.probes.rawValue] = Int64(TraceMode.listed)
+    return (MailStatus.done, before)
   }
 
   /// The result is the value before.
@@ -45,6 +55,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   func apply(_ option: Option) {
     switch option {
     case .failureRate: openFastPath()
+    case .probes: types.trace(UInt32(pointee.options[.probes]))
     case .types:
       openFastPath()
       Heap.forgetCallers()

@@ -24,9 +24,9 @@ extension Heap {
   /// whole of the class is zero, not only what was asked for (4.5).
   public static func allocate(_ size: UInt, type: TypePointer, _ flags: WaitFlags) -> UnsafeMutableRawPointer? {
     let flags = flags.checked
-    guard flags.contains(.zero) else { return insist(flags, size) { allocate(size, type: type) } }
-    if size > UInt(SizeClass.largest) { return insist(flags, size) { allocateLargeZeroed(size, type: type) } }
-    guard let memory = insist(flags, size, { allocate(size, type: type) }) else { return nil }
+    guard flags.contains(.zero) else { return insist(flags, size, type) { allocate(size, type: type) } }
+    if size > UInt(SizeClass.largest) { return insist(flags, size, type) { allocateLargeZeroed(size, type: type) } }
+    guard let memory = insist(flags, size, type, { allocate(size, type: type) }) else { return nil }
     memory.initializeMemory(as: UInt8.self, repeating: 0, count: SizeClass.size(SizeClass.index(for: Int(size))))
     return memory
   }
@@ -34,14 +34,17 @@ extension Heap {
   public static func reallocate(
     _ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer, _ flags: WaitFlags
   ) -> UnsafeMutableRawPointer? {
-    insist(flags.checked, size) { reallocate(memory, size, type: type) }
+    insist(flags.checked, size, type) { reallocate(memory, size, type: type) }
   }
 
   /// Again and again, if the request may wait and what it wants can be had some time.
   @inline(__always)
-  private static func insist(_ flags: WaitFlags, _ size: UInt, _ request: () -> UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+  private static func insist(
+    _ flags: WaitFlags, _ size: UInt, _ type: TypePointer, _ request: () -> UnsafeMutableRawPointer?
+  ) -> UnsafeMutableRawPointer? {
     if let memory = request() { return memory }
     guard flags.maySleep else { return nil }
+    if isWorthReclaiming(size), size <= UInt(SizeClass.largest) { type.pointee.zones[SizeClass.index(for: Int(size))]?.noteSleep() }
     var pause: Int64 = 1_000_000
     while isWorthReclaiming(size) {
       var never: UInt32 = 0

@@ -90,12 +90,15 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, and where each call is counted for its caller. One store, at any time: a call that is under way ends as it began.
+  /// to fail, where somebody traces them, and where each call is counted for its caller. One store, at any time: a call that is under way ends as it began.
   func openFastPath() {
-    let isOpen = root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
+    let isOpen =
+      root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0 && !Heap.isTraced
     let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
-    stave_hot().pointee.small_limit = pointee.options[.types] == 0 ? limit : 0
-    stave_hot().pointee.typed_limit = limit
+    let smallLimit = pointee.options[.types] == 0 ? limit : 0
+    // All CPUs read these: a store that changes nothing would still cost them a cache miss.
+    if stave_hot().pointee.small_limit != smallLimit { stave_hot().pointee.small_limit = smallLimit }
+    if stave_hot().pointee.typed_limit != limit { stave_hot().pointee.typed_limit = limit }
   }
 
   private func setUp() -> Bool {
@@ -127,6 +130,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   public func configure(environment: UnsafePointer<UnsafePointer<CChar>?>?) {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
+    types.trace(UInt32(pointee.options[.probes]))
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     openFastPath()
     if pointee.options[.inspect] == 1 { Heap.allowInspection() }

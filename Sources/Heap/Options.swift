@@ -3,14 +3,15 @@
 // The one list of options. `STAVE_OPTIONS=key:value,key:value` and `STAVE_<KEY>=value` set them; the environment of a
 // program that runs with more rights than its caller is ignored. An unknown key is named once, with the nearest known one.
 
+import Accounting
 import CPlatform
 import Diagnostics
 import Primitives
 
 public enum Option: Int, Sendable {
-  case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types
+  case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, probes, otelRate
 
-  public static var count: Int { 9 }
+  public static var count: Int { 11 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -24,6 +25,8 @@ public enum Option: Int, Sendable {
     case .hugepages: "hugepages"
     case .failureRate: "failure_rate"
     case .types: "types"
+    case .probes: "probes"
+    case .otelRate: "otel_rate"
     }
   }
 
@@ -38,6 +41,8 @@ public enum Option: Int, Sendable {
     case .inspect: "any lets every process of the same user read this one where Yama would not (PR_SET_PTRACER)."
     case .hugepages: "What the arena asks of transparent huge pages: default, never or always."
     case .types: "Whom memory is counted for: library (the library or program that asks), site (the place in it), none. skip=a+b names further libraries that only forward."
+    case .probes: "For which malloc types the probes of malloc and free fire while somebody watches them: all, none, those of a list (types that come later too), or those of the last list."
+    case .otelRate: "Bytes between two samples of the probes otel_memory, on average; larger blocks are always samples."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -49,6 +54,7 @@ public enum Option: Int, Sendable {
     case .stats: ["none", "exit", ""]
     case .inspect: ["descendants", "any", ""]
     case .types: ["none", "library", "site"]
+    case .probes: ["all", "none", "listed"]
     case .hugepages: ["default", "never", "always"]
     default: ["", "", ""]
     }
@@ -57,8 +63,12 @@ public enum Option: Int, Sendable {
   /// A list of names is taken as well, behind this.
   public var listPrefix: StaticString { self == .types ? "skip=" : "" }
 
+  /// Names of malloc types are taken as well.
+  public var takesNames: Bool { self == .probes }
+
   public var defaultValue: Int64 {
     switch self {
+    case .otelRate: 512 << 10
     case .background: 1
     case .period: 1000
     default: 0
@@ -66,11 +76,12 @@ public enum Option: Int, Sendable {
   }
 
   /// Least and largest value of a number.
-  public var least: Int64 { self == .period ? 1 : 0 }
+  public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
   public var limit: Int64 {
     switch self {
     case .verbose, .background: 1
     case .period: 3_600_000
+    case .otelRate: 1 << 40
     default: .max
     }
   }
@@ -128,7 +139,7 @@ struct TextSlice {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<9, Int64>
+  public var values: InlineArray<11, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)
@@ -200,6 +211,15 @@ public struct OptionValues {
     if option.takesWords {
       for index in 0..<3 where option.words[index].utf8CodeUnitCount > 0 && value.equals(option.words[index]) {
         values[option.rawValue] = Int64(index)
+        return
+      }
+      if option.takesNames && value.count > 0 {
+        var isFirst = true
+        forEachTypeName(in: UnsafeBufferPointer(start: value.start, count: value.count)) { name in
+          _ = types.trace(named: name, isFirst: isFirst)
+          isFirst = false
+        }
+        values[option.rawValue] = Int64(TraceMode.listed)
         return
       }
     } else if let number = value.number, option.takes(number) {

@@ -159,6 +159,14 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return entry.pointee.kind == RangeKind.large && entry.pointee.start == start ? entry.pointee.wordA : nil
   }
 
+  /// As above, with the number of the malloc type that it counts for.
+  public func largeBlock(at start: UInt) -> (bytes: UInt, type: UInt32)? {
+    guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return nil }
+    let entry = record.assumingMemoryBound(to: MapEntry.self)
+    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start else { return nil }
+    return (entry.pointee.wordA, UInt32(entry.pointee.owner))
+  }
+
   /// Gives the block another size without moving it, if there is room behind it. New bytes may be dirty.
   public func resizeLarge(_ start: UInt, to size: UInt) -> Bool {
     guard let bytes = blockBytes(size) else { return false }

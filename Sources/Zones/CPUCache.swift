@@ -80,7 +80,7 @@ public enum CPUCache {
 
   /// The CPU this thread runs on, as a hint; nil where it may not use a cache.
   @inline(__always)
-  static var currentCPU: Int? {
+  public static var currentCPU: Int? {
     let cpu = isLocked ? Int(stave_current_cpu()) : Int(stave_rseq_cpu())
     return cpu >= 0 && cpu < Int(root.pointee.cpuCount) ? cpu : nil
   }

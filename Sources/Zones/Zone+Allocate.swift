@@ -26,6 +26,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     var isRefused = false
     guard let item = refill(flags, &isRefused) ?? waitForMemory(flags, &isRefused) else {
       stave_add(&pointee.failures, 1)
+      stave_zone_fail_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.failures))
       return nil
     }
     return hand(item, flags, argument)
@@ -46,6 +47,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
         release(&address, count: 1)
         stave_add(&pointee.directAllocations, -1)
         stave_add(&pointee.failures, 1)
+        stave_zone_fail_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.failures))
         return nil
       }
     }
@@ -129,11 +131,17 @@ extension UnsafeMutablePointer where Pointee == Zone {
     putBucket(bucket)
   }
 
+  /// A request begins to wait for memory.
+  public func noteSleep() {
+    stave_add(&pointee.sleeps, 1)
+    stave_zone_sleep_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.sleeps))
+  }
+
   /// `wait`: gives back what caches hold everywhere, then tries again, each time a little later.
   private func waitForMemory(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     guard flags.contains(.wait), !flags.contains(.noVM), !isRefused else { return nil }
     var pause: Int64 = 1_000_000
-    stave_add(&pointee.sleeps, 1)
+    noteSleep()
     while true {
       reclaim(.drainCPU)
       if let item = refill(flags, &isRefused) { return item }
