@@ -36,7 +36,7 @@ enum Sampling {
   private static func row(of address: UInt) -> UnsafeMutablePointer<UInt64> {
     // Twice: once would send blocks of some sizes that lie side by side to few rows.
     var hash = UInt64(address) &* 0x9E37_79B9_7F4A_7C15
-    hash = (hash ^ hash >> 32) &* 0x9E37_79B9_7F4A_7C15 >> (64 - UInt64(STAVE_SAMPLE_BITS))
+    hash = ((hash ^ hash >> 32) &* 0x9E37_79B9_7F4A_7C15) >> (64 - UInt64(STAVE_SAMPLE_BITS))
     return stave_samples() + Int(hash) / Int(STAVE_SAMPLE_ROW) * Int(STAVE_SAMPLE_ROW)
   }
 
