@@ -16,8 +16,8 @@ extension PreloadedLibrary {
     var options: String {
       switch self {
       case .calls: "otel_rate:1099511627776"
-      case .filtered: "probes:images+other"
-      case .zones: "otel_rate:524288"
+      case .filtered: "probes:images+other,otel_rate:1099511627776"
+      case .zones: "stats:none"
       case .samples: "otel_rate:1"
       }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Allocates and frees, and tells its tracer (tracer.c) which probes must have fired with which arguments. Its argument says which
-// part: calls (with STAVE_OPTIONS=otel_rate:1099511627776, so that there are no samples), filtered (with STAVE_OPTIONS=probes:images), zones, samples (with STAVE_OPTIONS=otel_rate:1); steady
+// part: calls (with STAVE_OPTIONS=otel_rate:1099511627776, so that there are no samples), filtered (with probes:images as well), zones, samples (with STAVE_OPTIONS=otel_rate:1); steady
 // goes on until it is killed, for tracers of others.
 
 #include "probes.h"
