@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make            build/stave, build/libstave.so and build/libstave.a; TRAITS=NIO gives the command `stave metrics --listen`
+# make            build/stave, build/libstave.so, build/libstave.a and build/libstavestat.so; TRAITS=NIO gives the command `stave metrics --listen`
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
@@ -20,9 +20,9 @@ PRELOAD = .build/preload
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library static command listener run test bench bench-peers measured soak check manuals readme probes install uninstall clean
+.PHONY: all library static command reader listener run test bench bench-peers measured soak check manuals readme probes install uninstall clean
 
-all: library static command
+all: library static command reader
 
 library:
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
@@ -36,6 +36,13 @@ command:
 	@$(SWIFT) build -c release $(if $(TRAITS),--traits $(TRAITS)) --product stave
 	@mkdir -p build
 	@cp .build/release/stave build/stave.new && mv build/stave.new build/stave
+
+reader:
+	@mkdir -p .build/static build/include && ln -sf "$$(clang -print-file-name=libstdc++.a)" .build/static/libstdc++.a
+	@$(SWIFT) build -c release --product stavestat
+	@Scripts/install-library .build/release/libstavestat.so build/libstavestat.so.0
+	@ln -sf libstavestat.so.0 build/libstavestat.so
+	@cp Sources/CStaveStat/include/stavestat.h build/include/
 
 listener:
 	@$(SWIFT) build --traits NIO --scratch-path .build/listener --product stave
@@ -97,13 +104,16 @@ ZSH = $(SHARE)/zsh/site-functions/_stave
 FISH = $(SHARE)/fish/vendor_completions.d/stave.fish
 
 install: all manuals
-	install -d $(BIN) $(LIB) $(INCLUDE) $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7 $(dir $(BASH) $(ZSH) $(FISH))
+	install -d $(BIN) $(LIB) $(INCLUDE) $(SHARE)/man/man1 $(SHARE)/man/man3 $(SHARE)/man/man5 $(SHARE)/man/man7 $(dir $(BASH) $(ZSH) $(FISH))
 	install -m 755 build/stave $(BIN)/stave
 	install -m 755 build/libstave.so $(LIB)/libstave.so.0
 	ln -sf libstave.so.0 $(LIB)/libstave.so
 	install -m 644 build/libstave.a $(LIB)/libstave.a
+	install -m 755 build/libstavestat.so.0 $(LIB)/libstavestat.so.0
+	ln -sf libstavestat.so.0 $(LIB)/libstavestat.so
 	install -m 644 build/include/* $(INCLUDE)
 	install -m 644 build/man/man1/* $(SHARE)/man/man1
+	install -m 644 build/man/man3/* $(SHARE)/man/man3
 	install -m 644 build/man/man5/* $(SHARE)/man/man5
 	install -m 644 build/man/man7/* $(SHARE)/man/man7
 	install -m 644 build/completion/stave.bash $(BASH)
@@ -112,6 +122,7 @@ install: all manuals
 
 uninstall:
 	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
+	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave_contigmalloc.3
 	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man5/stave_probes.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:

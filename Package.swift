@@ -42,6 +42,14 @@ func coreTests(_ name: String) -> Target {
   .testTarget(name: name + "Tests", dependencies: ["TestSupport"] + wholeCore, swiftSettings: checked)
 }
 
+/// Of libstavestat.so, which needs libc and nothing else, and shows nothing of the runtime inside it.
+let hiddenRuntime = [
+  // The runtime wants the C++ library, of which the Makefile puts only the static one into this folder.
+  "-static-stdlib", "-use-ld=lld", "-L\(Context.packageDirectory)/.build/static", "-Xclang-linker", "-static-libgcc",
+  "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveStat/exports.map", "-Xlinker", "--soname=libstavestat.so.0",
+  "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow", "-Xlinker", "-znodelete",
+]
+
 var targets: [Target] = [
   .target(name: "CPlatform", cSettings: plainC),
   core("Primitives", []),
@@ -81,6 +89,8 @@ if forPreload {
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Heap"], swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
+    .target(name: "CStaveStat", exclude: ["exports.map"]),
+    .target(name: "StaveStat", dependencies: ["CStaveStat", "Inspection"], swiftSettings: checked, linkerSettings: [.unsafeFlags(hiddenRuntime, .when(configuration: .release))]),
     .target(name: "MetricsServer", dependencies: nio),
     .executableTarget(
       name: "StaveCommand",
@@ -103,6 +113,7 @@ if forPreload {
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
+  products += [.library(name: "stavestat", type: .dynamic, targets: ["StaveStat", "CStaveStat"])]
   products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
 }
 

@@ -70,6 +70,7 @@ public struct GlobalControl: Sendable {
   }
 
   public static let all: [GlobalControl] = [
+    number("kern.malloc_count", "Malloc types, with the type malloc.") { $0.snapshot.types.count },
     number("vm.zone_count", "Zones.") { $0.snapshot.zones.count },
     number("vm.uma_kmem_limit", "Bytes that slabs and large blocks may take: all of the arena.") { $0.snapshot.windowBytes },
     number("vm.uma_kmem_total", "Bytes of slabs and large blocks.") { $0.snapshot.slabBytes + $0.snapshot.largeBytes },

@@ -80,6 +80,7 @@ public struct ControlTree {
     guard let option = control.option else { throw .usage("\(control.name) can only be read") }
     guard option.isChangeable else { throw .usage("\(control.name) takes its value only when the program starts (STAVE_OPTIONS)") }
     let entry = OptionList.Entry(option)
+    if entry.takesList(value) { throw .usage("\(control.name) takes a list of names only when the program starts (STAVE_OPTIONS)") }
     let names = entry.names(in: value)
     if !names.isEmpty { return Assignment(control: control, option: option, value: Int64(TraceMode.listed), names: names, text: value) }
     guard let number = entry.number(of: value) else { throw .usage("\(control.name) takes \(entry.values); not \(value)") }

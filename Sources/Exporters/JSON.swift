@@ -3,6 +3,7 @@
 // JSON text from values, in the order given. Enough for what the command prints; names are stable.
 
 public enum JSON: Sendable {
+  case null
   case number(Int)
   case real(Double)
   case text(String)
@@ -11,6 +12,7 @@ public enum JSON: Sendable {
 
   public var description: String {
     switch self {
+    case .null: return "null"
     case .number(let value): return String(value)
     case .real(let value): return value.isFinite ? String(value) : "null"
     case .text(let value): return JSON.quoted(value)

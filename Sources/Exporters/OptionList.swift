@@ -42,7 +42,7 @@ public enum OptionList {
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
-    func takes(_ value: String) -> Bool { number(of: value) != nil || !names(in: value).isEmpty || !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
+    func takes(_ value: String) -> Bool { number(of: value) != nil || !names(in: value).isEmpty || takesList(value) }
 
     /// The types of a list, as the library has their names; empty for what is no list, or a word.
     func names(in value: String) -> [UInt64] {
@@ -51,6 +51,7 @@ public enum OptionList {
       Array(value.utf8).withUnsafeBufferPointer { text in forEachTypeName(in: text) { names.append($0) } }
       return names
     }
+    func takesList(_ value: String) -> Bool { !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
 
     /// The number that the library has for a value; nil for what it does not take.
     func number(of value: String) -> Int64? {

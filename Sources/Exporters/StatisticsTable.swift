@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // The zone table of a list of statistics, as a saved stream gives it: the columns of every zone table, for more is not in a stream.
+// That of types is in StatisticsTable+Types.
 
 import Inspection
 

@@ -43,9 +43,17 @@ public struct TypeColumn: Sendable {
       text: { row in String(row.before.map { TypeTable.rate(row.type, row.now, $0) } ?? 0) },
       json: { row in [("requests-per-second", .number(row.before.map { TypeTable.rate(row.type, row.now, $0) } ?? 0))] }),
     TypeColumn(
-      title: "Size(s)", isRate: false, meaning: "The size classes that have served it, neighbours as a range; `large` where it holds blocks above them. In JSON each class.",
+      title: "Size(s)", isRate: false, meaning: "The size classes that have served it, neighbours as a range; `large` where it holds blocks above them. In JSON each class, and how many requests it has served.",
       text: { (TypeTable.ranges($0.type.sizes) + ($0.type.largeBlocks > 0 ? ["large"] : [])).joined(separator: ",") },
-      json: { [("size", .list($0.type.sizes.map(JSON.number))), ("large-blocks", .number($0.type.largeBlocks)), ("large-bytes", .number($0.type.largeBytes))] }),
+      json: { row in
+        let classes = row.type.classes.map { one in
+          JSON.object([("size", .number(one.size)), ("requests", .number(Int(one.allocations))), ("in-use", .number(one.used))])
+        }
+        return [
+          ("size", .list(row.type.sizes.map(JSON.number))), ("size-class", .list(classes)),
+          ("large-blocks", .number(row.type.largeBlocks)), ("large-bytes", .number(row.type.largeBytes)),
+        ]
+      }),
   ]
 }
 
@@ -53,10 +61,13 @@ public struct TypeTable {
   public var order = TypeOrder.made
   /// Types with no requests and nothing in use are left out.
   public var hidesUnused = true
+  /// A row for each type and CPU instead; in JSON besides.
+  public var showsCPUs = false
 
   public init() {}
 
   public func table(_ snapshot: Snapshot, since before: Snapshot? = nil) -> TextTable {
+    if showsCPUs { return TypeCPUColumn.table(types(of: snapshot, since: before).flatMap(TypeCPUColumn.rows)) }
     let columns = TypeColumn.all.filter { before != nil || !$0.isRate }
     var table = TextTable(columns.map(\.title))
     table.leftColumns = [0, columns.count - 1]
@@ -70,7 +81,8 @@ public struct TypeTable {
   public func json(_ snapshot: Snapshot, since before: Snapshot? = nil) -> JSON {
     let types = types(of: snapshot, since: before).map { type -> JSON in
       let row = TypeColumn.Row(type: type, now: snapshot, before: before)
-      return .object(TypeColumn.all.filter { before != nil || !$0.isRate }.flatMap { $0.json(row) })
+      let cpus = showsCPUs ? [("cpu", TypeCPUColumn.json(TypeCPUColumn.rows(type)))] : []
+      return .object(TypeColumn.all.filter { before != nil || !$0.isRate }.flatMap { $0.json(row) } + cpus)
     }
     return .object([
       ("process", .number(Int(snapshot.process))), ("malloc-statistics", .object([("memory", .list(types))])),

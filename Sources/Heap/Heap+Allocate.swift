@@ -87,7 +87,7 @@ public enum Heap {
   }
 
   /// For whatever reason. errno = ENOMEM.
-  private static func refuse(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
+  static func refuse(_ type: TypePointer?) -> UnsafeMutableRawPointer? {
     if let type { stave_add(&type.pointee.failures, 1) }
     return stave_no_memory()
   }
@@ -95,16 +95,24 @@ public enum Heap {
   private static func allocateOnce(_ size: UInt, _ type: TypePointer?) -> UnsafeMutableRawPointer? {
     if size > UInt(SizeClass.largest) {
       guard let block = arena.takeLarge(size: size, type: type?.pointee.number ?? 0) else { return nil }
+      noteSize(size, of: block)
       return UnsafeMutableRawPointer(bitPattern: block.start)
     }
     let index = SizeClass.index(for: Int(size))
     // A type that gets no zone has its memory from malloc's: better uncounted than refused.
     guard let zone = type?.zone(index) ?? heap.zone(index) else { return nil }
     noteSlowCall()
-    return zone.allocateSlow(.noWait, argument: nil)
+    guard heap.pointee.options[.sizes] != 0 else { return zone.allocateSlow(.noWait, argument: nil) }
+    guard let memory = zone.allocateSlow(.noWait, argument: nil) else { return nil }
+    sizeHistogram.count(size, given: UInt(zone.pointee.size), isLarge: false)
+    return memory
   }
 
-  private static func injectsFailure() -> Bool {
+  private static func noteSize(_ size: UInt, of block: LargeBlock) {
+    if heap.pointee.options[.sizes] != 0 { sizeHistogram.count(size, given: arena.largeBytes(at: block.start) ?? size, isLarge: true) }
+  }
+
+  static func injectsFailure() -> Bool {
     let rate = heap.pointee.options[.failureRate]
     guard rate > 0 else { return false }  // set to 0 a moment ago
     let calls = Int64(heap.pointee.injectableCalls.wrappingAdd(1, ordering: .relaxed).newValue)
@@ -127,6 +135,7 @@ public enum Heap {
     guard let block = takeLarge(size, type: type), let memory = UnsafeMutableRawPointer(bitPattern: block.start) else {
       return fail(type)
     }
+    noteSize(size, of: block)
     if !block.isZero { clear(memory, bytes: size) }
     if isTraced { traceAllocation(memory, size) }
     return memory
@@ -149,6 +158,7 @@ public enum Heap {
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return refuse(type) }
     guard let block = takeLarge(max(size, 1), alignment: alignment, type: type), let memory = UnsafeMutableRawPointer(bitPattern: block.start)
     else { return fail(type) }
+    noteSize(size, of: block)
     if isTraced { traceAllocation(memory, size) }
     return memory
   }

@@ -48,6 +48,6 @@ extension Heap {
     heap.pointee.mailboxBusy = 0
     CPUCache.reregister()
     // The parent's permission is not inherited.
-    if heap.pointee.options[.inspect] == 1 { allowInspection() }
+    if heap.pointee.options[.inspect] == 1 { allowInspection(true) }
   }
 }

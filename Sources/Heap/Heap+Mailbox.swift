@@ -44,6 +44,7 @@ extension Heap {
     let before = heap.pointee.options[option]
     guard option.isChangeable else { return (MailStatus.onlyAtStart, before) }
     guard option.takes(value) else { return (MailStatus.badValue, before) }
+    if option == .sizes && value == 1 && before == 0 && !sizeHistogram.begin() { return (MailStatus.noMemory, before) }
     heap.pointee.options.values[option.rawValue] = value
     if value != before { heap.apply(option) }
     return (MailStatus.done, before)
@@ -54,12 +55,13 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// Does what a change of an option asks for beyond its new value.
   func apply(_ option: Option) {
     switch option {
-    case .failureRate: openFastPath()
+    case .failureRate, .sizes: openFastPath()
     case .probes: types.trace(UInt32(pointee.options[.probes]))
     case .types:
       openFastPath()
       Heap.forgetCallers()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
+    case .inspect: Heap.allowInspection(pointee.options[.inspect] == 1)
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])
     case .stats:
       // Standard error as it will be at the end: the thread that answers may have no descriptors.

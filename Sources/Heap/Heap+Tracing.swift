@@ -24,11 +24,15 @@ extension Heap {
   /// Called on slow paths. Two loads, where nothing has changed.
   @inline(__always)
   static func followTracers() {
-    if isTraced == (stave_hot().pointee.typed_limit != 0) { changeTracing() }
+    // The second half: who saw the last tracer go may open them behind the back of who saw the next one come.
+    let hot = stave_hot()
+    if isTraced != (hot.pointee.traced != 0) || isTraced && hot.pointee.typed_limit != 0 { changeTracing() }
   }
 
   @inline(never)
   private static func changeTracing() {
+    let isTraced = isTraced
+    stave_hot().pointee.traced = isTraced ? 1 : 0
     // What nobody heard of as a sample must not be heard of as freed.
     if !isTraced { Sampling.forgetAll() }
     heap.openFastPath()

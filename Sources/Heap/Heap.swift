@@ -90,10 +90,12 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, where somebody traces them, and where each call is counted for its caller. One store, at any time: a call that is under way ends as it began.
+  /// to fail, where somebody traces them, where sizes are counted, and where each call is counted for its caller. One store, at any
+  /// time: a call that is under way ends as it began.
   func openFastPath() {
     let isOpen =
-      root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0 && !Heap.isTraced
+      root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
+      && pointee.options[.sizes] == 0 && !Heap.isTraced
     let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
     let smallLimit = pointee.options[.types] == 0 ? limit : 0
     // All CPUs read these: a store that changes nothing would still cost them a cache miss.
@@ -132,8 +134,9 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if let environment { pointee.options.read(environment: environment) }
     types.trace(UInt32(pointee.options[.probes]))
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
+    if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
     openFastPath()
-    if pointee.options[.inspect] == 1 { Heap.allowInspection() }
+    if pointee.options[.inspect] == 1 { Heap.allowInspection(true) }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(pointee.options[.hugepages]) }
     if pointee.options[.stats] == 1 {
       // Programs close standard error before they end; the table goes to a descriptor of our own, closed by exec.
@@ -214,8 +217,8 @@ extension Heap {
     return whole << 8 | part
   }
 
-  /// `inspect:any`: every process of this user may read this one.
-  static func allowInspection() { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, ~0, 0, 0, 0) }
+  /// `inspect:any`: every process of this user may read this one; or none again whom Yama would not let.
+  static func allowInspection(_ isAllowed: Bool) { _ = stave_prctl(0x5961_6d61 /* PR_SET_PTRACER */, isAllowed ? ~0 : 0, 0, 0, 0) }
 }
 
 /// Over the sizes of all that readers outside copy, so that a reader of another build notices. Fields that change places
@@ -238,5 +241,7 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<TypesState>.size)
   mix(MemoryLayout<TypeRecord>.size)
   mix(MemoryLayout<LargeTotals>.size)
+  mix(MemoryLayout<SizeHistogram>.size)
+  mix(MemoryLayout<SizeBin>.size)
   return digest
 }

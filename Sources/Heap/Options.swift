@@ -9,9 +9,9 @@ import Diagnostics
 import Primitives
 
 public enum Option: Int, Sendable {
-  case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, probes, otelRate
+  case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, sizes, probes, otelRate
 
-  public static var count: Int { 11 }
+  public static var count: Int { 12 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -25,6 +25,7 @@ public enum Option: Int, Sendable {
     case .hugepages: "hugepages"
     case .failureRate: "failure_rate"
     case .types: "types"
+    case .sizes: "sizes"
     case .probes: "probes"
     case .otelRate: "otel_rate"
     }
@@ -41,6 +42,7 @@ public enum Option: Int, Sendable {
     case .inspect: "any lets every process of the same user read this one where Yama would not (PR_SET_PTRACER)."
     case .hugepages: "What the arena asks of transparent huge pages: default, never or always."
     case .types: "Whom memory is counted for: library (the library or program that asks), site (the place in it), none. skip=a+b names further libraries that only forward."
+    case .sizes: "1 counts the sizes that are asked for, for stave sizes, from 0 each time it is switched on. A call of malloc takes some 12 ns more meanwhile."
     case .probes: "For which malloc types the probes of malloc and free fire while somebody watches them: all, none, those of a list (types that come later too), or those of the last list."
     case .otelRate: "Bytes between two samples of the probes otel_memory, on average; larger blocks are always samples."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
@@ -79,7 +81,7 @@ public enum Option: Int, Sendable {
   public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
   public var limit: Int64 {
     switch self {
-    case .verbose, .background: 1
+    case .verbose, .background, .sizes: 1
     case .period: 3_600_000
     case .otelRate: 1 << 40
     default: .max
@@ -87,7 +89,7 @@ public enum Option: Int, Sendable {
   }
 
   /// Whether `stave set` can change it in a running process.
-  public var isChangeable: Bool { self != .percpu && self != .inspect }
+  public var isChangeable: Bool { self != .percpu }
 
   /// Whether `value` is one of its values.
   public func takes(_ value: Int64) -> Bool {
@@ -139,7 +141,7 @@ struct TextSlice {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<11, Int64>
+  public var values: InlineArray<12, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)

@@ -102,6 +102,7 @@ public struct Mail {
     case MailStatus.done: return .done(Int(box.result))
     case MailStatus.onlyAtStart: throw .refused("\(subject) takes its value only when the program starts")
     case MailStatus.badValue: throw .refused("\(subject) does not take that value there")
+    case MailStatus.noMemory: throw .refused("there is no memory for what \(subject) needs there")
     case MailStatus.unknownOption: throw .refused("it has no option of that number")
     case MailStatus.unknownCommand: throw .refused("it does not know that request")
     default: throw .damaged("an answer of status \(box.status)")

@@ -35,20 +35,21 @@ extension SnapshotReader {
     guard snapshot.types.allSatisfy(\.isPlausible) else { throw .damaged("a malloc type's figures are beyond any address space") }
   }
 
-  private func readLargeTotals(
-    _ root: RootCopy, count: Int
-  ) throws(InspectionError) -> [UInt32: (allocations: Int64, frees: Int64, bytes: Int64)] {
+  private func readLargeTotals(_ root: RootCopy, count: Int) throws(InspectionError) -> [UInt32: LargeCounts] {
     let address = UInt(bitPattern: root.part(Arena.self, RootLayout.arenaOffset).pointee.largeTotals)
     guard address != 0, count > 1 else { return [:] }
     let totals = try target.readArray(LargeTotals.self, at: address, count: count, limit: Int(STAVE_MAX_TYPES))
-    var result: [UInt32: (allocations: Int64, frees: Int64, bytes: Int64)] = [:]
+    var result: [UInt32: LargeCounts] = [:]
     let counts: ClosedRange<Int64> = 0...1 << 50
     for (number, large) in totals.enumerated() where counts ~= large.allocations && counts ~= large.frees && counts ~= large.allocatedBytes && counts ~= large.freedBytes {
-      result[UInt32(number)] = (large.allocations, large.frees, large.allocatedBytes - large.freedBytes)
+      result[UInt32(number)] = (large.allocations, large.frees, large.allocatedBytes, large.freedBytes)
     }
     return result
   }
 }
+
+/// Of one type's large blocks.
+typealias LargeCounts = (allocations: Int64, frees: Int64, allocatedBytes: Int64, freedBytes: Int64)
 
 extension TypeSnapshot {
   var isPlausible: Bool {

@@ -10,12 +10,17 @@ public struct StatisticsCPU: Sendable {
   public var freedBytes: UInt64 = 0
   public var allocations: UInt64 = 0
   public var frees: UInt64 = 0
-  /// Bit i: some allocation was of the i-th power-of-two class. Of types only.
+  /// Bit i: some allocation was of a class of at most 16 << i bytes, and of more than half of that. Of types only.
   public var sizes: UInt64 = 0
   /// Items in its cache. Of zones only.
   public var free: UInt64 = 0
 
   public init() {}
+
+  public init(_ record: TypeCPURecord) {
+    (allocatedBytes, freedBytes, allocations, frees) = (record.allocatedBytes, record.freedBytes, record.allocations, record.frees)
+    sizes = record.sizes
+  }
 }
 
 /// What a list learns of an entry: sums wrap, as the counters do.
@@ -29,6 +34,7 @@ public struct StatisticsFigures: Sendable {
   public var allocations: UInt64 = 0
   public var frees: UInt64 = 0
   public var sizes: UInt64 = 0
+  /// Not in a stream of types.
   public var failures: UInt64 = 0
   public var sleeps: UInt64 = 0
   public var crossDomain: UInt64 = 0
@@ -36,6 +42,7 @@ public struct StatisticsFigures: Sendable {
   public var zoneFree: UInt64 = 0
   /// 0 for a zone that shares its keg with an earlier one, which counts them.
   public var kegFree: UInt64 = 0
+  /// By CPU number. A type has one more, for what no CPU's cache has counted.
   public var cpus: [StatisticsCPU] = []
 
   public init(_ entry: ZoneEntry) {
@@ -59,12 +66,7 @@ public struct StatisticsFigures: Sendable {
   }
 
   public init(_ entry: TypeEntry) {
-    cpus = entry.cpus.map { cpu in
-      var one = StatisticsCPU()
-      (one.allocatedBytes, one.freedBytes, one.allocations, one.frees) = (cpu.allocatedBytes, cpu.freedBytes, cpu.allocations, cpu.frees)
-      one.sizes = cpu.sizes
-      return one
-    }
+    cpus = entry.cpus.map(StatisticsCPU.init)
     for cpu in cpus {
       allocatedBytes &+= cpu.allocatedBytes
       freedBytes &+= cpu.freedBytes

@@ -4,10 +4,16 @@
 // entries that are still there keep their place and what the caller noted in them.
 //
 //   let list = StatisticsList()
-//   try list.fill(from: openTarget("1234"))
+//   try list.fill(from: "1234")                             // a process; or the path of a core file or of a saved stream
 //   list.find(.zone, "malloc-64")?.count
+//   for type in list.entries where type.allocator == .malloc {
+//     print(type.label, type.bytes, type.bytes &- type.numbers[0], type.cpu(3).allocations)
+//     type.numbers[0] = type.bytes                          // still there when the list has been filled again
+//   }
 //
-// Entries are known by allocator, name and instance: zones of one name stay apart (T6). A stream has no instances, so
+// libstavestat.so (StaveStat) gives C the same.
+//
+// Entries are known by allocator, name and instance: zones or types of one name stay apart (T6). A stream has no instances, so
 // there the order of equal names is what tells them apart, and `sharesName` says that it had to (T14).
 
 /// Whose statistics they are; the numbers are libmemstat's.
@@ -37,7 +43,7 @@ public struct StatisticsError: Error, Equatable, Sendable {
       case .noStave: .noSymbol
       case .shortRead, .notInCore, .truncatedCore: .shortRead
       case .damaged, .badImage, .badStream: .data
-      case .noSuchProcess, .noProcessNamed, .noMemory, .cannotOpen, .notACore: .process
+      case .noSuchProcess, .noProcessNamed, .noMemory, .cannotOpen, .notACore, .usage: .process
       default: .undefined
       }
     self.init(code, error.message)
@@ -46,7 +52,7 @@ public struct StatisticsError: Error, Equatable, Sendable {
 
 /// Not for several threads at once.
 public final class StatisticsList {
-  /// In the order in which the process made them.
+  /// Zones, then malloc types, each in the order in which the process made them; the first type is `malloc`, what no other has.
   public private(set) var entries: [StatisticsEntry] = []
   /// Of the last call of `fill`; nil if it went well.
   public private(set) var error: StatisticsError?
@@ -57,20 +63,54 @@ public final class StatisticsList {
     entries.first { (allocator == .any || $0.allocator == allocator) && $0.name == name && $0.instance == instance }
   }
 
-  /// From a process or a core file, one look.
-  public func fill(from target: any TargetMemory) throws(StatisticsError) {
+  /// From a process or a core file, one look. With `allocator`, entries of that kind only; others stay as they are.
+  public func fill(from target: any TargetMemory, _ allocator: StatisticsAllocator = .any) throws(StatisticsError) {
     let snapshot: Snapshot
     do throws(InspectionError) { snapshot = try SnapshotReader(target).look() } catch { throw fail(StatisticsError(error)) }
-    fill(from: snapshot)
+    fill(from: snapshot, allocator)
   }
 
-  public func fill(from snapshot: Snapshot) {
-    update(
-      .zone,
-      snapshot.zones.map { zone in
-        let figures = StatisticsFigures(ZoneEntry(zone, pageBytes: snapshot.pageBytes, maxCPUs: snapshot.cpuLimit))
-        return (name: zone.name, instance: zone.instance, sharesName: false, figures: figures)
-      })
+  public func fill(from snapshot: Snapshot, _ allocator: StatisticsAllocator = .any) {
+    if allocator == .zone || allocator == .any {
+      update(
+        .zone,
+        snapshot.zones.map { zone in
+          let figures = StatisticsFigures(ZoneEntry(zone, pageBytes: snapshot.pageBytes, maxCPUs: snapshot.cpuLimit))
+          return (name: zone.name, instance: zone.instance, sharesName: false, figures: figures)
+        })
+    }
+    if allocator == .malloc || allocator == .any {
+      update(
+        .malloc,
+        snapshot.types.map { type in
+          var figures = StatisticsFigures(TypeEntry(type, maxCPUs: snapshot.cpuLimit))
+          figures.failures = UInt64(clamping: type.failures)
+          return (name: type.name, instance: type.instance, sharesName: false, figures: figures)
+        })
+    }
+  }
+
+  /// The same of a target that is yet to be opened, whose error is the list's.
+  public func fill(
+    opening open: () throws(InspectionError) -> any TargetMemory, _ allocator: StatisticsAllocator = .any
+  ) throws(StatisticsError) {
+    let target: any TargetMemory
+    do throws(InspectionError) { target = try open() } catch { throw fail(StatisticsError(error)) }
+    try fill(from: target, allocator)
+  }
+
+  /// From a process by its number, or else a core file or a saved stream by its path.
+  public func fill(from place: String) throws(StatisticsError) {
+    let isNumber = !place.isEmpty && place.utf8.allSatisfy { 48...57 ~= $0 }
+    if !isNumber && (place == "-" || StatisticsStream.mayBegin(file: place)) { return try fill(fromFile: place) }
+    try fill { () throws(InspectionError) in try openTarget(place) }
+  }
+
+  /// From a saved stream, "-" for standard input.
+  public func fill(fromFile path: String) throws(StatisticsError) {
+    let bytes: [UInt8]
+    do throws(InspectionError) { bytes = try StatisticsStream.bytes(ofFile: path) } catch { throw fail(StatisticsError(error)) }
+    try fill(fromStream: bytes)
   }
 
   /// From the bytes of a stream of either kind. Only entries of that kind are touched.
@@ -93,7 +133,7 @@ public final class StatisticsList {
   }
 
   /// On an error the list is empty: old figures are not to be taken for new ones.
-  private func fail(_ error: StatisticsError) -> StatisticsError {
+  public func fail(_ error: StatisticsError) -> StatisticsError {
     entries = []
     self.error = error
     return error
@@ -120,13 +160,14 @@ public final class StatisticsList {
     }
     var known: [Key: StatisticsEntry] = [:]
     for entry in entries where entry.allocator == allocator { known[Key(name: entry.name, instance: entry.instance)] = entry }
-    entries.removeAll { $0.allocator == allocator }
-    for one in found {
+    let updated = found.map { one in
       let entry = known.removeValue(forKey: Key(name: one.name, instance: one.instance))
         ?? StatisticsEntry(allocator, one.name, instance: one.instance)
       entry.update(one.figures, sharesName: one.sharesName)
-      entries.append(entry)
+      return entry
     }
+    let others = entries.filter { $0.allocator != allocator }
+    entries = allocator == .zone ? updated + others : others + updated
     error = nil
   }
 }

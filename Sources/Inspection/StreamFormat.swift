@@ -107,7 +107,7 @@ public struct TypeCPURecord: BitwiseCopyable, Sendable {
   public var freedBytes: UInt64 = 0
   public var allocations: UInt64 = 0
   public var frees: UInt64 = 0
-  /// Bit i: some allocation was of the i-th power-of-two class.
+  /// Bit i: some allocation was of a class of at most 16 << i bytes, and of more than half of that.
   public var sizes: UInt64 = 0
   public var reserved: (UInt64, UInt64, UInt64) = (0, 0, 0)
 

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // One malloc type in a look. Its figures are those of its zones and of the large blocks that bear its number, so that the sums of
-// types, of zones and of the process are one.
+// types, of zones and of the process are one; so are the sums over CPUs (TypeSnapshot+CPUs).
+
+/// What one size class has served of a type.
+public struct TypeClass: Equatable, Sendable {
+  public var size = 0
+  public var allocations: Int64 = 0
+  /// Blocks of it in the program's hands.
+  public var used = 0
+}
 
 public struct TypeSnapshot: Sendable {
   public var name = ""
@@ -19,26 +27,37 @@ public struct TypeSnapshot: Sendable {
   /// Large blocks among those in use.
   public var largeBlocks = 0
   public var largeBytes = 0
-  /// The sizes of the classes that have served the type, least first.
-  public var sizes: [Int] = []
+  /// Bytes of all successful requests. Of memory without a type, freed large blocks are not among them: the arena counts them
+  /// by type only.
+  public var allocatedBytes: UInt64 = 0
+  /// The classes that have served the type, least first.
+  public var classes: [TypeClass] = []
+  /// What each CPU's caches have counted, in order of the CPUs' numbers; CPUs without a count are not there.
+  public var perCPU: [TypeCPUCounts] = []
+  /// What no CPU's cache has counted: large blocks, and requests that went round the caches.
+  public var elsewhere = TypeCPURecord()
 
   public init() {}
 
   /// The name, made unique among types of one name.
   public var label: String { instance > 0 ? "\(name)_\(instance)" : name }
 
+  /// The sizes of those classes.
+  public var sizes: [Int] { classes.map(\.size) }
+
   mutating func add(_ zone: ZoneSnapshot) {
     used += zone.used
     usedBytes += zone.used * zone.size
     allocations.add(zone.allocations)
     frees.add(zone.frees)
-    if zone.allocations > 0 { sizes.append(zone.size) }
+    if zone.allocations > 0 { classes.append(TypeClass(size: zone.size, allocations: zone.allocations, used: zone.used)) }
+    addCPUs(of: zone)
   }
 }
 
 extension Snapshot {
   /// Types with what their zones and large blocks say, newest last; before them, `malloc`: all that is malloc's and no type's.
-  mutating func fillTypes(_ listed: [TypeSnapshot], largeTotals: [UInt32: (allocations: Int64, frees: Int64, bytes: Int64)], largeAllocations: Int64) {
+  mutating func fillTypes(_ listed: [TypeSnapshot], largeTotals: [UInt32: LargeCounts], largeAllocations: Int64) {
     var all = [TypeSnapshot()] + listed
     all[0].name = "malloc"
     var places: [UInt32: Int] = [:]
@@ -49,21 +68,23 @@ extension Snapshot {
       guard let large = largeTotals[all[place].number] else { continue }
       // Never more than the arena has, never negative: the two are not read at one time.
       all[place].largeBlocks = min(blocks, max(0, Int(clamping: large.allocations - large.frees)))
-      all[place].largeBytes = min(bytes, max(0, Int(clamping: large.bytes)))
+      all[place].largeBytes = min(bytes, max(0, Int(clamping: large.allocatedBytes - large.freedBytes)))
       blocks -= all[place].largeBlocks
       bytes -= all[place].largeBytes
       all[place].allocations.add(large.allocations)
       all[place].frees.add(large.frees)
+      all[place].allocatedBytes &+= UInt64(bitPattern: large.allocatedBytes)
       requests -= large.allocations
     }
     all[0].largeBlocks = blocks
     all[0].largeBytes = bytes
+    all[0].allocatedBytes &+= UInt64(clamping: bytes)
     all[0].allocations.add(max(0, requests))
     all[0].frees.add(max(0, requests - Int64(blocks)))
     for place in all.indices {
       all[place].used += all[place].largeBlocks
       all[place].usedBytes += all[place].largeBytes
-      all[place].sizes = Set(all[place].sizes).sorted()
+      all[place].settle()
     }
     types = all
   }
@@ -71,7 +92,7 @@ extension Snapshot {
 
 extension Int64 {
   /// Stays at the largest number, which is no plausible count, where the sum of a damaged process's would be larger.
-  fileprivate mutating func add(_ more: Int64) {
+  mutating func add(_ more: Int64) {
     let (sum, isTooLarge) = addingReportingOverflow(more)
     self = isTooLarge ? .max : sum
   }

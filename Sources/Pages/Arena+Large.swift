@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Large blocks: ranges of their own, in whole pages, whose entry is their record. wordA holds the
-// block's bytes; wordB is 1 for a block that mremap has moved, whose mapping the kernel will not join with its neighbours again; `owner`
+// block's bytes; wordB is 1 for a block that mremap has moved, whose mapping the kernel will not join with its neighbours again, and 2
+// for one that is physically contiguous (Arena+Contiguous); `owner`
 // is the number of the malloc type that it counts for (Arena+LargeTotals), 0 for none.
 
 import AddressMap
@@ -61,7 +62,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return true
   }
 
-  private func count(_ bytes: UInt, _ sign: Int) {
+  func count(_ bytes: UInt, _ sign: Int) {
     pointee.largeBytes = sign > 0 ? pointee.largeBytes + bytes : pointee.largeBytes - bytes
     pointee.largeCount = sign > 0 ? pointee.largeCount + 1 : pointee.largeCount - 1
   }
@@ -78,6 +79,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
         _ = pointee.map.remove(start: start, length: bytes)
         return
       }
+      // Its memory is not what other memory is: not inherited by a fork, or of huge pages.
+      if entry.pointee.wordB == Self.contiguous { return loseRange(entry) }
     }
     cacheEntry(entry)
   }
@@ -174,7 +177,9 @@ extension UnsafeMutablePointer where Pointee == Arena {
     defer { pointee.lock.unlock() }
     guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return false }
     let entry = record.assumingMemoryBound(to: MapEntry.self)
-    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start, pointee.map.reserveEntries(3) else { return false }
+    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start, entry.pointee.wordB != Self.contiguous,
+      pointee.map.reserveEntries(3)
+    else { return false }
     let old = entry.pointee.length
     if bytes > old {
       guard growInPlace(entry, by: bytes - old) else { return false }

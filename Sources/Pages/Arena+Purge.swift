@@ -104,6 +104,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
   public func resumeInChild() {
     pointee.purgesUnderWay = 0
     pointee.forkedBelow = pointee.frontier
+    forgetHeldInChild()
     var entry = pointee.map.entry(after: nil)
     while let range = entry {
       if range.pointee.kind == RangeKind.purging {

@@ -29,7 +29,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return takeGap(bytes: bytes, alignment: alignment, kind: kind)
   }
 
-  private func attributes(_ kind: UInt8) -> EntryAttributes { EntryAttributes(kind: kind, noMerge: kind == RangeKind.large) }
+  private func attributes(_ kind: UInt8) -> EntryAttributes { EntryAttributes(kind: kind, noMerge: kind == RangeKind.large || kind == RangeKind.held) }
 
   /// What has been cached and unneeded all through a period is the least there was at the end of any request; that a run
   /// leaves its bin for a moment to be cut or joined does not count.

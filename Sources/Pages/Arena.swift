@@ -41,6 +41,8 @@ public enum RangeKind {
   public static let recent: UInt8 = 6
   /// Free, and mapped no more: a *hole*.
   public static let unmapped: UInt8 = 7
+  /// In the hands of a search for contiguous memory (ContiguousSearch).
+  public static let held: UInt8 = 8
 }
 
 public struct Arena: ~Copyable {

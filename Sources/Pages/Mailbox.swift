@@ -75,6 +75,7 @@ public enum MailStatus {
   public static let unknownOption: UInt32 = 2
   public static let onlyAtStart: UInt32 = 3
   public static let badValue: UInt32 = 4
+  public static let noMemory: UInt32 = 5
 }
 
 /// The mailbox of this process.

@@ -8,11 +8,11 @@ import Glibc
 import Inspection
 
 struct StreamCommand: ParsableCommand {
-  enum Kind: String, CaseIterable, ExpressibleByArgument { case zones }
+  enum Kind: String, CaseIterable, ExpressibleByArgument { case zones, types }
 
   static let configuration = CommandConfiguration(
     commandName: "stream", abstract: "Write a process's statistics as a binary stream.",
-    discussion: "The stream is FreeBSD's vm.zone_stats, bit for bit. `stave zones` reads it back.")
+    discussion: "The streams are FreeBSD's, bit for bit: vm.zone_stats, which `stave zones` reads back, and kern.malloc_stats, which `stave types` does.")
 
   @Argument(help: "Which statistics.")
   var kind: Kind
@@ -25,6 +25,7 @@ struct StreamCommand: ParsableCommand {
     let bytes =
       switch kind {
       case .zones: snapshot.zoneStream
+      case .types: snapshot.typeStream
       }
     if writeAll(bytes, to: 1) { return }
     if errno != EPIPE { printError("stave: cannot write: \(String(cString: strerror(errno)))") }
@@ -32,8 +33,8 @@ struct StreamCommand: ParsableCommand {
   }
 }
 
-/// A saved stream as a list. `path`: "-" for standard input.
-func readStream(_ path: String) throws(InspectionError) -> StatisticsList {
+/// A saved stream as a list, with what is wrong with its names said. `path`: "-" for standard input.
+func readStream(_ path: String, of kind: StatisticsAllocator) throws(InspectionError) -> StatisticsList {
   let bytes = try StatisticsStream.bytes(ofFile: path)
   let list = StatisticsList()
   do throws(StatisticsStream.Fault) {
@@ -44,5 +45,9 @@ func readStream(_ path: String) throws(InspectionError) -> StatisticsList {
     case .data(let reason): throw .badStream(path: path, reason: reason)
     }
   }
+  if !list.entries.isEmpty && !list.entries.contains(where: { $0.allocator == kind }) {
+    throw .badStream(path: path, reason: kind == .zone ? "it is one of malloc types, and this shows zones" : "it is one of zones, and this shows malloc types")
+  }
+  for warning in StatisticsTable.warnings(list) { printError("stave: " + warning) }
   return list
 }

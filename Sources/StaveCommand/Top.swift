@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// `stave top`: the zones of a process on the whole screen, with keys. TopView.swift says what is shown.
+// `stave top`: the zones or malloc types of a process on the whole screen, with keys. TopView.swift says what is shown.
 
 import ArgumentParser
 import Exporters
@@ -9,10 +9,10 @@ import Inspection
 
 struct Top: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Watch a process's zones on the full screen.",
+    abstract: "Watch a process's zones or malloc types on the full screen.",
     discussion: """
-      Keys for the order: m memory, u used, f free, r requests per second, t requests in total, n name, s size. Arrows and page \
-      keys move, w shows all columns, p or space pauses, q ends.
+      Keys for the order: m memory, u used, f free, r requests per second, c requests in total, n name, s size. t \
+      switches between zones and malloc types. Arrows and page keys move, w shows all columns, p or space pauses, q ends.
       """)
 
   @OptionGroup var target: TargetArguments

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // What `stave top` and `stave run --watch` show of a process: where its memory is as a bar, how used memory and allocations went
-// lately, and its zones. How many columns there are follows the width; how many zones, the height.
+// lately, and its zones or its malloc types. How many columns there are follows the width; how many rows, the height.
 
 import Exporters
 import Inspection
 
 struct TopView {
   var table = ZoneTable()
+  /// Types instead of zones.
+  var showsTypes = false
   var isPaused = false
   /// Said in the last line, such as why there is no new picture.
   var notice = ""
@@ -42,9 +44,10 @@ struct TopView {
     case .letter(UInt8(ascii: "u")): table.order = .used
     case .letter(UInt8(ascii: "f")): table.order = .free
     case .letter(UInt8(ascii: "r")): table.order = .rate
-    case .letter(UInt8(ascii: "t")): table.order = .requests
+    case .letter(UInt8(ascii: "c")): table.order = .requests
     case .letter(UInt8(ascii: "n")): table.order = .name
     case .letter(UInt8(ascii: "s")): table.order = .size
+    case .letter(UInt8(ascii: "t")): (showsTypes, firstRow) = (!showsTypes, 0)
     case .letter(UInt8(ascii: "w")): table.isWide.toggle()
     case .letter(UInt8(ascii: "p")), .letter(UInt8(ascii: " ")): isPaused.toggle()
     case .letter(UInt8(ascii: "q")), .letter(UInt8(ascii: "x")), .letter(3), .letter(4), .end: return false
@@ -54,7 +57,7 @@ struct TopView {
     case .pageDown: firstRow += 10
     case .letter: break
     }
-    firstRow = max(0, min(firstRow, (now?.zones.count ?? 0)))
+    firstRow = max(0, min(firstRow, (showsTypes ? now?.types.count : now?.zones.count) ?? 0))
     return true
   }
 
@@ -66,17 +69,19 @@ struct TopView {
     return lines + [keys(size.columns)]
   }
 
-  /// `zones`: how many at most.
+  /// `zones`: how many rows of the table at most.
   func lines(columns: Int, zones: Int) -> [String] {
     guard let now else { return [] }
     var lines = head(now, columns)
     lines.append("")
     if table.isWide {
-      let rows = table.table(now, since: before).lines()
+      let rows = (showsTypes ? TopRows.typeTable(table.order).table(now, since: before) : table.table(now, since: before)).lines()
       lines.append(style.reverse(rows[0].padded(right: columns)))
       lines += rows.dropFirst().dropFirst(firstRow).prefix(zones)
     } else {
-      let rows = ZoneRows(now, before, table, style, columns: columns)
+      let rows =
+        showsTypes
+        ? TopRows(typesOf: now, before, table.order, style, columns: columns) : TopRows(zonesOf: now, before, table, style, columns: columns)
       lines.append(style.reverse(rows.header.padded(right: style.isTerminal ? columns : 0)))
       lines += rows.lines.dropFirst(firstRow).prefix(zones)
     }
@@ -124,9 +129,10 @@ struct TopView {
 
   private func keys(_ columns: Int) -> String {
     if !notice.isEmpty { return style.bold(notice) }
-    let orders = "order: m memory  u used  f free  r rate  t total  n name  s size"
-    let others = "w wide  p pause  q quit"
-    let text = columns >= 92 ? orders + "    " + others : columns >= 64 ? "m u f r t n s order  " + others : others
+    let orders = showsTypes ? "m memory  u used  r rate  c count  n name" : "m memory  u used  f free  r rate  c count  n name  s size"
+    let others = (showsTypes ? "t zones" : "t types") + "  w wide  p pause  q quit"
+    let texts = ["order: " + orders + "    " + others, orders + "    " + others, (showsTypes ? "m u r c n" : "m u f r c n s") + " order  " + others]
+    let text = texts.first { $0.count <= columns } ?? others
     return style.dim(text) + (isPaused ? "  " + style.reverse(" paused ") : "")
   }
 

@@ -13,7 +13,8 @@ struct TypesCommand: ParsableCommand {
     commandName: "types", abstract: "Show the malloc types of a process or a core file: who holds the memory.",
     discussion: """
       The columns of vmstat -m: blocks in use, their memory, requests, and the size classes that have served the type. The type \
-      malloc is what no other type has.
+      malloc is what no other type has. A file that `stave stream types` has written is shown likewise; it knows sizes by powers \
+      of two.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -25,12 +26,22 @@ struct TypesCommand: ParsableCommand {
   @Option(help: ArgumentHelp("What comes first.", valueName: "order"))
   var sort = TypeOrder.made
 
+  @Flag(help: "For each type what each CPU has counted.")
+  var cpus = false
+
   @Flag(help: "JSON, one object per look.")
   var json = false
 
+  @Option(help: ArgumentHelp("A saved stream instead of a process, - for standard input.", valueName: "file"), completion: .file())
+  var stream: String?
+
   func run() throws {
+    if let stream { return try show(stream) }
+    // Only a file can be a stream; a core begins otherwise.
+    if target.name == nil, let path = target.target, StatisticsStream.mayBegin(file: path) { return try show(path) }
     var looks = try Looks(target.open())
     var table = TypeTable()
+    table.showsCPUs = cpus
     table.order = sort
     table.hidesUnused = !all
     var before: Snapshot?
@@ -47,5 +58,12 @@ struct TypesCommand: ParsableCommand {
       }
       before = now
     }
+  }
+  private func show(_ path: String) throws {
+    if stream != nil && (target.target != nil || target.name != nil) { throw InspectionError.usage("give a process or a stream, only one of them") }
+    if repetition.wait != nil { throw InspectionError.usage("a stream is one look") }
+    let list = try readStream(path, of: .malloc)
+    if json { return emit(StatisticsTable.typesJSON(list, sort, all: all, cpus: cpus).description) }
+    emit(StatisticsTable.types(list, sort, all: all, cpus: cpus).lines().map(\.trimmingRight).joined(separator: "\n"))
   }
 }

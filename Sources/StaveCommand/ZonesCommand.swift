@@ -63,11 +63,7 @@ struct ZonesCommand: ParsableCommand {
   private func show(_ path: String) throws {
     if stream != nil && (target.target != nil || target.name != nil) { throw InspectionError.usage("give a process or a stream, only one of them") }
     if wide || repetition.wait != nil { throw InspectionError.usage("a stream is one look, and has the columns that are always there") }
-    let list = try readStream(path)
-    if !list.entries.isEmpty && !list.entries.contains(where: { $0.allocator == .zone }) {
-      throw InspectionError.badStream(path: path, reason: "it is one of malloc types, and this shows zones")
-    }
-    for warning in StatisticsTable.warnings(list) { printError("stave: " + warning) }
+    let list = try readStream(path, of: .zone)
     emit(json ? StatisticsTable.json(list, sort, all: all).description : StatisticsTable.zones(list, sort, all: all).lines().joined(separator: "\n"))
   }
 }

@@ -10,7 +10,7 @@ import Primitives
 import Zones
 
 @inline(__always)
-private func record(of author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
+func record(of author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
   if let known = author.pointee.internals { return known.assumingMemoryBound(to: TypeRecord.self) }
   return register(author)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Writes the manual: `stave-manuals COMMAND TEXTS FOLDER` asks COMMAND for its own description, takes the hand-written parts
-// from TEXTS, and puts man1, man5 and man7 into FOLDER. `stave-manuals --readme FILE` puts the table of options into the README,
+// from TEXTS, and puts man1, man3, man5 and man7 into FOLDER. `stave-manuals --readme FILE` puts the table of options into the README,
 // `stave-manuals --probes FILE` writes the header of the probes.
 // A tool for the build; it is not installed.
 
@@ -36,6 +36,8 @@ struct StaveManuals {
         .replacingOccurrences(of: "@COLUMNS@", with: columns { $0.place != .wide })
         .replacingOccurrences(of: "@WIDE@", with: columns { $0.place == .wide })
         .replacingOccurrences(of: "@TYPES@", with: list(TypeColumn.all.map { ($0.title, $0.meaning) }))
+        .replacingOccurrences(of: "@SIZES@", with: list(SizeColumn.all.map { ($0.title, $0.meaning) }))
+        .replacingOccurrences(of: "@TYPECPUS@", with: list(TypeCPUColumn.all.map { ($0.title, $0.meaning) }))
         .replacingOccurrences(of: "@METRICS@", with: metrics)
         .replacingOccurrences(of: "@CONTROLS@", with: list(GlobalControl.all.map { ($0.name, $0.meaning) }))
         .replacingOccurrences(of: "@ZONECONTROLS@", with: list(ZoneControl.all.map { ($0.name, $0.meaning) }))
@@ -44,6 +46,9 @@ struct StaveManuals {
     }
     try page(tool.command, below: nil)
     for one in tool.command.subcommands ?? [] where one.commandName != "help" { try page(one, below: tool.command.commandName) }
+    for name in try FileManager.default.contentsOfDirectory(atPath: texts.path) where name.hasSuffix(".3") {
+      try write(hand(name).replacingOccurrences(of: "@DATE@", with: date), name)
+    }
     try write(hand("stave.7").replacingOccurrences(of: "@DATE@", with: date), "stave.7")
     try write(
       hand("stave_options.5").replacingOccurrences(of: "@DATE@", with: date)

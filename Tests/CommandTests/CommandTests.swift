@@ -15,8 +15,9 @@ import Testing
     ["run", "--nonsense"], ["run", "--watch", "-1", "true"], ["run", "--watch", "nan", "true"], ["run", "--rounds", "0", "true"],
     ["run", "-o", "perod:4", "true"], ["run", "-o", "percpu:sometimes", "true"], ["run", "-o", "period", "true"], ["run", "-o", "period:0", "true"],
     ["zones", "no-such-file-or-name"], ["get"], ["set"], ["set", "1", "period"], ["set", "1", "period=0"], ["set", "1", "percpu=locked"],
-    ["metrics"], ["metrics", "1", "--listen", "9101"], ["stream"], ["stream", "types", "1"], ["stream", "zones"], ["zones", "--stream", "/etc/passwd", "1"],
+    ["metrics"], ["metrics", "1", "--listen", "9101"], ["stream"], ["stream", "sizes", "1"], ["stream", "types"], ["types", "--stream", "/etc/passwd", "1"], ["types", "--stream", "/etc/passwd", "-w", "1"], ["stream", "zones"], ["zones", "--stream", "/etc/passwd", "1"],
     ["zones", "--stream", "/etc/passwd", "-w", "1"], ["get", "--json", "--describe", "1"],
+    ["sizes"], ["sizes", "--classes", "0", "1"], ["sizes", "--sort", "memory", "1"], ["show"], ["show", "malloc"],
   ])
   func `wrong usage is status 2, said on standard error`(_ arguments: [String]) throws {
     let ended = try start(Built.command, arguments).end()
@@ -33,7 +34,7 @@ import Testing
   @Test(arguments: [
     (["zones", "0"], "no process 0"), (["zones", "4194305"], "has ended"), (["zones", "/nonexistent/core"], "No such file"),
     (["zones", "/dev/null"], "cannot open"), (["zones", "/bin/sh"], "not a core file"), (["zones", "--name", "no such name"], "no process is named"),
-    (["zones", "--stream", "/etc/passwd"], "is a stream of version"), (["zones", "--stream", "/nonexistent"], "No such file"), (["zones", "--stream", "/dev/null"], "fewer than 16 bytes"),
+    (["zones", "--stream", "/etc/passwd"], "is a stream of version"), (["zones", "--stream", "/nonexistent"], "No such file"), (["types", "--stream", "/etc/passwd"], "is a stream of version"), (["types", "--stream", "/nonexistent"], "No such file"), (["zones", "--stream", "/dev/null"], "fewer than 16 bytes"),
     (["get", "4194305"], "has ended"), (["set", "4194305", "period=5"], "has ended"), (["metrics", "4194305"], "has ended"), (["stream", "zones", "4194305"], "has ended"),
   ])
   func `what is not there or cannot be read is status 1, and the error says what to do`(_ arguments: [String], _ words: String) throws {

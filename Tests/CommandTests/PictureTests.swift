@@ -35,7 +35,7 @@ private func snapshot(_ used: Int) -> Snapshot {
 }
 
 /// What is left on the screen of a line.
-private func plain(_ line: String) -> String {
+func plain(_ line: String) -> String {
   var result = ""
   var isEscape = false
   for character in line {
@@ -81,11 +81,49 @@ private func plain(_ line: String) -> String {
     }
   }
 
+  @Test func `one key switches to the malloc types and back, at any width`() {
+    func withTypes(_ used: Int) -> Snapshot {
+      var result = snapshot(used)
+      result.types = [("malloc", 10), ("libpython3.11.so.1.0", 30_000_000), ("images", 5000), ("a type with a very long name ind", 20), ("unused", 0)].map { name, bytes in
+        var type = TypeSnapshot()
+        (type.name, type.used, type.usedBytes, type.allocations, type.sizes) = (name, bytes / 10, bytes, Int64(bytes * used), [16, 32])
+        return type
+      }
+      return result
+    }
+    for style in PictureTests.styles {
+      for columns in [40, 64, 80, 100, 200] {
+        var view = TopView(style: style)
+        view.add(withTypes(1), nil)
+        view.add(withTypes(2), nil)
+        func table() -> [String] { Array(view.lines(columns: columns, zones: 10).map(plain).drop { !$0.hasPrefix("TYPE") }) }
+        #expect(table().isEmpty)
+        _ = view.take(.letter(UInt8(ascii: "t")))
+        #expect(table().count == 5 && table().dropFirst().map { $0.prefix(6) } == ["libpyt", "images", "a type", "malloc"], "\(table())")
+        #expect(table().allSatisfy { $0.count <= columns } && table()[1].contains("28.6M"), "\(table())")
+        if style.hasBlocks && style.isTerminal { #expect(table().first?.contains("▾MEMORY") == true) }
+        _ = view.take(.letter(UInt8(ascii: "n")))
+        #expect(table().dropFirst().map { $0.prefix(6) } == ["a type", "images", "libpyt", "malloc"])
+        // An order that types do not have is that of their memory.
+        _ = view.take(.letter(UInt8(ascii: "f")))
+        #expect(table().dropFirst().first?.hasPrefix("libpyt") == true)
+        let keys = plain(view.lines(size: (20, columns)).last!)
+        #expect(keys.contains("t zones") && (columns < 80 || keys.count <= columns), "\(keys)")
+        _ = view.take(.letter(UInt8(ascii: "w")))
+        #expect(plain(view.lines(columns: 200, zones: 10).first { plain($0).hasPrefix("Type ") } ?? "").contains("Size(s)"))
+        for _ in 0..<20 { _ = view.take(.down) }
+        #expect(view.lines(size: (20, columns)).count == 20)
+        _ = view.take(.letter(UInt8(ascii: "t")))
+        #expect(view.lines(columns: columns, zones: 10).map(plain).contains { $0.hasPrefix("ITEM") } && plain(view.lines(size: (20, columns)).last!).contains("t types"))
+      }
+    }
+  }
+
   @Test func `keys`() {
     var view = TopView(style: PictureTests.styles[1])
     view.add(snapshot(1), nil)
     func press(_ key: Terminal.Key) -> Bool { view.take(key) }
-    for (key, order) in [("u", ZoneOrder.used), ("f", .free), ("r", .rate), ("t", .requests), ("n", .name), ("s", .size), ("m", .memory)] {
+    for (key, order) in [("u", ZoneOrder.used), ("f", .free), ("r", .rate), ("c", .requests), ("n", .name), ("s", .size), ("m", .memory)] {
       #expect(press(.letter(key.utf8.first!)))
       #expect(view.table.order == order)
     }

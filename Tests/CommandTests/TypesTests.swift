@@ -264,4 +264,47 @@ import Testing
     #expect(sqlite.reduce(0) { $0 + ($1["memory-use"] as? Int ?? 0) } > 400_000, ended.report)
     #expect(list.count > (options.contains("site") ? 50 : 3))
   }
+
+  @Test func `a stream of types goes to a file and is read back, by CPU too`() throws {
+    let pieces = Pieces()
+    guard
+      let program = try pieces.program(
+        "for (int i = 0; i < 3000; i++) held[i] = malloc(100); for (int i = 0; i < 1000; i++) free(held[i]); held[4000] = malloc(100000);")
+    else { return }
+    let started = try Started(program, environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": "types:library,background:0"])
+    defer { kill(started.id, SIGKILL) }
+    #expect(wait { (try? String(contentsOfFile: "/proc/\(started.id)/stat", encoding: .utf8))?.contains(") T ") ?? false })
+    let file = pieces.folder.file("stream")
+    let written = try start("/bin/sh", ["-c", "\"$0\" stream types \(started.id) > \(file)", Built.command]).end()
+    try #require(written.succeeded, written.report)
+    func rows(_ text: String) -> [[Substring]] { text.split(separator: "\n").map { $0.split(separator: " ").prefix(4).map { $0 } } }
+    let live = try stave("types", "\(started.id)"), read = try stave("types", file)
+    #expect(rows(live.text) == rows(read.text) && rows(read.text).count > 1 && read.succeeded, read.report)
+    let cpus = try stave("types", "--cpus", "\(started.id)")
+    #expect(try cpus.text == stave("types", "--cpus", "--stream", file).text)
+    #expect(try start(Built.command, ["types", "--cpus", "--stream", "-"], input: file).end().text == cpus.text)
+    // The sums over CPUs are the type's: in text requests and frees, in JSON bytes.
+    let row = try #require(rows(live.text).first { $0.first == "main" })
+    let own = cpus.text.split(separator: "\n").map { $0.split(separator: " ") }.filter { $0.first == "main" }
+    #expect(own.reduce(0) { $0 + (Int($1[2]) ?? 0) } == Int(row[3]) && own.reduce(0) { $0 + (Int($1[2]) ?? 0) - (Int($1[3]) ?? 0) } == Int(row[1]), cpus.report)
+    #expect(own.last?[1] == "-" && own.first?[1] != "-", "large blocks are no CPU's")
+    for words in [["\(started.id)"], [file]] {
+      let all = try object(start(Built.command, ["types", "--cpus", "--json"] + words).end().text)
+      let list = try #require((all["malloc-statistics"] as? [String: Any])?["memory"] as? [[String: Any]])
+      for type in list {
+        let cpus = try #require(type["cpu"] as? [[String: Any]])
+        func sum(_ name: String) -> Int { cpus.reduce(0) { $0 + ($1[name] as? Int ?? 0) } }
+        #expect(sum("allocated") - sum("freed") == type["memory-use"] as? Int && sum("requests") - sum("frees") == type["in-use"] as? Int)
+        if let classes = type["size-class"] as? [[String: Any]] {
+          #expect(classes.reduce(0) { $0 + ($1["in-use"] as? Int ?? 0) } + (type["large-blocks"] as? Int ?? 0) == type["in-use"] as? Int)
+        }
+      }
+    }
+    let zones = try stave("zones", file)
+    #expect(zones.status == 1 && zones.errorText.contains("one of malloc types"), zones.report)
+    var bytes = Array(try Data(contentsOf: URL(filePath: file)))
+    bytes[0] = 2
+    let other = try stave("types", pieces.folder.write(bytes, "other"))
+    #expect(other.status == 1 && other.errorText.contains("a stream of version 2"), other.report)
+  }
 }

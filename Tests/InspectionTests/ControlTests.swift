@@ -51,6 +51,9 @@ import Testing
     #expect(try tree.find("vm.uma.malloc_64.").count == ZoneControl.all.count)
     #expect(try tree.find("vm.uma").count == 2 * ZoneControl.all.count)
     #expect(try tree.find("vm.zone_count").map(\.value) == [.number(2)])
+    var snapshot = Self.snapshot("malloc-64")
+    snapshot.types = [TypeSnapshot(), TypeSnapshot(), TypeSnapshot()]
+    #expect(try Self.tree(snapshot).find("kern").map(\.value) == [.number(3)])
   }
 
   @Test func `L71 an unknown control is an error of usage that names the nearest`() {
@@ -73,9 +76,10 @@ import Testing
     #expect(period.option == .period && period.value == 50 && period.control.name == "stave.period")
     #expect(try ControlTree.assignment("stave.hugepages=always").value == 2)
     #expect(try ControlTree.assignment("debug.malloc.failure_rate=7").option == .failureRate)
+    #expect(try ControlTree.assignment("inspect=any").value == 1 && ControlTree.assignment("stave.sizes=1").option == .sizes)
     for (text, words) in [
       ("period=0", "takes 1 to 3600000"), ("period=", "takes 1 to"), ("period=+5", "takes 1 to"), ("hugepages=2", "default, never, always"), ("period", "NAME=VALUE"),
-      ("percpu=locked", "only when the program starts"), ("vm.zone_count=5", "can only be read"), ("vm.uma.malloc_64.size=5", "can only be read"),
+      ("percpu=locked", "only when the program starts"), ("types=skip=libc", "only when the program starts"), ("sizes=2", "0, 1"), ("kern.malloc_count=5", "can only be read"), ("vm.zone_count=5", "can only be read"), ("vm.uma.malloc_64.size=5", "can only be read"),
     ] {
       guard case .usage(let reason) = errorOf({ () throws(InspectionError) in _ = try ControlTree.assignment(text) }) else {
         Issue.record("\(text) is taken")

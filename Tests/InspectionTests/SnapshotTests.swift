@@ -113,6 +113,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
         list.fill(from: snapshot)
         _ = StatisticsTable.zones(list).lines()
         _ = snapshot.zoneStream
+        _ = snapshot.typeStream
       }
     }
     #expect(look([:]) == nil)

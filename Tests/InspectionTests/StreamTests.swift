@@ -155,6 +155,7 @@ import Testing
     }
     let live = StatisticsList(), stream = StatisticsList()
     try live.fill(from: target)
+    try stream.fill(fromStream: snapshot.typeStream)
     try stream.fill(fromStream: snapshot.zoneStream)
     #expect(text(live) == text(stream) && !live.entries.isEmpty)
     #expect(StatisticsTable.zones(stream).lines() == ZoneTable().table(snapshot).lines(), "and the same table")
@@ -207,6 +208,8 @@ import Testing
       }
       for order in ZoneOrder.allCases { _ = StatisticsTable.zones(list, order, all: true).lines() }
       _ = StatisticsTable.json(list, all: true).description
+      for order in TypeOrder.allCases { _ = StatisticsTable.types(list, order, all: true, cpus: order == .name).lines() }
+      _ = StatisticsTable.typesJSON(list, all: true, cpus: true).description
       _ = StatisticsTable.warnings(list)
       for entry in list.entries where entry.figures.frees > entry.figures.allocations || entry.count > entry.figures.allocations {
         Issue.record("a negative count")

@@ -41,7 +41,8 @@ struct stave_hot {
   uint64_t unit_count;            // units that unit_cell describes
   uint16_t *_Nullable unit_cell;  // unit → cell offset / 32; 0 for what free() must look at closely
   uint64_t typed_limit;           // as small_limit, for requests with a malloc type
-  uint64_t reserved[3];
+  uint64_t traced;                // 1 while the fast paths are closed for a tracer
+  uint64_t reserved[2];
   struct stave_cell *_Nullable cpu[STAVE_CPU_GUARDS + STAVE_MAX_CPUS];
   uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];
 };

@@ -54,6 +54,16 @@ void stave_free(void *block, struct stave_type *type);
 // Bytes that may be used; 0 for null.
 size_t stave_usable_size(void *block);
 
+// Memory that is contiguous in the machine too, zeroed, in whole pages: stave_contigmalloc(3). Its physical addresses lie in [low,
+// high), the first is a multiple of `alignment`, and no multiple of `boundary` lies inside; both are powers of two, but a boundary of
+// 0 is none. Null and ENOMEM where there is no such memory, also with STAVE_WAITOK, and above 2 MiB where the system's pool of huge
+// pages has none; null and ENOTSUP where physical addresses matter and are not shown to this process. What is no request, such as
+// a size of 0, ends the process with a report.
+void *stave_contigmalloc(size_t size, struct stave_type *type, int flags, unsigned long low, unsigned long high,
+                         unsigned long alignment, unsigned long boundary);
+// Ends such a block; `size` is what was asked for. Null, another size, and what is no such block end the process with a report.
+void stave_contigfree(void *block, size_t size, struct stave_type *type);
+
 #ifdef __cplusplus
 }
 #endif
