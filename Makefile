@@ -4,7 +4,9 @@
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
-# make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures
+# make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures;
+#                 TYPES=Benchmarks/results/DATE-types.json: the same for Documentation/Types.md
+# make examples   the Swift packages of Examples that the tests run
 # make listener   the command with an HTTP server, for its tests: .build/listener/debug/stave
 # make soak       the tests at full length
 # make manuals    the manual (build/man) and completion for shells (build/completion)
@@ -20,14 +22,14 @@ PRELOAD = .build/preload
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library static command reader listener run test bench bench-peers measured soak check manuals readme probes install uninstall clean
+.PHONY: all library static command reader listener run examples test bench bench-peers measured soak check manuals readme probes install uninstall clean
 
 all: library static command reader
 
 library:
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
 	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-malloc.so build/libstave.so
-	@mkdir -p build/include && cp Sources/CStaveMalloc/include/stave.h Sources/CPlatform/include/stave_type.h build/include/
+	@mkdir -p build/include && cp -L Sources/StaveC/include/stave.h Sources/StaveC/include/stave_type.h build/include/
 
 static: library
 	@SWIFT=$(SWIFT) Scripts/make-archive $(PRELOAD)/$(SPEED)/stave-malloc.product/Objects.LinkFileList build/libstave.a
@@ -52,12 +54,17 @@ run: all
 	build/stave run --watch 0.5 --compare -- swiftc -O -c build/sizeable.swift -o build/sizeable.o 2>&1
 
 # Everything with a fixed seed, then what is random once more with a fresh one, which it prints.
-test: all manuals
+test: all manuals examples
 	STAVE_SEED=1 $(SWIFT) test --skip anotherSeed
 	$(SWIFT) test --skip-build --skip PreloadTests
 	$(SWIFT) test --skip-build --filter anotherSeed
 
-soak: all manuals
+# Before the tests, which run them: builds take both CPUs, and some tests look at the time.
+examples:
+	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/types-swift --scratch-path .build/examples/types-swift
+	@$(SWIFT) build --disable-sandbox --package-path Examples/metrics-swift --scratch-path .build/examples/metrics-swift
+
+soak: all manuals examples
 	Scripts/soak
 
 bench: all
@@ -69,10 +76,15 @@ bench-peers:
 # The newest session that is not a quick one, if none is named.
 FILE ?= $(lastword $(sort $(wildcard Benchmarks/results/????-??-??.json)))
 
+# The newest session of malloc types alone.
+TYPES ?= $(lastword $(sort $(wildcard Benchmarks/results/????-??-??-types.json)))
+
 measured:
 	@$(SWIFT) build -c release --package-path Benchmarks --product stave-bench
 	@Benchmarks/.build/release/stave-bench picture $(FILE)
 	@Benchmarks/.build/release/stave-bench table --into README.md $(FILE)
+	@Benchmarks/.build/release/stave-bench picture $(TYPES)
+	@Benchmarks/.build/release/stave-bench table --types --into Documentation/Types.md $(TYPES)
 
 check: all
 	Scripts/check-ladder
@@ -122,7 +134,7 @@ install: all manuals
 
 uninstall:
 	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
-	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave_contigmalloc.3
+	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave.3 $(SHARE)/man/man3/stave_*.3
 	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man5/stave_probes.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:

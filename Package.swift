@@ -68,7 +68,7 @@ if forPreload {
     core("StaveMalloc", ["Primitives", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"]),
     .target(
       name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
-      cSettings: plainC + [.unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
+      cSettings: plainC + [.headerSearchPath("../StaveC/include"), .unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
       linkerSettings: [
         .unsafeFlags(
           ["-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveMalloc/exports.map",
@@ -83,12 +83,17 @@ if forPreload {
   dependencies += [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.8.0"),
   ]
   let nio = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { Target.Dependency.product(name: $0, package: "swift-nio", condition: .when(traits: ["NIO"])) }
+  let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"]))
   targets += [
+    .target(name: "StaveC"),
+    .target(name: "Stave", dependencies: ["StaveC"]),
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Heap"], swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
+    .target(name: "StaveMetrics", dependencies: ["Inspection", "Exporters", metrics], swiftSettings: checked),
     .target(name: "CStaveStat", exclude: ["exports.map"]),
     .target(name: "StaveStat", dependencies: ["CStaveStat", "Inspection"], swiftSettings: checked, linkerSettings: [.unsafeFlags(hiddenRuntime, .when(configuration: .release))]),
     .target(name: "MetricsServer", dependencies: nio),
@@ -109,10 +114,13 @@ if forPreload {
     coreTests("Accounting"),
     coreTests("Diagnostics"),
     coreTests("Heap"),
+    .testTarget(name: "StaveTests", dependencies: ["Stave", "StaveC"]),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
+  products += [.library(name: "Stave", targets: ["Stave"]), .library(name: "StaveC", targets: ["StaveC"])]
+  products += [.library(name: "StaveMetrics", targets: ["StaveMetrics"])]
   products += [.library(name: "stavestat", type: .dynamic, targets: ["StaveStat", "CStaveStat"])]
   products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
 }
@@ -123,6 +131,7 @@ let package = Package(
   traits: [
     .trait(name: "Preload", description: "Build the core as Embedded Swift, for libstave.so"),
     .trait(name: "NIO", description: "stave metrics --listen, over SwiftNIO"),
+    .trait(name: "Metrics", description: "StaveMetrics: the process's own figures for swift-metrics"),
   ],
   dependencies: dependencies,
   targets: targets,

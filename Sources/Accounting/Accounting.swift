@@ -29,7 +29,10 @@
 // second section and a store beside the item for each operation, and 1 to 6 % of metadata; Documentation/Decisions.md has the
 // figures.
 //
-// Lock: `lock` (rank types), over the list and over making zones; outside the zone system's locks.
+// A type with a limit has an account as well (TypeLimit): one number for all CPUs, to which every request and every free adds. Its
+// memory has no fast path, so that none goes by the account: neither the record nor the address leads to a cell.
+//
+// Lock: `lock` (rank types), over the list; outside the zone system's locks.
 
 import CPlatform
 import Pages
@@ -53,10 +56,16 @@ public struct TypesState: ~Copyable {
   var records: UnsafeMutablePointer<TypePointer?>?
   /// Numbers of the types that Stave has made, which never go, each at its name's hash or behind it; nil until there is one.
   var byName: UnsafeMutablePointer<UInt16>?
-  /// Records of types that are gone, for new ones; and the rest of a page for more.
+  /// Records of types that are gone, for new ones; those of which large blocks are out yet; and the rest of a page for more.
   var unused: TypePointer?
+  var ending: TypePointer?
   var fresh: UInt
   var freshEnd: UInt
+  /// Whose number the zones of ended types bear (TypeEnds). Not in the list; nil until there is a type.
+  var ended: TypePointer?
+  /// About how many such zones there are, and whether somebody looks for empty ones.
+  var endedZones: Int64
+  var isSweeping: UInt32
 }
 
 public typealias TypePointer = UnsafeMutablePointer<TypeRecord>
@@ -79,11 +88,24 @@ public struct TypeRecord: ~Copyable {
   public var cells: InlineArray<72, UInt16>
   /// Requests that failed, of whatever size.
   public var failures: Int64
+  /// Bytes that may be in use; 0 for no limit.
+  public var limit: Int64
+  /// Requests that had to wait, for the limit or for memory.
+  public var sleeps: Int64
+  /// With an account: bytes in use, and those of requests that are under way.
+  public var charged: Int64
 
+  /// Threads inside, and what they do there (TypeGate). Goes on from type to type.
+  var gate: Int64
+  /// Goes on when something was freed, or the limit changed, while somebody waited; how many wait.
+  var turn: Int32
+  var sleepers: Int32
   /// Frees of its memory take the slow path, where somebody looks.
   public var isWatched: Bool
   /// Probes do not fire for it.
   var isSilent: Bool
+  /// The type is gone: what bears its number yet is memory without a type.
+  var isEnded: Bool
   /// The author's part, nil for types that Stave makes.
   var author: UnsafeMutablePointer<stave_type>?
   /// Among records of types that are gone. `next` stays, so that a reader who has come to this one goes on to the others.

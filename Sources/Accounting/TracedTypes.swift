@@ -62,11 +62,14 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     }
   }
 
-  /// The address of the name that probes show; nil where they are to be silent.
+  /// The name that probes show, its address, and the number; nil where they are to be silent. What an ended type has left is memory
+  /// without a type.
   @inline(__always)
-  public func tracedName(of number: UInt32) -> UInt? {
-    guard number != 0, let type = type(Int(number)) else { return pointee.traced.isPlainSilent ? nil : UInt(bitPattern: stave_plain_type_name()) }
-    return type.pointee.isSilent ? nil : withUnsafeMutablePointer(to: &type.pointee.name) { UInt(bitPattern: $0) }
+  public func traced(_ number: UInt32) -> (name: UInt, number: UInt32)? {
+    guard number != 0, let type = type(Int(number)), !type.pointee.isEnded else {
+      return pointee.traced.isPlainSilent ? nil : (UInt(bitPattern: stave_plain_type_name()), 0)
+    }
+    return type.pointee.isSilent ? nil : withUnsafeMutablePointer(to: &type.pointee.name) { (UInt(bitPattern: $0), number) }
   }
 }
 

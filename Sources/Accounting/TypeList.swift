@@ -24,8 +24,8 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     if let known = record(of: author) { return known }
-    guard let record = add(author.pointee.name.map { FixedName(cString: $0) } ?? FixedName()) else { return nil }
-    record.pointee.author = author
+    let name = author.pointee.name.map { FixedName(cString: $0) } ?? FixedName()
+    guard let record = add(name, author: author, limit: Int64(clamping: author.pointee.limit)) else { return nil }
     stave_store_pointer(&author.pointee.internals, UnsafeMutableRawPointer(record))
     return record
   }
@@ -63,6 +63,8 @@ extension UnsafeMutablePointer where Pointee == TypesState {
       stop("unregistration of a malloc type", "it is not registered", author)
     }
     author.pointee.internals = nil
+    record.pointee.author = nil
+    record.pointee.isEnded = true
     pointee.lock.unlock()
     // No look sees the type any more: only now sums are taken (3.5).
     let totals = TypeTotals(record)
@@ -76,7 +78,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
       report.text(" bytes\n")
       report.write()
     }
-    release(record)
+    end(record)
     return Int(totals.used)
   }
 
@@ -104,15 +106,30 @@ extension UnsafeMutablePointer where Pointee == TypesState {
 
   public func lockForFork() { pointee.lock.lock() }
 
-  public func unlockAfterFork(inChild: Bool) { if inChild { pointee.lock.resetInChild() } else { pointee.lock.unlock() } }
+  public func unlockAfterFork(inChild: Bool) {
+    guard inChild else { return pointee.lock.unlock() }
+    pointee.lock.resetInChild()
+    pointee.isSweeping = 0
+    for number in 1..<Swift.max(1, Int(pointee.nextNumber)) { type(number)?.emptyInChild() }
+    var next = pointee.first
+    while let record = next {
+      record.settleInChild()
+      next = record.pointee.next
+    }
+  }
 
   // MARK: - Under the lock
 
+  /// What lies in the structure may be anything, also a copy of another's: it is compared, not followed.
   private func record(of author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
-    author.pointee.internals?.assumingMemoryBound(to: TypeRecord.self)
+    guard let internals = author.pointee.internals else { return nil }
+    for number in 1..<Swift.max(1, Int(pointee.nextNumber)) {
+      if let record = type(number), UnsafeMutableRawPointer(record) == internals { return record.pointee.author == author ? record : nil }
+    }
+    return nil
   }
 
-  private func add(_ name: FixedName) -> TypePointer? {
+  private func add(_ name: FixedName, author: UnsafeMutablePointer<stave_type>? = nil, limit: Int64 = 0) -> TypePointer? {
     guard let record = takeRecord() else { return nil }
     var instance: UInt32 = 0
     var next = pointee.first
@@ -120,11 +137,20 @@ extension UnsafeMutablePointer where Pointee == TypesState {
       if other.pointee.name.equals(name) { instance = Swift.max(instance, other.pointee.instance + 1) }
       next = other.pointee.next
     }
-    let number = record.pointee.number
-    record.initialize(
-      to: TypeRecord(
-        next: pointee.first, name: name, instance: instance, number: number, zones: InlineArray(repeating: nil),
-        cells: InlineArray(repeating: 0), failures: 0, isWatched: false, isSilent: !pointee.traced.includes(name), author: nil, nextUnused: nil))
+    // All but number and gate, which go on from type to type; zones and cells the last one has left empty.
+    record.pointee.next = pointee.first
+    record.pointee.name = name
+    record.pointee.instance = instance
+    record.pointee.failures = 0
+    record.pointee.sleeps = 0
+    record.pointee.limit = limit
+    record.pointee.charged = 0
+    record.setMode(limit > 0 ? Gate.accounted : 0)
+    record.pointee.isWatched = false
+    record.pointee.isSilent = !pointee.traced.includes(name)
+    record.pointee.isEnded = false
+    record.pointee.author = author
+    record.pointee.nextUnused = nil
     atomicMemoryFence(ordering: .releasing)
     pointee.first = record
     pointee.count += 1
@@ -142,51 +168,6 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     }
     pointee.count -= 1
     return true
-  }
-
-  /// A record with a number of its own. Numbers are used again, with the records.
-  private func takeRecord() -> TypePointer? {
-    if let record = pointee.unused {
-      pointee.unused = record.pointee.nextUnused
-      return record
-    }
-    guard pointee.nextNumber < UInt32(STAVE_MAX_TYPES), arena.countLargeByType() else { return nil }
-    if pointee.records == nil {
-      let bytes = (Int(STAVE_MAX_TYPES) * MemoryLayout<UInt>.stride).roundedUp(to: pageBytes)
-      guard let table = metadataPages.allocate(bytes: bytes) else { return nil }
-      pointee.records = table.assumingMemoryBound(to: TypePointer?.self)
-    }
-    if pointee.freshEnd - pointee.fresh < UInt(MemoryLayout<TypeRecord>.stride) {
-      guard let page = metadataPages.allocate(bytes: pageBytes) else { return nil }
-      pointee.fresh = page.address
-      pointee.freshEnd = page.address + UInt(pageBytes)
-    }
-    let type = TypePointer(bitPattern: pointee.fresh)!
-    pointee.fresh += UInt(MemoryLayout<TypeRecord>.stride)
-    type.pointee.number = pointee.nextNumber
-    pointee.records![Int(pointee.nextNumber)] = type
-    pointee.nextNumber += 1
-    return type
-  }
-
-  /// Empty zones end; others go on as zones of malloc, and so does what the arena has counted.
-  private func release(_ record: TypePointer) {
-    for index in 0..<SizeClass.count {
-      guard let zone = record.pointee.zones[index] else { continue }
-      record.pointee.cells[index] = 0
-      record.pointee.zones[index] = nil
-      zone.reclaim(.drainCPU)
-      zone.pointee.type = 0
-      if zone.pointee.keg.pointee.slabCount == 0 { zone.destroy() }
-    }
-    // The number is another type's only when no large block bears it.
-    if arena.largeTotals(of: record.pointee.number).isEmpty {
-      arena.resetLarge(of: record.pointee.number)
-      pointee.lock.lock()
-      record.pointee.nextUnused = pointee.unused
-      pointee.unused = record
-      pointee.lock.unlock()
-    }
   }
 
   // MARK: - What is no type

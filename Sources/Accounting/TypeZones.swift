@@ -13,12 +13,10 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
   @inline(__always)
   public func zone(_ index: Int) -> ZonePointer? { pointee.zones[index] ?? makeZone(index) }
 
+  /// Made without the types' lock, since that takes as long as there are zones; and published with it.
   @inline(never)
   private func makeZone(_ index: Int) -> ZonePointer? {
     guard zones.pointee.zoneCount < Int(STAVE_MAX_KEGS) - TypeZone.kegsLeft else { return nil }
-    types.pointee.lock.lock()
-    defer { types.pointee.lock.unlock() }
-    if let zone = pointee.zones[index] { return zone }
     let size = SizeClass.size(index)
     let capacity = TypeZone.cellCapacity(size: size)
     let hasCell = zones.pointee.nextCell < Int(STAVE_MAX_CELLS) - TypeZone.cellsLeft
@@ -28,13 +26,23 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
         source: .arena, cellCapacity: hasCell ? capacity : 0, bucketSize: Swift.min(SizeClass.bucketSize(size: size), Swift.max(1, capacity / 2)),
         reciprocal: SizeClass.reciprocal(size: size))
     else { return nil }
-    zone.pointee.type = pointee.number
     zone.pointee.depotLimit = TypeZone.depotLimit(size: size)
-    zone.pointee.keg.pointee.cellOffset = pointee.isWatched ? 0 : UInt16(zone.pointee.cell)
+    if publish(zone, index) { return zone }
+    // Another thread was faster; nobody has used this one.
+    zone.destroy()
+    return pointee.zones[index]
+  }
+
+  private func publish(_ zone: ZonePointer, _ index: Int) -> Bool {
+    types.pointee.lock.lock()
+    defer { types.pointee.lock.unlock() }
+    guard pointee.zones[index] == nil else { return false }
+    zone.pointee.type = pointee.number
+    zone.pointee.keg.pointee.cellOffset = pointee.isWatched || hasAccount ? 0 : UInt16(zone.pointee.cell)
     atomicMemoryFence(ordering: .releasing)
     pointee.zones[index] = zone
-    pointee.cells[index] = UInt16(zone.pointee.cell)
-    return zone
+    if !hasAccount { pointee.cells[index] = UInt16(zone.pointee.cell) }
+    return true
   }
 }
 

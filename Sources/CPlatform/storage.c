@@ -12,11 +12,19 @@ void *stave_regions_storage[STAVE_MAX_CPUS];
 void *stave_kegs_storage[STAVE_MAX_KEGS];
 unsigned char stave_boot_memory[STAVE_BOOT_BYTES] __attribute__((aligned(4096)));
 unsigned char stave_root_bytes[STAVE_ROOT_BYTES] __attribute__((aligned(4096)));
-extern unsigned char stave_root[STAVE_ROOT_BYTES] __attribute__((alias("stave_root_bytes"), visibility("default")));
+#ifdef STAVE_PRELOAD
+#define STAVE_ROOT_BINDING visibility("default")
+#else
+// A program with the reader in it may be linked with libstave.a, whose root is the one.
+#define STAVE_ROOT_BINDING visibility("default"), weak
+#endif
+extern unsigned char stave_root[STAVE_ROOT_BYTES] __attribute__((alias("stave_root_bytes"), STAVE_ROOT_BINDING));
 struct stave_callers stave_callers_storage;
+char stave_kept_program_name[32];
 #ifdef STAVE_INJECT
 struct stave_injection stave_injection;
 #endif
+__thread struct stave_type *stave_thread_type_storage STAVE_HIDDEN __attribute__((tls_model("initial-exec")));
 #ifdef STAVE_CHECK_LOCKS
 __thread void *stave_thread_slot_storage __attribute__((tls_model("initial-exec")));
 #endif

@@ -4,6 +4,7 @@
 // the root to readers where no symbol does (Inspection/StaveNote.swift describes it).
 
 #define _GNU_SOURCE
+#include "CPlatform.h"
 #include "stave_entry.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -46,9 +47,9 @@ static _Bool is_the_malloc(void) {
 // for a thread that waits for us.
 __attribute__((constructor(101))) void stave_start(int count, char **arguments, char **environment) {
   static int started;
-  (void)count; (void)arguments;
   if (started) return;
   started = 1;
+  if (count > 0 && arguments[0]) stave_keep_program_name(arguments[0]);
   if (!is_the_malloc()) {
     stave_step_aside(free);
     return;

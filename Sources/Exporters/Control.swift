@@ -74,7 +74,12 @@ public struct GlobalControl: Sendable {
     number("vm.zone_count", "Zones.") { $0.snapshot.zones.count },
     number("vm.uma_kmem_limit", "Bytes that slabs and large blocks may take: all of the arena.") { $0.snapshot.windowBytes },
     number("vm.uma_kmem_total", "Bytes of slabs and large blocks.") { $0.snapshot.slabBytes + $0.snapshot.largeBytes },
-    number("vm.kmem_size", "Bytes of addresses that the arena may use.") { $0.snapshot.windowBytes },
+    number("vm.kmem_size", "Bytes of addresses that the arena may use: the option kmem_size or what follows from the others, else all of its window.") {
+      $0.snapshot.windowBytes
+    },
+    option("vm.kmem_size_min", .kmemSizeMin, "As stave.kmem_size_min."),
+    option("vm.kmem_size_max", .kmemSizeMax, "As stave.kmem_size_max."),
+    option("vm.kmem_size_scale", .kmemSizeScale, "As stave.kmem_size_scale."),
     number("vm.kmem_map_size", "Bytes of the arena in use, by slabs and large blocks.") { $0.snapshot.slabBytes + $0.snapshot.largeBytes },
     number("vm.kmem_map_free", "The longest run of free addresses in the arena; left out if the process changes it faster than it can be read.") {
       $0.largestFree
@@ -93,6 +98,9 @@ public struct GlobalControl: Sendable {
     GlobalControl(name: "stave.version", meaning: "The version of the library.", option: nil) { .text($0.snapshot.version) },
     GlobalControl(name: "stave.caches", meaning: "How per-CPU caches are protected: restartable or locked.", option: nil) {
       .text($0.snapshot.mode.rawValue)
+    },
+    number("stave.container_limit", "Bytes of memory that the process's containers leave it, as the library uses them; 0 if there is no limit, or it has not looked yet.") {
+      $0.snapshot.containerLimit
     },
     number("stave.failures", "Calls that returned NULL for want of memory.") { Int($0.snapshot.failures) },
   ] + (0..<Option.count).map { Option(rawValue: $0)! }.map { option("stave." + $0.key.description, $0, $0.summary.description) }

@@ -12,8 +12,10 @@ public struct Control: Sendable {
   public let meaning: String
   /// Nil: it can only be read.
   public let option: Option?
+  /// A type's limit, which can be set as well.
+  public var isLimit = false
 
-  public var isWritable: Bool { option?.isChangeable ?? false }
+  public var isWritable: Bool { isLimit || option?.isChangeable ?? false }
 }
 
 /// What one assignment asks for.
@@ -39,7 +41,7 @@ public struct ControlTree {
     let zones = zip(names, snapshot.zones).flatMap { name, zone in
       ZoneControl.all.map { Control(name: "vm.uma.\(name).\($0.name)", value: $0.value(zone, snapshot), meaning: $0.meaning, option: nil) }
     }
-    controls = (global + zones).sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+    controls = (global + zones + TypeControl.controls(of: snapshot)).sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
   }
 
   /// What sets the parts of names apart, or cannot be in them, becomes "_".

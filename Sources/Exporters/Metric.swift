@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The one list of metrics: for the text that Prometheus reads (OpenMetrics.swift) and for the manual. Names follow OpenMetrics: the
-// unit is a suffix, counters end in _total, and a metric of zones has the label `zone`. Names and meanings are stable.
+// The one list of metrics: for the text that Prometheus reads (OpenMetrics.swift), for swift-metrics (StaveMetrics) and for the manual.
+// Names follow OpenMetrics: the unit is a suffix, counters end in _total; a metric of zones has the label `zone`, one of malloc types
+// the label `type`. Names and meanings are stable.
 
 import Inspection
 
@@ -9,8 +10,8 @@ public struct Metric: Sendable {
   public enum Kind: String, Sendable { case gauge, counter, info }
 
   public struct Sample: Sendable {
-    var labels: [(name: String, value: String)] = []
-    var value: Int
+    public var labels: [(name: String, value: String)] = []
+    public var value: Int
   }
 
   /// Without the suffix that the kind asks for.
@@ -20,7 +21,7 @@ public struct Metric: Sendable {
   public let unit: String
   public let meaning: String
   /// None where the target does not tell: a core file has nothing resident.
-  let samples: @Sendable (Snapshot) -> [Sample]
+  public let samples: @Sendable (Snapshot) -> [Sample]
 
   /// As it stands in the text.
   public var name: String {
@@ -45,6 +46,14 @@ public struct Metric: Sendable {
     }
   }
 
+  private static func types(
+    _ family: String, kind: Kind = .gauge, unit: String, _ meaning: String, _ value: @escaping @Sendable (TypeSnapshot) -> Int
+  ) -> Metric {
+    Metric(family: family, kind: kind, unit: unit, meaning: meaning) { snapshot in
+      zip(uniqueNames(snapshot.types.map(\.label)), snapshot.types).map { Sample(labels: [("type", $0)], value: value($1)) }
+    }
+  }
+
   public static let all: [Metric] = [
     Metric(family: "stave", kind: .info, unit: "", meaning: "Which library the process has, how its caches are protected, and which process it is.") {
       [Sample(labels: [("version", $0.version), ("caches", $0.mode.rawValue), ("target", $0.target), ("pid", "\($0.process)")], value: 1)]
@@ -57,6 +66,10 @@ public struct Metric: Sendable {
     one("stave_purgeable_bytes", "Free memory that is kept for use; of it, what has pages can be given back.") { $0.purgeable },
     one("stave_returned_bytes", "Free memory that is not kept: given back, or never used.") { $0.returned },
     one("stave_mapped_bytes", "The sum of the seven before.") { $0.mapped },
+    one("stave_arena_size_bytes", "Addresses that the arena may use: its limit, else its window.") { $0.windowBytes },
+    one("stave_container_limit_bytes", "Memory that the process's containers leave it; left out if there is no limit, or the library has not looked yet.") {
+      $0.containerLimit > 0 ? $0.containerLimit : nil
+    },
     one("stave_resident_bytes", "Resident memory of the whole process, as the kernel counts it.") { $0.kernel.map { Int(clamping: $0.resident) } },
     one("stave_swapped_bytes", "Memory of the whole process that is swapped out, as the kernel counts it.") { $0.kernel.map { Int(clamping: $0.swap) } },
     one("stave_purged_bytes", kind: .counter, "Memory given back to the system since the start.") { $0.purgedTotal },
@@ -74,5 +87,9 @@ public struct Metric: Sendable {
     zones("stave_zone_frees", kind: .counter, unit: "", "Frees since the start.") { Int(max(0, $0.frees)) },
     zones("stave_zone_failures", kind: .counter, unit: "", "Allocations that failed.") { Int($0.failures) },
     zones("stave_zone_sleeps", kind: .counter, unit: "", "Allocations that had to wait.") { Int($0.sleeps) },
+    types("stave_type_memory_bytes", unit: "bytes", "Memory that a malloc type holds, in bytes of classes and whole pages.") { $0.usedBytes },
+    types("stave_type_blocks", unit: "", "Blocks that a malloc type holds.") { $0.used },
+    types("stave_type_requests", kind: .counter, unit: "", "Allocations of a malloc type since the start.") { Int($0.allocations) },
+    types("stave_type_failures", kind: .counter, unit: "", "Allocations of a malloc type that failed.") { Int($0.failures) },
   ]
 }

@@ -6,6 +6,7 @@
 
 import Accounting
 import Heap
+import Primitives
 
 public enum OptionList {
   public struct Entry: Sendable {
@@ -22,6 +23,7 @@ public enum OptionList {
     private let listPrefix: String
     /// Names of malloc types are taken as well.
     let takesNames: Bool
+    private let isBytes: Bool
 
     init(_ option: Option) {
       key = option.key.description
@@ -29,6 +31,7 @@ public enum OptionList {
       isChangeable = option.isChangeable
       listPrefix = option.listPrefix.description
       takesNames = option.takesNames
+      isBytes = option.isBytes
       least = Int(option.least)
       limit = Int(option.limit)
       standard = option.takesWords ? option.words[Int(option.defaultValue)].description : "\(option.defaultValue)"
@@ -37,7 +40,10 @@ public enum OptionList {
 
     /// What it takes, in words.
     public var values: String {
-      if !words.isEmpty { return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["names as in a+b"] : [])).joined(separator: ", ") }
+      if !words.isEmpty {
+        return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["names as in a+b"] : [])).joined(separator: ", ")
+      }
+      if isBytes { return "bytes, as 512M" }
       if limit == 1 { return "0, 1" }
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
@@ -56,8 +62,14 @@ public enum OptionList {
     /// The number that the library has for a value; nil for what it does not take.
     func number(of value: String) -> Int64? {
       if !words.isEmpty { return words.firstIndex(of: value).map(Int64.init) }
-      guard value.utf8.allSatisfy({ (48...57).contains($0) }), let number = Int(value), (least...limit).contains(number) else { return nil }
-      return Int64(number)
+      let bytes = Array(value.utf8)
+      let number = bytes.withUnsafeBufferPointer { text -> Int64? in
+        guard let start = text.baseAddress else { return nil }
+        let slice = TextSlice(start: start, count: text.count)
+        return isBytes ? slice.bytes : slice.number
+      }
+      guard let number, (least...limit).contains(Int(number)) else { return nil }
+      return number
     }
   }
 

@@ -53,7 +53,7 @@ extension Probe {
     block(
       "malloc", "A block was given out, by whichever function. A large block that realloc gives another size fires free, then malloc.",
       classMeaning: "The index of the size class, -1 for a large block.",
-      Argument(name: "requested", kind: .number, meaning: "Bytes asked for; of an aligned request those of its class.")),
+      Argument(name: "requested", kind: .number, meaning: "Bytes asked for.")),
     block("free", "A block is about to be taken back.", classMeaning: "Always 0."),
     zone(
       "grow", "A zone has a new slab.", Argument(name: "bytes", kind: .number, meaning: "Bytes of the slab."),
@@ -62,10 +62,10 @@ extension Probe {
       "release", "A zone gives a free slab back to where it came from.", Argument(name: "bytes", kind: .number, meaning: "Bytes of the slab."),
       Argument(name: "slabs", kind: .number, meaning: "Slabs that the zone has left.")),
     zone(
-      "fail", "A zone could not give an item, for want of memory or because a hook refused. malloc gives caches up and tries again, so this is not yet its failure.",
+      "fail", "A request of a zone failed: for want of memory, because of a malloc type's limit, or because a hook refused. Of malloc it fires once, when all caches have been given up in vain.",
       Argument(name: "failures", kind: .number, meaning: "How often that has happened to this zone.")),
     zone(
-      "sleep", "A request waits for memory. It fires once for each request, however long it takes.",
+      "sleep", "A request waits for memory, or for room within its malloc type's limit. It fires once for each request, however long it takes.",
       Argument(name: "sleeps", kind: .number, meaning: "How often that has happened to this zone.")),
     zone(
       "reclaim", "A zone was asked to give back what it caches, and has.",

@@ -49,6 +49,8 @@ public enum SumReport {
     if snapshot.inTransit == 0 { members.append(("in-transit", .number(0))) }
     members.append(("mapped", .number(snapshot.mapped)))
     members.append(("changing", .number(snapshot.changing)))
+    members.append(("arena-size", .number(snapshot.windowBytes)))
+    members.append(("container-limit", .number(snapshot.containerLimit)))
     members.append(("large-blocks", .number(snapshot.largeBlocks)))
     members.append(("large-bytes", .number(snapshot.largeBytes)))
     if let kernel = snapshot.kernel {

@@ -20,6 +20,8 @@ public struct TypeColumn: Sendable {
   public let title: String
   /// Shown only where there was a look before this one.
   public let isRate: Bool
+  /// Shown only where a type has a limit; in JSON always.
+  public var isOfLimits = false
   public let meaning: String
   let text: @Sendable (Row) -> String
   let json: @Sendable (Row) -> [(String, JSON)]
@@ -38,6 +40,12 @@ public struct TypeColumn: Sendable {
     TypeColumn(
       title: "Requests", isRate: false, meaning: "Successful requests since the start.", text: { String($0.type.allocations) },
       json: { [("requests", .number(Int($0.type.allocations))), ("fail", .number(Int($0.type.failures)))] }),
+    TypeColumn(
+      title: "Limit", isRate: false, isOfLimits: true, meaning: "What MemUse may be, in KiB; in JSON in bytes, 0 for no limit. The column is there if a type has one.",
+      text: { $0.type.limit > 0 ? "\($0.type.limit / 1024 + ($0.type.limit % 1024 > 0 ? 1 : 0))K" : "-" }, json: { [("limit", .number($0.type.limit))] }),
+    TypeColumn(
+      title: "Sleeps", isRate: false, isOfLimits: true, meaning: "Requests that had to wait, at the limit or for memory; as Limit.",
+      text: { String($0.type.sleeps) }, json: { [("sleeps", .number(Int($0.type.sleeps)))] }),
     TypeColumn(
       title: "Req/s", isRate: true, meaning: "Requests in a second, since the last look.",
       text: { row in String(row.before.map { TypeTable.rate(row.type, row.now, $0) } ?? 0) },
@@ -67,11 +75,13 @@ public struct TypeTable {
   public init() {}
 
   public func table(_ snapshot: Snapshot, since before: Snapshot? = nil) -> TextTable {
-    if showsCPUs { return TypeCPUColumn.table(types(of: snapshot, since: before).flatMap(TypeCPUColumn.rows)) }
-    let columns = TypeColumn.all.filter { before != nil || !$0.isRate }
+    let types = types(of: snapshot, since: before)
+    if showsCPUs { return TypeCPUColumn.table(types.flatMap(TypeCPUColumn.rows)) }
+    let hasLimits = types.contains { $0.limit > 0 }
+    let columns = TypeColumn.all.filter { (before != nil || !$0.isRate) && (hasLimits || !$0.isOfLimits) }
     var table = TextTable(columns.map(\.title))
     table.leftColumns = [0, columns.count - 1]
-    for type in types(of: snapshot, since: before) {
+    for type in types {
       let row = TypeColumn.Row(type: type, now: snapshot, before: before)
       table.rows.append(columns.map { $0.text(row) })
     }

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Names by which each of several zones can be told from the others, where only a name may be said.
+// Names by which each of several zones, or types, can be told from the others, where only a name may be said.
 
 import Inspection
 import Primitives
 
 /// In the order of `zones`: the label after `change`, with "_1", "_2"… behind it where an earlier one is the same.
 func uniqueNames(_ zones: [ZoneSnapshot], _ change: (String) -> String = { $0 }) -> [String] {
+  uniqueNames(zones.map { change($0.label) })
+}
+
+/// In the order of `labels`.
+func uniqueNames(_ labels: [String]) -> [String] {
   var taken: Set<String> = []
   // How far each name's numbers have come: a damaged process may have thousands of zones of one name.
   var numbers: [String: Int] = [:]
-  return zones.map { zone in
-    let plain = change(zone.label)
+  return labels.map { plain in
     var name = plain
     while !taken.insert(name).inserted {
       let number = numbers[plain, default: 0] + 1

@@ -6,8 +6,10 @@
 //
 // What an address means is found once and kept, in a table of words that each say everything about themselves: the address above
 // bit 16, the number of its type below; `walks` there says that the address lies in a forwarder. A hit costs a few loads; with
-// forwarders the walk's, some nanoseconds for each frame. The words are dropped when the loader frees memory, which dlclose
-// makes it do before anything else can lie at the library's addresses: that is what its type is watched for.
+// forwarders the walk's, some nanoseconds for each frame. The words are dropped when the loader frees memory while it takes libraries
+// away, which dlclose makes it do before anything else can lie at the library's addresses: that is what its type is watched for. Where
+// types were switched on in a running process, libraries that were there before have memory that nobody watches; then the loader's
+// calls are never remembered, and the words are dropped at those that it makes while it adds a library, before that is mapped.
 
 import Accounting
 import CPlatform
@@ -24,9 +26,17 @@ extension Heap {
   @inline(__always)
   public static var countsForCallers: Bool { heap.pointee.options[.types] != 0 }
 
-  /// The type that a request of this caller is counted for; nil without one, or if memory for it is not to be had.
+  /// The type that a request of this caller is counted for; nil without one, or if memory for it is not to be had. A scope of the
+  /// thread's wins.
   @inline(__always)
-  public static func type(of caller: Frame) -> TypePointer? { countsForCallers ? knownType(of: caller) ?? findType(of: caller) : nil }
+  public static func type(of caller: Frame) -> TypePointer? {
+    let scope = scope
+    guard countsForCallers else { return scope }
+    let type = knownType(of: caller) ?? findType(of: caller)
+    // The loader's memory remains the loader's: its frees say that a library goes.
+    guard let scope, type == nil || !type!.pointee.isWatched else { return type }
+    return scope
+  }
 
   /// Words that may tell of an address, side by side: two callers that meet in one word would forget each other at every call.
   private static var ways: Int { 4 }
@@ -103,6 +113,10 @@ extension Heap {
       type = types.named(name, isWatched: isLoader)
     }
     guard let type else { return nil }
+    if isLoader && heap.pointee.watchesLoading {
+      if stave_loader_may_change(true) { forgetCallers() }
+      return type
+    }
     remember(address, UInt64(type.pointee.number))
     return type
   }

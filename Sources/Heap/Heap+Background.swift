@@ -126,6 +126,7 @@ extension Heap {
   private static func runBackground() {
     stave_schedule_as_process()
     guard stave_leave_descriptors(), stave_compare_rights() == 0 else { return runBriefly() }
+    noteContainerLimit()
     var rights: Int32 = 0
     while rights == 0 {
       rights = restForPeriod()
@@ -186,6 +187,7 @@ extension Heap {
     if arena.pointee.largeAllocations == heap.pointee.background.lastLargeAllocations { arena.forgetRecentBlocks() }
     heap.pointee.background.lastLargeAllocations = arena.pointee.largeAllocations
     if arena.purgeIdle() > 0 { didSomething = true }
+    if isNearLimit && trim() > 0 { didSomething = true }
     // What was freed a moment ago has not lain for a period yet.
     let left = idleBytes
     defer { heap.pointee.background.lastIdleBytes = left }

@@ -19,15 +19,27 @@ extension Heap {
     var whole = request
     whole.size = size
     whole.alignment = max(request.alignment, UInt(pageBytes))
-    let outcome = arena.takeContiguous(whole, type: type.pointee.number, waits: flags.checked.maySleep) {
-      reclaimAll(.drainCPU)
-      arena.purge(recentToo: true)
+    var isAtLimit = false
+    var outcome = ContiguousOutcome.noMemory
+    let number = type.pointee.number, waits = flags.checked.maySleep
+    let start = type.take(Int(size), &isAtLimit) { () -> UInt? in
+      outcome = arena.takeContiguous(whole, type: number, waits: waits) {
+        reclaimAll(.drainCPU)
+        arena.purge(recentToo: true)
+      }
+      if case .block(let start) = outcome { return start }
+      return nil
+    }
+    if let start, let memory = UnsafeMutableRawPointer(bitPattern: start) {
+      if isTraced { traceAllocation(memory, request.size) }
+      return memory
+    }
+    if isAtLimit {
+      explain(size, type, "it would be more than the type's limit")
+      return fail(type)
     }
     switch outcome {
-    case .block(let start):
-      let memory = UnsafeMutableRawPointer(bitPattern: start)
-      if isTraced, let memory { traceAllocation(memory, request.size) }
-      return memory
+    case .block: break
     case .noMemory: explain(size, type, "no such memory at present")
     case .poolEmpty: explain(size, type, "the pool of huge pages is empty, or has no such run: see /proc/sys/vm/nr_hugepages")
     case .hidden:

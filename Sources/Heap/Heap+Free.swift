@@ -42,16 +42,37 @@ extension Heap {
       guard keg.index(of: memory.address, in: slab) != nil else {
         reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
+      if zone.pointee.type != 0 { return freeTyped(memory, zone) }
       zone.freeSlow(memory)
-      if zone.pointee.type != 0, types.type(Int(zone.pointee.type))?.pointee.isWatched == true { forgetCallers() }
       noteSlowCall(moving: isTraced ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
     case .large:
-      guard arena.releaseLarge(memory.address) else { reportBadLarge("free()", memory.address) }
+      let type = types.type(Int(arena.largeType(at: memory.address)))
+      let isReleased = type == nil ? arena.releaseLarge(memory.address) : freeTypedLarge(memory.address, type!)
+      guard isReleased else { reportBadLarge("free()", memory.address) }
       noteSlowCall()
     case .none:
       guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
+  }
+
+  /// The zone may go when the item has been freed: another thread may have ended the type (Accounting/TypeEnds).
+  private static func freeTyped(_ memory: UnsafeMutableRawPointer, _ zone: ZonePointer) {
+    let bytes = zone.pointee.size, bucketSize = zone.pointee.bucketSize
+    while true {
+      let number = zone.pointee.type
+      let type = types.type(Int(number))!
+      guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory) }) else { continue }
+      if type.pointee.isWatched && stave_loader_may_change(false) { forgetCallers() }
+      // Of a type with an account, and while somebody traces, each free comes here.
+      return noteSlowCall(moving: type.hasAccount || isTraced ? bytes : bytes * bucketSize)
+    }
+  }
+
+  private static func freeTypedLarge(_ address: UInt, _ type: TypePointer) -> Bool {
+    var isReleased = false
+    _ = type.give(Int(arena.largeBytes(at: address) ?? 0), isIts: { true }, { isReleased = arena.releaseLarge(address) })
+    return isReleased
   }
 
   static func keg(of slab: SlabPointer) -> KegPointer {
@@ -97,8 +118,11 @@ extension Heap {
 
   /// realloc. Nil: no memory, and the old block is as it was. An address that is no block ends the process with a report.
   /// A block that moves is of `type` from then on; one that stays keeps the type it has (3.11).
-  public static func reallocate(_ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer? = nil) -> UnsafeMutableRawPointer? {
-    func allocateNew() -> UnsafeMutableRawPointer? { type == nil ? allocate(size) : allocate(size, type: type!) }
+  /// A block that has to be copied counts twice meanwhile.
+  public static func reallocate(
+    _ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer? = nil, _ flags: WaitFlags = .noWait
+  ) -> UnsafeMutableRawPointer? {
+    func allocateNew() -> UnsafeMutableRawPointer? { type == nil ? allocate(size) : allocate(size, type: type!, flags) }
     guard let memory else { return allocateNew() }
     guard let old = usableSize(memory) else {
       switch ownerMap.pointee.owner(of: memory.address) {
@@ -121,19 +145,26 @@ extension Heap {
     return new
   }
 
-  /// A large block in place, or moved without copying; nil if neither can be. To tracers it is freed and given out, also where it
-  /// stays as it was: they hear of the free before anybody else can have the address.
+  /// A large block in place, or moved without copying; nil if neither can be: as it was. To tracers it is freed and given out, also
+  /// where it stays as it was: they hear of the free before anybody else can have the address.
   private static func resize(_ memory: UnsafeMutableRawPointer, from old: UInt, to size: UInt) -> UnsafeMutableRawPointer? {
     let isHeard = isTraced
     if isHeard { traceFree(memory) }
-    var result: UnsafeMutableRawPointer?
-    if arena.resizeLarge(memory.address, to: size) {
-      result = memory
-    } else if old >= moveThreshold, size > old, let moved = arena.moveLarge(memory.address, to: size) {
-      result = UnsafeMutableRawPointer(bitPattern: moved)
-    }
+    let result = resizeLarge(memory.address, from: old, to: size).flatMap { UnsafeMutableRawPointer(bitPattern: $0) }
     if isHeard { traceAllocation(result ?? memory, result == nil ? old : size) }
     return result
+  }
+
+  /// By way of the account of the type that it counts for, if that has one.
+  private static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
+    guard let type = types.type(Int(arena.largeType(at: address))) else { return place(address, from: old, to: size) }
+    guard let bytes = arena.blockBytes(size) else { return nil }
+    return type.resize(from: Int(old), to: Int(bytes)) { place(address, from: old, to: size) }
+  }
+
+  private static func place(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
+    if arena.resizeLarge(address, to: size) { return address }
+    return old >= moveThreshold && size > old ? arena.moveLarge(address, to: size) : nil
   }
 
   /// Blocks from here on are moved by the kernel rather than copied.

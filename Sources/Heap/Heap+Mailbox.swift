@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What this process does when another asks: give memory back, change an option. A letter is a claim by somebody who may trace this
+// What this process does when another asks: give memory back, change an option or a type's limit. A letter is a claim by somebody who may trace this
 // process; it is checked here all the same, since a wrong one could be a mistake, and a right one is nothing that a check costs.
 
 import Accounting
@@ -26,6 +26,7 @@ extension Heap {
     case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
     case MailCommand.set: return set(letter.subject, to: letter.value)
     case MailCommand.trace: return trace(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
+    case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
     }
   }
@@ -36,6 +37,14 @@ extension Heap {
     guard types.trace(named: name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
     heap.pointee.options.values[Option.probes.rawValue] = Int64(TraceMode.listed)
     return (MailStatus.done, before)
+  }
+
+  /// The result is the limit before.
+  private static func limit(_ subject: UInt32, to bytes: Int64) -> (status: UInt32, result: Int64) {
+    guard bytes >= 0 else { return (MailStatus.badValue, 0) }
+    var isDone = false
+    guard let before = types.setLimit(number: subject & 0xffff, mark: subject >> 16, bytes, &isDone) else { return (MailStatus.unknownType, 0) }
+    return (isDone ? MailStatus.done : MailStatus.systemRefused, before)
   }
 
   /// The result is the value before.
@@ -58,6 +67,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     case .failureRate, .sizes: openFastPath()
     case .probes: types.trace(UInt32(pointee.options[.probes]))
     case .types:
+      pointee.watchesLoading = true
       openFastPath()
       Heap.forgetCallers()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1

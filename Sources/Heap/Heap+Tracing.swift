@@ -26,7 +26,7 @@ extension Heap {
   static func followTracers() {
     // The second half: who saw the last tracer go may open them behind the back of who saw the next one come.
     let hot = stave_hot()
-    if isTraced != (hot.pointee.traced != 0) || isTraced && hot.pointee.typed_limit != 0 { changeTracing() }
+    if isTraced != (hot.pointee.traced != 0) || isTraced && (hot.pointee.typed_limit | hot.pointee.small_limit) != 0 { changeTracing() }
   }
 
   @inline(never)
@@ -65,8 +65,8 @@ extension Heap {
   @inline(never)
   static func traceAllocation(_ memory: UnsafeMutableRawPointer, _ requested: UInt) {
     guard let block = block(at: memory.address) else { return }
-    if let name = types.tracedName(of: block.type) {
-      stave_malloc_probe(UInt64(name), UInt64(block.type), UInt64(block.size), UInt64(bitPattern: Int64(block.index)), UInt64(memory.address), UInt64(requested))
+    if let type = types.traced(block.type) {
+      stave_malloc_probe(UInt64(type.name), UInt64(type.number), UInt64(block.size), UInt64(bitPattern: Int64(block.index)), UInt64(memory.address), UInt64(requested))
     }
     let weight = Sampling.weight(ofNext: block.size)
     if weight > 0 && Sampling.remember(memory.address) {
@@ -78,8 +78,8 @@ extension Heap {
   @inline(never)
   static func traceFree(_ memory: UnsafeMutableRawPointer) {
     guard let block = block(at: memory.address) else { return }
-    if let name = types.tracedName(of: block.type) {
-      stave_free_probe(UInt64(name), UInt64(block.type), UInt64(block.size), 0, UInt64(memory.address))
+    if let type = types.traced(block.type) {
+      stave_free_probe(UInt64(type.name), UInt64(type.number), UInt64(block.size), 0, UInt64(memory.address))
     }
     if Sampling.forget(memory.address) { stave_otel_memory_free_probe(UInt64(memory.address)) }
   }

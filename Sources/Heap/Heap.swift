@@ -47,8 +47,12 @@ public struct HeapState: ~Copyable {
   let freedBytes: Atomic<UInt32>
   /// Calls that `failure_rate` counts.
   let injectableCalls: Atomic<UInt32>
+  /// Types were switched on when the process was running already (CallerTypes).
+  var watchesLoading: Bool
   /// Where blocks go that are not ours, in a process whose malloc is another; nil where it is this one.
   public var freeElsewhere: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
+  /// Bytes of memory that the process's containers leave it (ContainerLimit); 0 if there is no limit, or nobody has looked yet.
+  public var containerLimit: UInt
 
   /// As `statisticsFileIdentity`: whatever file is there.
   static var anyFile: UInt64 { .max }
@@ -90,17 +94,26 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, where somebody traces them, where sizes are counted, and where each call is counted for its caller. One store, at any
-  /// time: a call that is under way ends as it began.
+  /// to fail, where somebody traces them, where sizes are counted, and where each call is looked at, for its caller or for a scope. At
+  /// any time: a call that is under way ends as it began.
   func openFastPath() {
+    setLimits(isClosing: false)
+    // A reason may come in another thread while one goes here: the first scope, a change of options, a tracer.
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
+    setLimits(isClosing: true)
+  }
+
+  /// As the reasons of this moment are; or only where there is one.
+  private func setLimits(isClosing: Bool) {
     let isOpen =
       root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
       && pointee.options[.sizes] == 0 && !Heap.isTraced
     let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
-    let smallLimit = pointee.options[.types] == 0 ? limit : 0
+    let smallLimit = Heap.looksAtRequests ? 0 : limit
     // All CPUs read these: a store that changes nothing would still cost them a cache miss.
-    if stave_hot().pointee.small_limit != smallLimit { stave_hot().pointee.small_limit = smallLimit }
-    if stave_hot().pointee.typed_limit != limit { stave_hot().pointee.typed_limit = limit }
+    let hot = stave_hot()
+    if hot.pointee.small_limit != smallLimit && !(isClosing && smallLimit > 0) { hot.pointee.small_limit = smallLimit }
+    if hot.pointee.typed_limit != limit && !(isClosing && limit > 0) { hot.pointee.typed_limit = limit }
   }
 
   private func setUp() -> Bool {
@@ -138,6 +151,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     openFastPath()
     if pointee.options[.inspect] == 1 { Heap.allowInspection(true) }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(pointee.options[.hugepages]) }
+    sizeArena()
     if pointee.options[.stats] == 1 {
       // Programs close standard error before they end; the table goes to a descriptor of our own, closed by exec.
       let copy = stave_syscall6(Int(SYS_fcntl), 2, 1030 /* F_DUPFD_CLOEXEC */, 64, 0, 0, 0)

@@ -9,9 +9,11 @@ import Diagnostics
 import Primitives
 
 public enum Option: Int, Sendable {
-  case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, sizes, probes, otelRate
+  case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, sizes
+  case kmemSize, kmemSizeMin, kmemSizeMax, kmemSizeScale
+  case probes, otelRate
 
-  public static var count: Int { 12 }
+  public static var count: Int { 16 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -26,6 +28,10 @@ public enum Option: Int, Sendable {
     case .failureRate: "failure_rate"
     case .types: "types"
     case .sizes: "sizes"
+    case .kmemSize: "kmem_size"
+    case .kmemSizeMin: "kmem_size_min"
+    case .kmemSizeMax: "kmem_size_max"
+    case .kmemSizeScale: "kmem_size_scale"
     case .probes: "probes"
     case .otelRate: "otel_rate"
     }
@@ -43,6 +49,10 @@ public enum Option: Int, Sendable {
     case .hugepages: "What the arena asks of transparent huge pages: default, never or always."
     case .types: "Whom memory is counted for: library (the library or program that asks), site (the place in it), none. skip=a+b names further libraries that only forward."
     case .sizes: "1 counts the sizes that are asked for, for stave sizes, from 0 each time it is switched on. A call of malloc takes some 12 ns more meanwhile."
+    case .kmemSize: "Bytes that slabs and large blocks may take, beyond which there is no memory; at most twice what the machine or container has. 0: no limit."
+    case .kmemSizeMin: "The least that kmem_size_scale may come to; 0: none."
+    case .kmemSizeMax: "The most that kmem_size_scale may come to; 0: none."
+    case .kmemSizeScale: "Without kmem_size, but with one of these three: the limit is the memory of the machine or container by n. 0 counts as 1."
     case .probes: "For which malloc types the probes of malloc and free fire while somebody watches them: all, none, those of a list (types that come later too), or those of the last list."
     case .otelRate: "Bytes between two samples of the probes otel_memory, on average; larger blocks are always samples."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
@@ -89,7 +99,15 @@ public enum Option: Int, Sendable {
   }
 
   /// Whether `stave set` can change it in a running process.
-  public var isChangeable: Bool { self != .percpu }
+  public var isChangeable: Bool {
+    switch self {
+    case .percpu, .kmemSize, .kmemSizeMin, .kmemSizeMax, .kmemSizeScale: false
+    default: true
+    }
+  }
+
+  /// A number of bytes, which may be written with K, M, G or T behind it.
+  public var isBytes: Bool { self == .kmemSize || self == .kmemSizeMin || self == .kmemSizeMax }
 
   /// Whether `value` is one of its values.
   public func takes(_ value: Int64) -> Bool {
@@ -100,48 +118,8 @@ public enum Option: Int, Sendable {
   public var takesWords: Bool { words[0].utf8CodeUnitCount > 0 }
 }
 
-/// A piece of text in memory that somebody else owns.
-struct TextSlice {
-  var start: UnsafePointer<UInt8>
-  var count: Int
-
-  func equals(_ text: StaticString, ignoringCase: Bool = false) -> Bool {
-    guard count == text.utf8CodeUnitCount else { return false }
-    for index in 0..<count {
-      var byte = start[index]
-      if ignoringCase && byte >= 65 && byte <= 90 { byte += 32 }
-      if byte != text.utf8Start[index] { return false }
-    }
-    return true
-  }
-
-  /// What comes behind `prefix`; nil if it does not begin so.
-  func following(_ prefix: StaticString) -> TextSlice? {
-    let length = prefix.utf8CodeUnitCount
-    guard count >= length, TextSlice(start: start, count: length).equals(prefix) else { return nil }
-    return TextSlice(start: start + length, count: count - length)
-  }
-
-  /// A decimal number, nil for anything else.
-  var number: Int64? {
-    guard count > 0, count < 18 else { return nil }
-    var value: Int64 = 0
-    for index in 0..<count {
-      guard start[index] >= 48, start[index] <= 57 else { return nil }
-      value = value * 10 + Int64(start[index] - 48)
-    }
-    return value
-  }
-
-  /// As `spellingDistance`.
-  func distance(to text: StaticString) -> Int {
-    spellingDistance(
-      UnsafeBufferPointer(start: start, count: count), UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
-  }
-}
-
 public struct OptionValues {
-  public var values: InlineArray<12, Int64>
+  public var values: InlineArray<16, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)
@@ -224,7 +202,7 @@ public struct OptionValues {
         values[option.rawValue] = Int64(TraceMode.listed)
         return
       }
-    } else if let number = value.number, option.takes(number) {
+    } else if let number = option.isBytes ? value.bytes : value.number, option.takes(number) {
       values[option.rawValue] = number
       return
     }

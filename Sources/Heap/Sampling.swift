@@ -45,7 +45,7 @@ enum Sampling {
     let row = row(of: address)
     for way in 0..<Int(STAVE_SAMPLE_ROW) {
       let word = stave_load64(row + way)
-      if word == UInt64(address) || word == 0 && stave_replace64(row + way, 0, UInt64(address)) { return true }
+      if word == UInt64(address) || word == 0 && stave_replace_sample(row + way, 0, UInt64(address)) { return true }
     }
     return false
   }
@@ -54,7 +54,7 @@ enum Sampling {
   static func forget(_ address: UInt) -> Bool {
     let row = row(of: address)
     for way in 0..<Int(STAVE_SAMPLE_ROW) where stave_load64(row + way) == UInt64(address) {
-      return stave_replace64(row + way, UInt64(address), 0)
+      return stave_replace_sample(row + way, UInt64(address), 0)
     }
     return false
   }

@@ -47,6 +47,13 @@ public struct Mail {
     }
   }
 
+  /// Asks for a type's limit to change, 0 for none. Throws as `set`.
+  public func setLimit(of type: TypeSnapshot, to bytes: Int, waiting seconds: Double) throws(InspectionError) -> Answer {
+    try ask(
+      Letter(request: newNumber, command: MailCommand.limit, subject: type.number | type.mark << 16, value: Int64(bytes)), "the limit of \(type.label)",
+      waiting: seconds)
+  }
+
   /// Throws `noSuchProcess` if the process is another by now, `noStave` if its memory is, `refused` if it works in another's memory
   /// or somebody else's letter stays unanswered; nothing has been written then.
   func ask(_ wanted: Letter, _ subject: String, waiting seconds: Double) throws(InspectionError) -> Answer {
@@ -104,6 +111,8 @@ public struct Mail {
     case MailStatus.badValue: throw .refused("\(subject) does not take that value there")
     case MailStatus.noMemory: throw .refused("there is no memory for what \(subject) needs there")
     case MailStatus.unknownOption: throw .refused("it has no option of that number")
+    case MailStatus.unknownType: throw .refused("it has no such malloc type any more")
+    case MailStatus.systemRefused: throw .refused("\(subject) cannot change: the system does not let it stop its caches for a moment")
     case MailStatus.unknownCommand: throw .refused("it does not know that request")
     default: throw .damaged("an answer of status \(box.status)")
     }

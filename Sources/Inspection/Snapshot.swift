@@ -132,6 +132,8 @@ public struct Snapshot: Sendable {
   public var metadata = 0
   /// Addresses that the arena may use in all, and CPU numbers below which there may be caches.
   public var windowBytes = 0
+  /// Memory that the target's containers leave it; 0 if there is no limit, or the target has not looked.
+  public var containerLimit = 0
   public var cpuLimit = 0
   /// Of the library, as "0.1.0".
   public var version = ""

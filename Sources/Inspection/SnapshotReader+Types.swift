@@ -25,6 +25,9 @@ extension SnapshotReader {
       type.instance = Int(record.pointee.instance)
       type.number = record.pointee.number
       type.failures = max(0, record.pointee.failures)
+      type.limit = Int(max(0, record.pointee.limit))
+      type.sleeps = max(0, record.pointee.sleeps)
+      type.mark = TypeMark.of(record.pointee.name, instance: record.pointee.instance)
       // A type that ends during the look may lead to one that has begun since: each number once.
       if type.number != 0, !listed.contains(where: { $0.number == type.number }) { listed.append(type) }
       next = UInt(bitPattern: record.pointee.next)

@@ -3,6 +3,9 @@
 // The zones of a process that may be working: counts, slabs, counts again. What the slabs say belongs to some moment between
 // the two, so it is judged against all that the counts allow meanwhile; a zone whose counts have changed is read again, and
 // the reading with the fewest changes kept. At rest, and in a core, both counts are the same.
+//
+// Zones come and go meanwhile, with their types. One that is going says so before it gives its cell away, and its place may be
+// another's soon: what is read of a zone is believed only if it was the same and not going, after all else was read.
 
 import Accounting
 import CPlatform
@@ -15,7 +18,7 @@ extension SnapshotReader {
   private static var mostReadings: Int { 3 }
   private static var patience: UInt64 { 50_000_000 }
 
-  private typealias Place = (zone: UInt, keg: UInt, cells: [UInt], cpus: [Int])
+  private typealias Place = (zone: UInt, identity: ZoneIdentity, cells: [UInt], cpus: [Int])
 
   func readZones(_ root: RootCopy, _ copies: Copies) throws(InspectionError) -> [ZoneSnapshot] {
     // A CPU that gets its caches meanwhile has counts that were not looked at; it keeps them, so few tries do.
@@ -48,7 +51,10 @@ extension SnapshotReader {
       if reading > 1 { root = try readRoot(copies) }
       var slabs = try readSlabs(root)
       for (index, made) in pending {
-        var zone = try readZone(places[index], &slabs, since: made)
+        guard var zone = try readZone(places[index], &slabs, since: made) else {
+          result[index] = nil
+          continue
+        }
         zone.mostInTransit = threads.multipliedReportingOverflow(by: max(1, zone.bucketSize)).partialValue
         if zone.changing <= result[index]?.changing ?? .max { result[index] = zone }
       }
@@ -66,20 +72,42 @@ extension SnapshotReader {
       throw .damaged("more cells than the core has bytes for")
     }
     var places: [Place] = []
-    var taken: Set<Int> = []
+    var seen: Set<UInt> = []
     var next = UInt(bitPattern: state.pointee.first)
+    var steps = 0
     while next != 0 {
-      guard places.count < 65536 else { throw .damaged("the list of zones has no end") }
+      guard steps < 65536 else { throw .damaged("the list of zones has no end") }
+      steps += 1
       let zone = try copies.structure(Zone.self, at: next)
-      let cell = zone.pointee.cell
-      let hasCell = cell > 0 && cell < cells
-      guard !hasCell || taken.insert(cell).inserted else { throw .damaged("two zones with one cell") }
-      let offset = hasCell ? UInt(cell * MemoryLayout<stave_cell>.stride) : 0
-      places.append(
-        (next, UInt(bitPattern: zone.pointee.keg), hasCell ? cpus.map { regions[$0] &+ offset } : [], hasCell ? cpus : []))
+      let identity = ZoneIdentity(zone)
+      // A place that is another zone's by now leads to those seen before.
+      if !identity.isDying, seen.insert(next).inserted {
+        let hasCell = identity.cell > 0 && identity.cell < cells
+        let offset = hasCell ? UInt(identity.cell * MemoryLayout<stave_cell>.stride) : 0
+        places.append((next, identity, hasCell ? cpus.map { regions[$0] &+ offset } : [], hasCell ? cpus : []))
+      }
       next = UInt(bitPattern: zone.pointee.next)
     }
+    try drop(&places, copies)
     return places.reversed()
+  }
+
+  /// Leaves those out that have gone while the list was read; of the others no two may have one cell.
+  private func drop(_ places: inout [Place], _ copies: Copies) throws(InspectionError) {
+    let size = MemoryLayout<Zone>.size, space = copies.space(max(1, places.count) * size)
+    let requests = places.indices.map { index in
+      ReadRequest(address: places[index].zone, destination: UnsafeMutableRawBufferPointer(rebasing: space[(index * size)..<((index + 1) * size)]))
+    }
+    var taken: Set<Int> = []
+    var kept: [Place] = []
+    for (index, isFilled) in try target.read(batch: requests).enumerated() where isFilled {
+      let zone = UnsafeRawPointer(space.baseAddress! + index * size).assumingMemoryBound(to: Zone.self)
+      guard ZoneIdentity(zone) == places[index].identity else { continue }
+      let hasCell = !places[index].cells.isEmpty
+      guard !hasCell || taken.insert(places[index].identity.cell).inserted else { throw .damaged("two zones with one cell") }
+      kept.append(places[index])
+    }
+    places = kept
   }
 
   private func threadCount() -> Int {
@@ -114,19 +142,22 @@ extension SnapshotReader {
   private func readKegCounts(_ place: Place) throws(InspectionError) -> KegCounts {
     let copies = Copies(target)
     defer { copies.discard() }
-    return KegCounts(try copies.structure(Keg.self, at: place.keg))
+    return KegCounts(try copies.structure(Keg.self, at: place.identity.keg))
   }
 
   private func readCounts(_ place: Place, _ copies: Copies) throws(InspectionError) -> Counts {
     let zone = copies.space(MemoryLayout<Zone>.size)
     let keg = copies.space(MemoryLayout<Keg>.size)
     let cells = copies.space(max(1, place.cells.count) * MemoryLayout<stave_cell>.stride)
-    var requests = [ReadRequest(address: place.zone, destination: zone), ReadRequest(address: place.keg, destination: keg)]
+    var requests: [ReadRequest] = []
     for (index, address) in place.cells.enumerated() {
       let size = MemoryLayout<stave_cell>.size
       requests.append(
         ReadRequest(address: address, destination: UnsafeMutableRawBufferPointer(rebasing: cells[(index * size)..<((index + 1) * size)])))
     }
+    // In this order: a zone that is not going has had its keg and its cells until now.
+    requests.append(ReadRequest(address: place.identity.keg, destination: keg))
+    requests.append(ReadRequest(address: place.zone, destination: zone))
     for (request, isFilled) in zip(requests, try target.read(batch: requests)) where !isFilled {
       try target.read(into: request.destination, at: request.address)  // says what is the matter
     }
@@ -136,15 +167,17 @@ extension SnapshotReader {
       cells: UnsafeRawPointer(cells.baseAddress!).assumingMemoryBound(to: stave_cell.self), cpus: place.cpus)
   }
 
-  /// Takes the zone's slabs out of `slabs`: each is read for one zone only, whatever the zones say.
+  /// Takes the zone's slabs out of `slabs`: each is read for one zone only, whatever the zones say. Nil if the zone has gone.
   private func readZone(
     _ place: Place, _ slabs: inout [UInt32: [UInt]], since made: KegCounts
-  ) throws(InspectionError) -> ZoneSnapshot {
+  ) throws(InspectionError) -> ZoneSnapshot? {
     let copies = Copies(target)
     defer { copies.discard() }
     let first = try readCounts(place, copies)
+    guard ZoneIdentity(first.zone) == place.identity else { return nil }
     let headers = try target.read(SlabHeaderCopy.self, at: slabs.removeValue(forKey: first.keg.pointee.index) ?? [])
     let last = try readCounts(place, copies)
+    guard ZoneIdentity(last.zone) == place.identity else { return nil }
     let before = describe(first)
     var result = describe(last)
     for case let header? in headers where header.kegIndex == first.keg.pointee.index {
@@ -216,5 +249,22 @@ extension SnapshotReader {
     }
     result.allocations = max(result.frees, result.directAllocations &+ pops)
     return result
+  }
+}
+
+/// What a zone keeps as long as it lives, and whether it is about to go.
+private struct ZoneIdentity: Equatable {
+  var keg: UInt
+  var cell: Int
+  var instance: UInt32
+  var name: [UInt8]
+  var isDying: Bool
+
+  init(_ zone: UnsafePointer<Zone>) {
+    keg = UInt(bitPattern: zone.pointee.keg)
+    cell = zone.pointee.cell
+    instance = UInt32(truncatingIfNeeded: zone.pointee.instance)
+    name = withUnsafeBytes(of: zone.pointee.name) { [UInt8]($0) }
+    isDying = zone.pointee.flags.contains(.dying)
   }
 }

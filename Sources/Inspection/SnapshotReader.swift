@@ -59,6 +59,7 @@ public struct SnapshotReader {
     let release = header.pointee.release
     snapshot.version = "\(release >> 16).\(release >> 8 & 255).\(release & 255)"
     let heap = root.part(HeapState.self, RootLayout.heapOffset)
+    snapshot.containerLimit = Int(clamping: heap.pointee.containerLimit)
     snapshot.options = (0..<Option.count).map { heap.pointee.options.values[$0] }
     snapshot.failures = max(0, heap.pointee.failures)
     snapshot.injectedFailures = max(0, heap.pointee.injectedFailures)

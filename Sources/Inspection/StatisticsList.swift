@@ -66,7 +66,10 @@ public final class StatisticsList {
   /// From a process or a core file, one look. With `allocator`, entries of that kind only; others stay as they are.
   public func fill(from target: any TargetMemory, _ allocator: StatisticsAllocator = .any) throws(StatisticsError) {
     let snapshot: Snapshot
-    do throws(InspectionError) { snapshot = try SnapshotReader(target).look() } catch { throw fail(StatisticsError(error)) }
+    do throws(InspectionError) {
+      snapshot = try SnapshotReader(target).look()
+      try snapshot.checkRecords()
+    } catch { throw fail(StatisticsError(error)) }
     fill(from: snapshot, allocator)
   }
 

@@ -14,6 +14,13 @@ extension StreamEntry where Record == TypeRecord, CPURecord == TypeCPURecord {
 }
 
 extension Snapshot {
+  /// Throws where a record for each CPU of each zone and type would take more memory than half a GiB: only a process that lies has
+  /// so many, and it is not to end its reader.
+  public func checkRecords() throws(InspectionError) {
+    let (records, isTooLarge) = (zones.count + types.count).multipliedReportingOverflow(by: max(0, cpuLimit) + 1)
+    if isTooLarge || records > 1 << 23 { throw .damaged("\(zones.count) zones and \(types.count) types with \(cpuLimit) CPUs each") }
+  }
+
   /// `kern.malloc_stats` of this look.
   public var typeStream: [UInt8] {
     StatisticsStream.types(types.map { TypeEntry($0, maxCPUs: cpuLimit) }).bytes(maxCPUs: max(0, cpuLimit) + 1)

@@ -9,6 +9,12 @@ public struct TypeClass: Equatable, Sendable {
   public var allocations: Int64 = 0
   /// Blocks of it in the program's hands.
   public var used = 0
+
+  public init(size: Int, allocations: Int64 = 0, used: Int = 0) {
+    self.size = size
+    self.allocations = allocations
+    self.used = used
+  }
 }
 
 public struct TypeSnapshot: Sendable {
@@ -17,6 +23,8 @@ public struct TypeSnapshot: Sendable {
   public var instance = 0
   /// 0: memory without a type.
   public var number: UInt32 = 0
+  /// Tells it from others that may have its number later.
+  public var mark: UInt32 = 0
   /// Blocks in the program's hands, and their bytes: of classes and of whole pages, not as requested.
   public var used = 0
   public var usedBytes = 0
@@ -24,6 +32,9 @@ public struct TypeSnapshot: Sendable {
   public var allocations: Int64 = 0
   public var frees: Int64 = 0
   public var failures: Int64 = 0
+  /// Bytes that may be in use, 0 for no limit; requests that had to wait for it, or for memory.
+  public var limit = 0
+  public var sleeps: Int64 = 0
   /// Large blocks among those in use.
   public var largeBlocks = 0
   public var largeBytes = 0

@@ -13,7 +13,7 @@ import CPlatform
 public struct Letter: BitwiseCopyable {
   public var request: UInt64
   public var command: UInt32
-  /// What the command is about: for `set`, which option.
+  /// What the command is about: for `set`, which option; for `limit`, a type's number, and above bit 16 its mark.
   public var subject: UInt32
   public var value: Int64
   public var seal: UInt64
@@ -45,7 +45,7 @@ public struct Mailbox: BitwiseCopyable {
   public var letter: Letter
   /// The number of the last letter that was answered.
   public var answer: UInt64
-  /// Of a trim the bytes returned, of a set the value before.
+  /// Of a trim the bytes returned, of a set or a limit the value before.
   public var result: Int64
   public var status: UInt32
   public var reserved: UInt32
@@ -64,8 +64,9 @@ public struct Mailbox: BitwiseCopyable {
 public enum MailCommand {
   public static let trim: UInt32 = 1
   public static let set: UInt32 = 2
+  public static let limit: UInt32 = 3
   /// Probes for the types of a name, whose hash is the value. Subject: 1 if it is the first of a list.
-  public static let trace: UInt32 = 3
+  public static let trace: UInt32 = 4
 }
 
 /// What became of it.
@@ -76,6 +77,8 @@ public enum MailStatus {
   public static let onlyAtStart: UInt32 = 3
   public static let badValue: UInt32 = 4
   public static let noMemory: UInt32 = 5
+  public static let unknownType: UInt32 = 6
+  public static let systemRefused: UInt32 = 7
 }
 
 /// The mailbox of this process.

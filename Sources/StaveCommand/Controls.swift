@@ -42,7 +42,7 @@ struct GetCommand: ParsableCommand {
 
 struct SetCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "set", abstract: "Change options of a running process.",
+    commandName: "set", abstract: "Change options of a running process, and limits of its malloc types.",
     discussion: """
       The request goes into a mailbox in the process, which checks it and takes it over itself; whoever may trace the process may \
       ask. The command waits a second and a half for the answer; after that the request stays and the command says "pending": a \
@@ -52,19 +52,26 @@ struct SetCommand: ParsableCommand {
   @OptionGroup var target: TargetArguments
 
   @Argument(
-    help: ArgumentHelp("A control and its new value; of options of the library the name alone will do.", valueName: "name=value"),
+    help: ArgumentHelp("A control and its new value; of options of the library the name alone will do. A type's limit: type.NAME.limit=BYTES.", valueName: "name=value"),
     completion: .custom { _, _, _ in GlobalControl.all.filter { $0.option?.isChangeable ?? false }.map { $0.name + "=" } })
   var assignment: [String] = []
 
   func run() throws {
     let (target, texts) = target.splitting(assignment)
     // All of them are checked before the first one is asked for.
-    let wishes = try texts.map { text throws(InspectionError) in try ControlTree.assignment(text) }
+    let wishes = try texts.filter { !TypeControl.isMeant(by: $0) }.map { text throws(InspectionError) in try ControlTree.assignment(text) }
     let memory = try target.open()
-    if wishes.isEmpty { throw InspectionError.usage("say what to change: stave set PID NAME=VALUE") }
+    if texts.isEmpty { throw InspectionError.usage("say what to change: stave set PID NAME=VALUE") }
     guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file has nothing that can be set") }
     let reader = try SnapshotReader(live)
-    _ = try reader.look()  // its structures are ones that this command knows
+    let snapshot = try reader.look()  // its structures are ones that this command knows
+    let limits = try texts.filter(TypeControl.isMeant).map { text throws(InspectionError) in try TypeControl.assignment(text, in: snapshot) }
+    for (type, name, bytes) in limits {
+      switch try Mail(live, reader.location).setLimit(of: type, to: bytes, waiting: 1.5) {
+      case .done(let before): emit("\(name): \(before) -> \(bytes)")
+      case .pending: emit("\(name): pending: the process will take \(bytes) when it next allocates")
+      }
+    }
     for wish in wishes {
       switch try ask(wish, Mail(live, reader.location)) {
       case .done(let before): emit("\(wish.control.name): \(ControlTree.text(wish.option, before)) -> \(wish.text)")

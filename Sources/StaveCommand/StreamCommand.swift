@@ -22,6 +22,7 @@ struct StreamCommand: ParsableCommand {
   func run() throws {
     guard isatty(1) == 0 else { throw InspectionError.usage("a stream is not for a terminal: send it to a file") }
     let snapshot = try SnapshotReader(target.open()).look()
+    try snapshot.checkRecords()
     let bytes =
       switch kind {
       case .zones: snapshot.zoneStream

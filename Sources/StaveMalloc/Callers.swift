@@ -19,7 +19,7 @@ func countedPosixAligned(_ result: UnsafeMutablePointer<UnsafeMutableRawPointer?
 
 @inline(__always)
 func aligned(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
-  Heap.countsForCallers ? countedAligned(alignment, size) : Heap.allocate(size, alignment: alignment)
+  Heap.looksAtRequests ? countedAligned(alignment, size) : Heap.allocate(size, alignment: alignment)
 }
 
 @_silgen_name("stave_malloc_for")

@@ -43,7 +43,7 @@ public func staveRealloc(_ memory: UnsafeMutableRawPointer?, _ size: UInt) -> Un
     Heap.free(memory)
     return nil
   }
-  return Heap.countsForCallers ? countedRealloc(memory, size) : Heap.reallocate(memory, size)
+  return Heap.looksAtRequests ? countedRealloc(memory, size) : Heap.reallocate(memory, size)
 }
 
 @_silgen_name("stave_libc_reallocarray")
@@ -59,7 +59,7 @@ public func stavePosixMemalign(
   _ result: UnsafeMutablePointer<UnsafeMutableRawPointer?>, _ alignment: UInt, _ size: UInt
 ) -> Int32 {
   guard alignment.isPowerOfTwo, alignment >= UInt(MemoryLayout<UInt>.size) else { return Int32(STAVE_EINVAL) }
-  return Heap.countsForCallers ? countedPosixAligned(result, alignment, size) : posixAligned(result, alignment, size, nil)
+  return Heap.looksAtRequests ? countedPosixAligned(result, alignment, size) : posixAligned(result, alignment, size, nil)
 }
 
 @inline(__always)

@@ -27,6 +27,26 @@ public func staveTypeRegister(_ author: UnsafeMutablePointer<stave_type>) { _ = 
 @_silgen_name("stave_type_unregister")
 public func staveTypeUnregister(_ author: UnsafeMutablePointer<stave_type>) { types.unregister(author) }
 
+/// 0, or -1 with ENOMEM: no memory for the type's record, or no membarrier(2) for a type that is in use already.
+@_silgen_name("stave_type_set_limit")
+public func staveTypeSetLimit(_ author: UnsafeMutablePointer<stave_type>, _ bytes: UInt) -> Int32 {
+  guard let type = record(of: author), types.setLimit(type, Int64(clamping: bytes)) else {
+    _ = stave_no_memory()
+    return -1
+  }
+  return 0
+}
+
+/// A type for which there is no record, for want of memory, is none.
+@_silgen_name("stave_type_enter")
+public func staveTypeEnter(_ author: UnsafeMutablePointer<stave_type>?) -> UnsafeMutablePointer<stave_type>? {
+  if let author { _ = record(of: author) }
+  return Heap.enterScope(author)
+}
+
+@_silgen_name("stave_type_leave")
+public func staveTypeLeave(_ before: UnsafeMutablePointer<stave_type>?) { Heap.leaveScope(to: before) }
+
 @_silgen_name("stave_malloc")
 public func staveTypedMalloc(_ size: UInt, _ author: UnsafeMutablePointer<stave_type>, _ flags: Int32) -> UnsafeMutableRawPointer? {
   guard let type = record(of: author) else { return stave_no_memory() }

@@ -41,6 +41,7 @@ struct StaveManuals {
         .replacingOccurrences(of: "@METRICS@", with: metrics)
         .replacingOccurrences(of: "@CONTROLS@", with: list(GlobalControl.all.map { ($0.name, $0.meaning) }))
         .replacingOccurrences(of: "@ZONECONTROLS@", with: list(ZoneControl.all.map { ($0.name, $0.meaning) }))
+        .replacingOccurrences(of: "@TYPECONTROLS@", with: list(TypeControl.all.map { ($0.name, $0.meaning) }))
         .replacingOccurrences(of: "@SETTABLE@", with: list(OptionList.entries.filter(\.isChangeable).map { ("stave.\($0.key)", "Takes \($0.values).") }))
       try write(page.text, page.name + ".1")
     }

@@ -129,7 +129,7 @@ public enum CPUCache {
     let slots = UnsafeMutableRawPointer(cells) + cellsBytes + index * firstSlotBytes + 16
     cells[index].slots = slots.assumingMemoryBound(to: UInt.self)
     atomicStoreFence()
-    cells[index].capacity = min(firstCapacity, UInt32(stave_cell_places()[index].capacity))
+    cells[index].capacity = isClosed(index) ? 0 : min(firstCapacity, UInt32(stave_cell_places()[index].capacity))
   }
 
   private static func useFurtherSlots(_ index: Int, of cells: CellPointer) {

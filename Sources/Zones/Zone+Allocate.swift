@@ -20,16 +20,22 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return allocateSlow(flags, argument: argument)
   }
 
+  /// Behind the cell. Who asks without `isCounted` may try again, and says `noteFailure` when giving up.
   @inline(never)
-  public func allocateSlow(_ flags: WaitFlags, argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+  public func allocateSlow(_ flags: WaitFlags, argument: UnsafeMutableRawPointer?, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
     let flags = flags.checked
     var isRefused = false
     guard let item = refill(flags, &isRefused) ?? waitForMemory(flags, &isRefused) else {
-      stave_add(&pointee.failures, 1)
-      stave_zone_fail_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.failures))
+      if isCounted { noteFailure() }
       return nil
     }
     return hand(item, flags, argument)
+  }
+
+  /// A request has failed.
+  public func noteFailure() {
+    stave_add(&pointee.failures, 1)
+    stave_zone_fail_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.failures))
   }
 
   /// Constructs and zeroes as the zone and the request want it.
@@ -46,8 +52,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
         var address = item.address
         release(&address, count: 1)
         stave_add(&pointee.directAllocations, -1)
-        stave_add(&pointee.failures, 1)
-        stave_zone_fail_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.failures))
+        noteFailure()
         return nil
       }
     }
@@ -142,10 +147,11 @@ extension UnsafeMutablePointer where Pointee == Zone {
     guard flags.contains(.wait), !flags.contains(.noVM), !isRefused else { return nil }
     var pause: Int64 = 1_000_000
     noteSleep()
+    let start = stave_nanoseconds()
     while true {
       reclaim(.drainCPU)
       if let item = refill(flags, &isRefused) { return item }
-      if isRefused { return nil }
+      if isRefused || flags.contains(.canFail) && stave_nanoseconds() - start > WaitFlags.patience { return nil }
       var never: UInt32 = 0
       _ = stave_futex_wait(&never, 0, pause)
       pause = Swift.min(pause * 2, 100_000_000)

@@ -29,7 +29,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// The item is destructed and known to be this zone's. Makes room in the cell, or goes round it.
   @inline(never)
   public func freeSlow(_ item: UnsafeMutableRawPointer) {
-    if pointee.cell != 0 {
+    if pointee.cell != 0 && !CPUCache.isClosed(pointee.cell) {
       CPUCache.prepare()
       var tries = 0
       while tries < 4 {

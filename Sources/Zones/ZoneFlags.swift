@@ -51,6 +51,8 @@ public struct WaitFlags: FlagSet {
   @inline(__always) public static var noWait: WaitFlags { WaitFlags(rawValue: 0x1) }
   /// May sleep; nil only if a hook refuses.
   @inline(__always) public static var wait: WaitFlags { WaitFlags(rawValue: 0x2) }
+  /// With `wait`: nil rather than waiting for ever, when the arena is full or `patience` is over.
+  @inline(__always) public static var canFail: WaitFlags { WaitFlags(rawValue: 0x4) }
   /// The item is zeroed, after the constructor.
   @inline(__always) public static var zero: WaitFlags { WaitFlags(rawValue: 0x100) }
   /// Only what is there already: the page source is not called.
@@ -58,6 +60,9 @@ public struct WaitFlags: FlagSet {
   /// May take the reserved items.
   @inline(__always) public static var useReserve: WaitFlags { WaitFlags(rawValue: 0x400) }
 
-  static let known: Int32 = 0x703
+  /// How long `canFail` waits for others to free, in nanoseconds.
+  public static var patience: Int64 { 1_000_000_000 }
+
+  static var known: Int32 { 0x707 }
   @inline(__always) public var maySleep: Bool { contains(.wait) }
 }

@@ -18,11 +18,12 @@ final class Author {
   let type = UnsafeMutablePointer<stave_type>.allocate(capacity: 1)
   private let name: UnsafeMutablePointer<CChar>?
 
-  init(_ name: String?) {
+  init(_ name: String?, limit: Int = 0) {
     self.name = name.map { strdup($0) }
     type.initialize(to: stave_type())
     type.pointee.magic = STAVE_TYPE_MAGIC
     type.pointee.version = 1
+    type.pointee.limit = UInt64(limit)
     type.pointee.name = self.name.map { UnsafePointer($0) }
   }
 
@@ -209,10 +210,12 @@ extension OnRoot {
       let blocks = (0..<3).map { _ in Heap.allocate(200, type: type)! } + [Heap.allocate(100_000, type: type)!]
       let zone = type.pointee.zones[SizeClass.index(for: 200)]!
       #expect(types.unregister(author.type) == 4)
-      #expect(zone.pointee.type == 0)
+      #expect(zone.pointee.type == types.pointee.ended!.pointee.number)
       check(zone, holding: 3)
       for block in blocks { Heap.free(block) }
       check(zone, holding: 0)
+      types.sweep()
+      #expect(types.pointee.endedZones == 0)
     }
 
     @Test func `L53 the report of a type that ends names it, its blocks and bytes`() async {
@@ -284,7 +287,7 @@ extension OnRoot {
       #expect(MemoryLayout<stave_type>.offset(of: \.magic) == 0 && MemoryLayout<stave_type>.offset(of: \.version) == 4)
       #expect(MemoryLayout<stave_type>.offset(of: \.name) == 8 && MemoryLayout<stave_type>.offset(of: \.description) == 16)
       #expect(MemoryLayout<stave_type>.offset(of: \.internals) == 24 )
-      #expect(MemoryLayout<stave_type>.offset(of: \.reserved) == 32)
+      #expect(MemoryLayout<stave_type>.offset(of: \.limit) == 32 && MemoryLayout<stave_type>.offset(of: \.reserved) == 40)
     }
 
     @Test func `L39 a refused system call on the way of a type leaves nothing behind`() throws {

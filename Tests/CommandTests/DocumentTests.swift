@@ -37,6 +37,26 @@ import Testing
     }
   }
 
+  @Test func `stave(3) tells of each function of stave.h, and of no other`() throws {
+    let header = try String(contentsOf: Place.root.appending(path: "Sources/StaveC/include/stave.h"), encoding: .utf8)
+    func hand(_ name: String) throws -> String { try String(contentsOf: Place.root.appending(path: "Documentation/man/\(name)"), encoding: .utf8) }
+    let page = try hand("stave.3"), contiguous = try hand("stave_contigmalloc.3")
+    let code = header.split(separator: "\n").filter { !$0.hasPrefix("//") && !$0.hasPrefix("#") && !$0.hasPrefix(" ") }.joined(separator: "\n")
+    let declared = Set(code.matches(of: /\b(stave_[a-z_]+)\(/).map { String($0.1) })
+    #expect(declared.count >= 10)
+    for name in declared {
+      // Two have a page of their own.
+      if name.hasPrefix("stave_contig") {
+        #expect(contiguous.contains(".Fn \(name)") && page.contains(".Xr stave_contigmalloc 3"), "\(name) is missing")
+        continue
+      }
+      #expect(page.contains(".Fn \(name) \""), "\(name) is missing from the synopsis")
+      #expect(page.contains(".It Fn \(name)\n"), "\(name) is not described")
+      #expect(page.contains(".It Fn \(name) Ta "), "whether \(name) blocks is missing")
+    }
+    for name in page.matches(of: /\.Fn (stave_[a-z_]+) "/).map({ String($0.1) }) { #expect(declared.contains(name), "\(name) is not in stave.h") }
+  }
+
   /// `make install` into an empty folder, with what `make` has built; then the command in there must find the library in there.
   @Test(.enabled(if: Built.hasManual, "make all manuals builds what is installed")) func `an installation is whole`() throws {
     let script = Place.root.appending(path: "Scripts/check-install").path

@@ -3,7 +3,7 @@
 // What is drawn: the picture of `stave top` at every width, bars, figures, the table of a comparison.
 
 import Exporters
-import Inspection
+@testable import Inspection
 import Testing
 
 @testable import StaveCommand
@@ -86,7 +86,8 @@ func plain(_ line: String) -> String {
       var result = snapshot(used)
       result.types = [("malloc", 10), ("libpython3.11.so.1.0", 30_000_000), ("images", 5000), ("a type with a very long name ind", 20), ("unused", 0)].map { name, bytes in
         var type = TypeSnapshot()
-        (type.name, type.used, type.usedBytes, type.allocations, type.sizes) = (name, bytes / 10, bytes, Int64(bytes * used), [16, 32])
+        (type.name, type.used, type.usedBytes, type.allocations) = (name, bytes / 10, bytes, Int64(bytes * used))
+        type.classes = [16, 32].map { TypeClass(size: $0, allocations: 1, used: 0) }
         return type
       }
       return result

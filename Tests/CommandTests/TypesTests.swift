@@ -40,6 +40,7 @@ import Testing
         #include <stdio.h>
         #include <stdlib.h>
         #include <string.h>
+        #include <unistd.h>
         void *held[4096];
         static void *open_library(const char *name) {
           char path[4096];
@@ -69,7 +70,7 @@ import Testing
       return try parse(ended.text)
     }
 
-    private func parse(_ text: String) throws -> Types {
+    func parse(_ text: String) throws -> Types {
       let all = try object(text)
       let list = try #require((all["malloc-statistics"] as? [String: Any])?["memory"] as? [[String: Any]])
       var types = Types()
@@ -145,6 +146,53 @@ import Testing
     else { return }
     #expect(types.inUse["libfirst.so"] == 200 && types.inUse["libother.so"] == 200, "\(types)")
     #expect(types.memory.values.reduce(0, +) == types.usedBytes, "\(types)")
+  }
+
+  @Test func `a program that writes over its arguments keeps its name`() throws {
+    let pieces = Pieces()
+    // As PostgreSQL's servers do, to say in ps what they are at.
+    guard
+      let program = try pieces.program(
+        """
+        held[0] = malloc(1000);
+        extern char *program_invocation_short_name;
+        memset(program_invocation_short_name, 'x', strlen(program_invocation_short_name));
+        for (int i = 1; i < 100; i++) held[i] = malloc(1000);
+        """),
+      let types = try pieces.types(program, "types:library")
+    else { return }
+    #expect(types.inUse["main"] ?? 0 >= 100 && types.inUse["xxxx"] == nil, "\(types)")
+  }
+
+  @Test func `a library that was there before types were switched on, and goes, leaves its place to others`() throws {
+    let pieces = Pieces()
+    guard try pieces.library("libolder", Self.plain), try pieces.library("libnewer", Self.plain),
+      let program = try pieces.program(
+        """
+        void *library = open_library("libolder");
+        void *(*take)(size_t) = (void *(*)(size_t))dlsym(library, "take");
+        puts("ready");
+        fflush(stdout);
+        // Until somebody has switched types on; a large block is a slow call, which reads the mail.
+        for (char path[4096]; snprintf(path, sizeof path, "%s/go", getenv("PIECES")), access(path, F_OK) != 0; usleep(1000)) free(malloc(100000));
+        for (int i = 0; i < 10; i++) held[i] = take(2000);
+        void *place = (void *)take;
+        dlclose(library);
+        library = open_library("libnewer");
+        take = (void *(*)(size_t))dlsym(library, "take");
+        if (place != (void *)take) puts("another place");
+        for (int i = 10; i < 30; i++) held[i] = take(2000);
+        """)
+    else { return }
+    let started = try Started(program, environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": "background:0,inspect:any", "PIECES": pieces.folder.path])
+    defer { kill(started.id, SIGKILL) }
+    #expect(wait { started.printed.contains("ready") })
+    let set = try stave("set", "\(started.id)", "types=library")
+    #expect(set.status == 0, set.report)
+    _ = pieces.folder.write("", "go")
+    #expect(wait { (try? String(contentsOfFile: "/proc/\(started.id)/stat", encoding: .utf8))?.contains(") T ") ?? false })
+    let types = try pieces.parse(try stave("types", "--all", "--json", "\(started.id)").text)
+    #expect(types.inUse["libolder.so"] == 10 && types.inUse["libnewer.so"] == 20, "\(types) \(started.printed)")
   }
 
   @Test func `skip names further libraries that only forward`() throws {

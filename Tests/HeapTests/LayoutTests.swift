@@ -70,25 +70,27 @@ import Testing
     let heap = [
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.options) }, offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.failures) },
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.injectedFailures) },
+      offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.containerLimit) },
     ]
     let type = [
       offset { (t: UnsafeMutablePointer<TypesState>) in pointer(&t.pointee.first) }, offset { (t: UnsafeMutablePointer<TypesState>) in pointer(&t.pointee.count) },
       offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.next) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.name) },
       offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.instance) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.number) },
       offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.zones) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.failures) },
+      offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.limit) }, offset { (t: UnsafeMutablePointer<TypeRecord>) in pointer(&t.pointee.sleeps) },
     ]
     let sizes = [
       offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.bins) }, offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.tableCount) },
       offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.since) },
     ]
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
-    #expect(RootLayout.version == 4, hint)
+    #expect(RootLayout.version == 5, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
-    #expect(heap == [576, 672, 680], hint)
+    #expect(heap == [576, 704, 712, 840], hint)
     #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
-    #expect(type == [0, 8, 0, 8, 40, 44, 48, 768], hint)
+    #expect(type == [0, 8, 0, 8, 40, 44, 48, 768, 776, 784], hint)
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)
     #expect(sizes == [0, 8, 16] && MemoryLayout<SizeBin>.size == 24 && MemoryLayout<SizeBin>.offset(of: \.given) == 16, hint)
     #expect(RootLayout.typesOffset + MemoryLayout<TypesState>.size <= RootLayout.sizesOffset && RootLayout.sizesOffset + MemoryLayout<SizeHistogram>.size <= RootLayout.bytes - 8 && RootLayout.heapOffset + MemoryLayout<HeapState>.size <= RootLayout.typesOffset)

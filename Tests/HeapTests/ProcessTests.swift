@@ -62,7 +62,7 @@ extension OnRoot {
       await #expect(processExitsWith: .success) {
         Stage.up()
         heap.pointee.options.values[Option.failureRate.rawValue] = 10
-        stave_hot().pointee.small_limit = 0
+        heap.openFastPath()
         var failures = 0
         for _ in 0..<1000 {
           if let block = Heap.allocate(64) { Heap.free(block) } else { failures += 1 }

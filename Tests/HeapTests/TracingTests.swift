@@ -74,21 +74,41 @@ extension OnRoot {
       await #expect(processExitsWith: .success) {
         Stage.up()
         let early = types.named(FixedName("early"))!, other = types.named(FixedName("other"))!
-        func isHeard(_ type: TypePointer) -> Bool { types.tracedName(of: type.pointee.number) != nil }
-        precondition(isHeard(early) && isHeard(other) && types.tracedName(of: 0) != nil, "the default is all")
+        func isHeard(_ type: TypePointer) -> Bool { types.traced(type.pointee.number) != nil }
+        precondition(isHeard(early) && isHeard(other) && types.traced(0) != nil, "the default is all")
         precondition(types.trace(named: OnRoot.TracingTests.hash("early"), isFirst: true))
         precondition(types.trace(named: OnRoot.TracingTests.hash("late"), isFirst: false))
         let late = types.named(FixedName("late"))!, latest = types.named(FixedName("latest"))!
-        precondition(isHeard(early) && isHeard(late) && !isHeard(other) && !isHeard(latest) && types.tracedName(of: 0) == nil)
+        precondition(isHeard(early) && isHeard(late) && !isHeard(other) && !isHeard(latest) && types.traced(0) == nil)
         precondition(types.trace(named: OnRoot.TracingTests.hash("malloc"), isFirst: true))
-        precondition(types.tracedName(of: 0) != nil && !isHeard(early))
-        precondition(String(cString: UnsafePointer<CChar>(bitPattern: types.tracedName(of: 0)!)!) == "malloc")
+        precondition(types.traced(0) != nil && !isHeard(early))
+        precondition(String(cString: UnsafePointer<CChar>(bitPattern: types.traced(0)!.name)!) == "malloc")
         types.trace(TraceMode.none)
-        precondition(types.tracedName(of: 0) == nil && !isHeard(early))
+        precondition(types.traced(0) == nil && !isHeard(early))
         types.trace(TraceMode.all)
-        precondition(types.tracedName(of: 0) != nil && isHeard(other))
-        precondition(String(cString: UnsafePointer<CChar>(bitPattern: types.tracedName(of: late.pointee.number)!)!) == "late")
+        precondition(types.traced(0) != nil && isHeard(other))
+        precondition(String(cString: UnsafePointer<CChar>(bitPattern: types.traced(late.pointee.number)!.name)!) == "late")
         for index in 0..<17 { precondition(types.trace(named: UInt64(index), isFirst: index == 0) == (index < 16)) }
+      }
+    }
+
+    @Test func `what an ended type has left is traced as memory without a type, and its number's next type as itself`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let author = UnsafeMutablePointer<stave_type>.allocate(capacity: 1)
+        author.initialize(to: stave_type())
+        (author.pointee.magic, author.pointee.version) = (STAVE_TYPE_MAGIC, 1)
+        author.pointee.name = UnsafePointer(strdup("brief"))
+        types.trace(TraceMode.none)
+        _ = types.trace(named: OnRoot.TracingTests.hash("malloc"), isFirst: true)
+        let type = types.register(author)!, number = type.pointee.number
+        precondition(types.traced(number) == nil, "not on the list")
+        let large = Heap.allocate(100_000, type: type)
+        types.unregister(author)
+        precondition(types.traced(number)!.number == 0, "its large block bears the number yet")
+        Heap.free(large)
+        _ = types.trace(named: OnRoot.TracingTests.hash("brief"), isFirst: true)
+        precondition(types.register(author)!.pointee.number == number && types.traced(number)!.number == number)
       }
     }
 
@@ -101,10 +121,10 @@ extension OnRoot {
         }
         let answer = ask("images", true)
         precondition(answer.status == MailStatus.done && answer.result == 0 && heap.pointee.options[.probes] == 2)
-        precondition(ask("malloc", false).result == 2 && types.tracedName(of: 0) != nil)
+        precondition(ask("malloc", false).result == 2 && types.traced(0) != nil)
         for _ in 0..<14 { precondition(ask("x", false).status == MailStatus.done) }
         precondition(ask("x", false).status == MailStatus.badValue)
-        precondition(Heap.obey(OnRoot.MailboxTests.set(.probes, 1)).status == MailStatus.done && types.tracedName(of: 0) == nil)
+        precondition(Heap.obey(OnRoot.MailboxTests.set(.probes, 1)).status == MailStatus.done && types.traced(0) == nil)
       }
     }
 

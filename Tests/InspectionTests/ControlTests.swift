@@ -89,6 +89,40 @@ import Testing
     }
   }
 
+  @Test func `each type has its controls, of which the limit can be set`() throws {
+    var snapshot = Self.snapshot("malloc-64")
+    snapshot.types = ["malloc", "images", "images", "libz.so.1"].enumerated().map { number, name in
+      var type = TypeSnapshot()
+      (type.name, type.number, type.mark, type.limit, type.sleeps) = (name, UInt32(number), 77, number * 1000, 5)
+      return type
+    }
+    snapshot.types[2].instance = 1
+    let tree = Self.tree(snapshot)
+    #expect(try tree.find("type").count == 3 * TypeControl.all.count, "memory without a type has none")
+    #expect(try tree.find("type.images.limit").map(\.value) == [.number(1000)])
+    #expect(try tree.find("type.images_1.limit").first?.isWritable == true && tree.find("type.images.sleeps").first?.isWritable == false)
+    #expect(try tree.find("type.libz_so_1.sleeps").map(\.value) == [.number(5)])
+    let wish = try TypeControl.assignment("type.images_1.limit=70000", in: snapshot)
+    #expect(wish.type.number == 2 && wish.bytes == 70000)
+    for (text, words) in [
+      ("type.images.limit=-1", "takes a number of bytes"), ("type.images.limit=5k", "takes a number of bytes"), ("type.images.limit", "NAME=VALUE"),
+      ("type.images.sleeps=5", "can only be read"), ("type.image.limit=5", "did you mean type.images.limit?"), ("type.images=5", "did you mean type.images.limit?"),
+      ("type.malloc.limit=5", "there is no control"),
+    ] {
+      guard case .usage(let reason) = errorOf({ () throws(InspectionError) in _ = try TypeControl.assignment(text, in: snapshot) }) else {
+        Issue.record("\(text) is taken")
+        continue
+      }
+      #expect(reason.contains(words), "\(reason)")
+    }
+    let text = TypeTable().table(snapshot).lines().joined()
+    #expect(!text.contains("Limit"), "types without a request are hidden, and their limits")
+    snapshot.types[1].allocations = 1
+    #expect(TypeTable().table(snapshot).lines().joined(separator: "\n").contains("1K"))
+    snapshot.types[1].limit = 0
+    #expect(!TypeTable().table(snapshot).lines().joined().contains("Limit"))
+  }
+
   @Test func `T13 what cannot be told is left out, and values that no library has do no harm`() {
     var snapshot = Self.snapshot("malloc-64")
     snapshot.options[Option.hugepages.rawValue] = 99

@@ -30,6 +30,21 @@ import Testing
     #expect(TypeSnapshot.sizes(ofMask: .max).last == 16 << 58, "what no class can be does not trap")
   }
 
+  @Test func `T13 a process that claims CPUs and zones without measure does not take its reader's memory`() throws {
+    var snapshot = Snapshot()
+    snapshot.zones = Array(repeating: ZoneSnapshot(), count: 8000)
+    snapshot.cpuLimit = 1000
+    try snapshot.checkRecords()
+    for (zones, cpus) in [(8000, 8192), (1100, 8192), (1, Int.max - 1)] {
+      snapshot.zones = Array(repeating: ZoneSnapshot(), count: zones)
+      snapshot.cpuLimit = cpus
+      guard case .damaged = errorOf({ () throws(InspectionError) in try snapshot.checkRecords() }) else {
+        Issue.record("\(zones) zones with \(cpus) CPUs")
+        continue
+      }
+    }
+  }
+
   @Test func `L58 each CPU has what its caches counted, the last record what none did, and their sums are the type's`() throws {
     guard let holder = TypeHolder() else { return }
     let snapshot = try SnapshotReader(LiveProcess(process: holder.child.id)).snapshot()

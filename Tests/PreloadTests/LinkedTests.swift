@@ -51,7 +51,7 @@ extension PreloadedLibrary {
 
   @Test(.enabled(if: Linking.exists), arguments: Scenario.all, Linking.allCases)
   static func linkedScenario(_ scenario: Scenario, _ linking: Linking) throws {
-    guard applies(scenario, linking), let flags = try scenario.libraryFlags(),
+    guard applies(scenario, linking), let flags = try scenario.libraryFlags(isLinked: true),
       let program = try linking.build(scenario.file, as: scenario.program, flags: flags),
       let outcome = try scenario.run(program, ["--expect-stave"], linking.environment)
     else { return }

@@ -14,6 +14,8 @@ struct Scenario: Sendable, CustomTestStringConvertible {
   var isRandom = false
   /// Its file is also a library, which it is linked with.
   var isItsOwnLibrary = false
+  /// It includes stave.h, which Stave alone can serve.
+  var usesTypes = false
 
   var program: String { String(file.prefix { $0 != "." }) }
   var testDescription: String { [program, role].compactMap { $0 }.joined(separator: " ") }
@@ -25,12 +27,16 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     Scenario(file: "forks.c", isRandom: true), Scenario(file: "forks.c", role: "handlers", isRandom: true), Scenario(file: "spawns.c"),
     Scenario(file: "signals.c", isRandom: true), Scenario(file: "background.c"), Scenario(file: "early.c", isItsOwnLibrary: true),
     Scenario(file: "hopping.c", isRandom: true), Scenario(file: "random.c", isRandom: true), Scenario(file: "exhaustion.c"), Scenario(file: "daemon.c"),
-    Scenario(file: "misuse.c"), Scenario(file: "contiguous.c"),
+    Scenario(file: "misuse.c"), Scenario(file: "contiguous.c"), Scenario(file: "scopes.c"), Scenario(file: "limits.c", isRandom: true, usesTypes: true),
   ]
   static let random = all.filter { $0.isRandom }
 
   /// What it has to be linked with. Nil: there is no compiler.
-  func libraryFlags() throws -> [String]? {
+  func libraryFlags(isLinked: Bool = false) throws -> [String]? {
+    if usesTypes {
+      let include = "-I" + Place.root.appending(path: "build/include").path
+      return !Library.isStave ? nil : isLinked ? [include] : [include, Library.path]
+    }
     guard isItsOwnLibrary else { return [] }
     let flags = ["-DLIBRARY", "-shared", "-fPIC", "-Wno-unused"]
     guard let library = try Compiler.build(file, as: "\(program)-library.so", flags: flags) else { return nil }

@@ -16,7 +16,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "../../Sources/CStaveMalloc/include/stave.h"
+#include "../../Sources/StaveC/include/stave.h"
 #ifndef LINKED
 #pragma weak stave_malloc
 #pragma weak stave_type_register
@@ -25,6 +25,9 @@
 
 static struct shared *shared;
 STAVE_TYPE_DEFINE(images, "images", "pictures in memory");
+STAVE_TYPE_DEFINE_LIMIT(thumbs, "thumbs", "small pictures, 64 KiB of them", 65536);
+// The library's numbers; 1 is that of types that have ended.
+enum { imagesNumber = 2, thumbsNumber = 3 };
 
 static void ask(const char *request) {
   strcpy(shared->request, request);
@@ -52,6 +55,35 @@ static void heardFree(const char *type, int id, long size, void *block) {
 }
 
 static void *volatile sink;
+static void *sink2;
+
+// A type with an account: all its memory goes by the slow paths. What is refused is not heard of.
+static void limited(void) {
+  void *small = heard("thumbs", thumbsNumber, 48, 2, stave_malloc(40, thumbs, STAVE_NOWAIT | STAVE_ZERO), 40);
+  void *large = heard("thumbs", thumbsNumber, 40960, -1, stave_malloc(40000, thumbs, STAVE_NOWAIT), 40000);
+  if (stave_malloc(40000, thumbs, STAVE_NOWAIT) != NULL) exit(1);
+  ask("all");
+  // It may not grow: freed, and given out as it was.
+  if (stave_realloc(large, 80000, thumbs, STAVE_NOWAIT) != NULL) exit(1);
+  heardFree("thumbs", thumbsNumber, 40960, large), heard("thumbs", thumbsNumber, 40960, -1, large, 40960);
+  ask("all");
+  free(large), heardFree("thumbs", thumbsNumber, 40960, large);
+  stave_free(small, thumbs), heardFree("thumbs", thumbsNumber, 48, small);
+  ask("all");
+}
+
+// What an ended type has left is memory without a type.
+static void ended(void) {
+  static struct stave_type brief[1] = {{.magic = STAVE_TYPE_MAGIC, .version = 1, .name = "brief"}};
+  stave_type_register(brief);
+  void *small = heard("brief", thumbsNumber + 1, 48, 2, stave_malloc(40, brief, STAVE_NOWAIT), 40);
+  void *large = heard("brief", thumbsNumber + 1, 40960, -1, stave_malloc(40000, brief, STAVE_NOWAIT), 40000);
+  ask("all");
+  stave_type_unregister(brief);
+  free(small), heardFree("malloc", 0, 48, small);
+  free(large), heardFree("malloc", 0, 40960, large);
+  ask("all");
+}
 
 static void calls(void) {
   void *first = malloc(100);
@@ -67,8 +99,12 @@ static void calls(void) {
   void *aligned = NULL;
   if (posix_memalign(&aligned, 65536, 70000) != 0) exit(1);
   heard("malloc", 0, 73728, -1, aligned, 70000);
-  void *typed = heard("images", 1, 40 + 8, 2, stave_malloc(40, images, STAVE_NOWAIT), 40);
+  void *typed = heard("images", imagesNumber, 40 + 8, 2, stave_malloc(40, images, STAVE_NOWAIT), 40);
+  if (posix_memalign(&sink2, 256, 100) != 0) exit(1);
+  heard("malloc", 0, 256, anyValue, sink2, 100);
   ask("all");
+  limited();
+  ended();
   // In place, where nothing is asked for.
   if (realloc(block, 110) != block) exit(1);
   ask("all");
@@ -85,7 +121,7 @@ static void calls(void) {
   heard("malloc", 0, 1024, 31, moved, 1000);
   heardFree("malloc", 0, 112, block);
   ask("all");
-  free(typed), heardFree("images", 1, 48, typed);
+  free(typed), heardFree("images", imagesNumber, 48, typed);
   free(moved), heardFree("malloc", 0, 1024, moved);
   free(zeroed), heardFree("malloc", 0, 48, zeroed);
   free(more), heardFree("malloc", 0, 3002368, more);
@@ -108,10 +144,10 @@ static void filtered(void) {
   void *first = malloc(100);
   ask("+stave:malloc");
   free(first);
-  void *block = heard("images", 1, 48, 2, stave_malloc(40, images, STAVE_NOWAIT), 40);
+  void *block = heard("images", imagesNumber, 48, 2, stave_malloc(40, images, STAVE_NOWAIT), 40);
   free(malloc(100));
   free(malloc(100000));
-  free(block), heardFree("images", 1, 48, block);
+  free(block), heardFree("images", imagesNumber, 48, block);
   ask("all");
 }
 

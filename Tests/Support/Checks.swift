@@ -47,7 +47,7 @@ func check(_ zone: ZonePointer, holding: Int? = nil, sourceLocation: SourceLocat
     CPUCache.forEachRegion { cells in
       let cell = cells[zone.pointee.cell]
       demand(Int(cell.word & 0xffff) <= Int(place.capacity), "a cell holds more than it has slots")
-      demand(cell.capacity > 0 && cell.capacity <= UInt32(place.capacity), "capacity of a cell")
+      demand((cell.capacity > 0) != CPUCache.isClosed(zone.pointee.cell) && cell.capacity <= UInt32(place.capacity), "capacity of a cell")
       demand(cell.slots![-1] == 0 || zone.pointee.cell == 0, "the word before the slots")
     }
   }

@@ -64,9 +64,9 @@ extension OnRoot {
         Stage.up()
         let zone = makeTestZone("hit", 64)
         zone.free(zone.allocate())
-        for flags in [0, 3, 1 | 4, 2 | 0x8000, 1 | 0x100] as [Int32] { zone.free(zone.allocate(WaitFlags(rawValue: flags))) }
+        for flags in [0, 3, 1 | 8, 2 | 0x8000, 1 | 0x100] as [Int32] { zone.free(zone.allocate(WaitFlags(rawValue: flags))) }
       }
-      for flags in ["0x0", "0x3", "0x5", "0x8002"] { #expect(text(result).contains("bad wait flags: \(flags);"), "\(flags): \(text(result))") }
+      for flags in ["0x0", "0x3", "0x9", "0x8002"] { #expect(text(result).contains("bad wait flags: \(flags);"), "\(flags): \(text(result))") }
       #expect(!text(result).contains("0x101"))
     }
 

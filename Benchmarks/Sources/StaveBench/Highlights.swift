@@ -107,15 +107,20 @@ struct Highlights {
   }
 
   /// Puts the text between the two marks of `file`. `json` is where the session came from, its pictures beside it.
-  func write(into file: URL, json: URL) throws {
+  func write(into file: URL, json: URL) throws { try Self.write(into: file, json: json, markdown) }
+
+  /// `text` is given the pictures' path without endings, as a reader of `file` sees it.
+  static func write(into file: URL, json: URL, _ markdown: (_ pictures: String) -> String) throws {
     let start = "<!-- measured -->\n", end = "<!-- end of measured -->"
     guard let text = try? String(contentsOf: file, encoding: .utf8), let from = text.range(of: start), let to = text.range(of: end),
       from.upperBound <= to.lowerBound
     else { throw Complaint("\(file.lastPathComponent) has no marks \(start.dropLast()) and \(end)") }
-    let folder = file.standardizedFileURL.deletingLastPathComponent().path + "/"
+    // From the folder of `file` up to the one that both are in, and down again.
+    var folder = file.standardizedFileURL.deletingLastPathComponent(), up = ""
     let base = json.standardizedFileURL.deletingPathExtension().path
-    let pictures = base.hasPrefix(folder) ? String(base.dropFirst(folder.count)) : base
-    let new = text[..<from.upperBound] + "\n" + markdown(pictures: pictures) + "\n" + text[to.lowerBound...]
+    while folder.path != "/" && !base.hasPrefix(folder.path + "/") { (folder, up) = (folder.deletingLastPathComponent(), up + "../") }
+    let pictures = folder.path == "/" ? base : up + base.dropFirst(folder.path.count + 1)
+    let new = text[..<from.upperBound] + "\n" + markdown(pictures) + "\n" + text[to.lowerBound...]
     try String(new).write(to: file, atomically: true, encoding: .utf8)
   }
 }

@@ -15,7 +15,7 @@ struct Launcher {
   }
 
   func run(_ scenario: Scenario, under allocator: Allocator, round: Int) throws -> Outcome {
-    let needsCalm = scenario.group == .threaded
+    let needsCalm = scenario.group.needsCalm
     var calm = true
     if needsCalm && !Machine.waitForCalm(patience: patience) {
       calm = false

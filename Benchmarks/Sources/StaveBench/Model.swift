@@ -24,7 +24,7 @@ struct Measurement: Codable {
 }
 
 enum Group: String, Codable, CaseIterable {
-  case single, threaded, program, memory, scale
+  case single, threaded, program, memory, scale, counting, callers
 
   var heading: String {
     switch self {
@@ -33,15 +33,22 @@ enum Group: String, Codable, CaseIterable {
     case .program: "Real programs"
     case .memory: "Memory at rest"
     case .scale: "Cost of scale"
+    case .counting: "Cost of counting"
+    case .callers: "Cost of counting for callers"
     }
   }
   /// Compared by time and peak memory; the other groups report figures of their own.
   var isTimed: Bool { self == .single || self == .threaded || self == .program }
 
+  /// Of Stave's malloc types, which no peer has.
+  var isOfTypes: Bool { self == .counting || self == .callers }
+  /// Threads that are to have the CPUs for themselves, and differences of a few nanoseconds.
+  var needsCalm: Bool { self == .threaded || isOfTypes }
+
   /// The session's first rounds, so many, include this group. Memory at rest hardly varies; a cost is the least of its samples.
   var mostRounds: Int {
     switch self {
-    case .single, .threaded, .program: .max
+    case .single, .threaded, .program, .counting, .callers: .max
     case .scale: 3
     case .memory: 1
     }

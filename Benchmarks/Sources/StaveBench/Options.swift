@@ -14,6 +14,7 @@ struct Options {
   var output: String?
   var details = false
   var summary = false
+  var types = false
   var into: String?
   var measure = Measure.wall
   var patience = 10.0
@@ -24,7 +25,8 @@ struct Options {
            stave-bench list [options]        what would be measured, and under what
            stave-bench table [options] FILE  Markdown from a JSON file (--text: as printed)
            stave-bench table --summary FILE  half a page of it; --into README puts it between the marks there
-           stave-bench picture FILE          draws FILE.svg and FILE-scale.svg beside a JSON file
+           stave-bench table --types FILE    the cost of counting, half a page; --into likewise
+           stave-bench picture FILE          draws FILE.svg, FILE-scale.svg and FILE-counting.svg beside a JSON file
 
       --rounds N            rounds (5; 1 if quick); of scale/ three at most, the least counts; memory/ is measured once
       --only REGEX          scenarios whose name, such as threaded/handoff, matches
@@ -65,6 +67,7 @@ struct Options {
         measure = chosen
       case "--details": details = true
       case "--summary": summary = true
+      case "--types": types = true
       case "--into": into = try value(word)
       case "--output": output = try value(word)
       case "--text": operands.append(word)

@@ -22,7 +22,9 @@ struct Picture {
     [(.wall, labelWidth, "time"), (.peak, labelWidth + panelWidth + gap, "peak memory")]
   }
 
-  var svg: String {
+  /// nil if nothing was timed.
+  var svg: String? {
+    guard session.measurements.contains(where: \.group.isTimed) else { return nil }
     var body = "", y = top
     for group in Group.allCases where group.isTimed {
       let rows = session.measurements.filter { $0.group == group }

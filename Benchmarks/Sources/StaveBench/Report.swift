@@ -22,7 +22,8 @@ struct Report {
 
   var tables: [Table] {
     let timed = Group.allCases.filter(\.isTimed).flatMap { [relative($0, time), relative($0, .peak)] }
-    return (timed + [memory, scale, standing]).compactMap { $0 }
+    let types = TypesReport(session: session)
+    return (timed + [memory, scale, types.counting, types.callers, standing]).compactMap { $0 }
   }
 
   private func relative(_ group: Group, _ measure: Measure) -> Table? {

@@ -89,13 +89,13 @@ struct ScalePicture {
   }
 
   /// 1, 2, 5, 10, …: the least run of them that holds both.
-  private static func ticks(from least: Double, to greatest: Double) -> [Double] {
+  static func ticks(from least: Double, to greatest: Double) -> [Double] {
     let all = (0...9).flatMap { exponent in [1, 2, 5].map { $0 * pow(10, Double(exponent)) } }
     let first = all.lastIndex { $0 <= least } ?? 0, last = all.firstIndex { $0 >= greatest } ?? all.count - 1
     return Array(all[first...max(last, first + 1)])
   }
 
-  private static func grouped(_ number: Double) -> String {
+  static func grouped(_ number: Double) -> String {
     number < 1000 ? fixed(number, 0) : fixed(number / 1000, 0) + ",000"
   }
 

@@ -27,9 +27,20 @@ private let workloads: [(name: String, command: String, argument: Int)] =
   + [1_000, 10_000, 100_000, 1_000_000, 10_000_000].map { ("scale/live-\($0)", "scale-live", $0) }
   + [1, 1_000].map { ("scale/threads-\($0)", "scale-threads", $0) }
   + [10, 1_000, 100_000].map { ("scale/large-\($0)", "scale-large", $0) }
+  + ["none", "types", "atomic", "mutex"].flatMap { way in [1, 2, 8, 64].map { ("counting/\(way)-\($0)", "count-\(way)", $0) } }
+
+/// What is measured with every value of the option `types`.
+private let callers: [(name: String, command: String, argument: Int)] = [("pairs", "pairs", 64), ("copies", "copies", 0), ("live", "scale-live", 100_000)]
 
 enum Scenarios {
   static func all(executable: URL, scale: Double) -> [Scenario] {
     workloads.map { Scenario(name: $0.name, command: [executable.path, $0.command, String($0.argument), String(scale)]) }
+      + callers.flatMap { workload in
+        ["none", "library", "site"].map { types in
+          Scenario(
+            name: "callers/\(workload.name)-\(types)", command: [executable.path, workload.command, String(workload.argument), String(scale)],
+            environment: ["STAVE_OPTIONS": "types:\(types)"])
+        }
+      }
   }
 }

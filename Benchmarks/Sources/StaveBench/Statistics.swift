@@ -35,16 +35,16 @@ struct Summary {
 }
 
 extension Measurement {
-  /// The samples that count: of a threaded workload only those from a calm machine, if there are any.
+  /// The samples that count: of one that needs a calm machine only those from a calm machine, if there are any.
   func countedSamples(_ allocator: String) -> [Sample] {
     let all = samples[allocator] ?? []
     let calm = all.filter(\.calm)
-    return group == .threaded && !calm.isEmpty ? calm : all
+    return group.needsCalm && !calm.isEmpty ? calm : all
   }
 
-  /// True if a threaded workload has only samples from a busy machine.
+  /// True if one that needs a calm machine has only samples from a busy machine.
   func isDoubtful(_ allocator: String) -> Bool {
-    group == .threaded && !(samples[allocator] ?? []).contains(where: \.calm)
+    group.needsCalm && !(samples[allocator] ?? []).contains(where: \.calm)
   }
 
   func summary(_ measure: Measure, _ allocator: String) -> Summary? {

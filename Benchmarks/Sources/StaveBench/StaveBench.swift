@@ -70,7 +70,8 @@ struct StaveBench {
   private static func save(_ session: Session, _ suite: Suite) throws {
     let folder = suite.options.output.map { URL(fileURLWithPath: $0) } ?? suite.folder.appendingPathComponent("results")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    let base = session.date + (suite.options.quick ? "-quick" : "")
+    let isOfTypes = session.measurements.allSatisfy(\.group.isOfTypes)
+    let base = session.date + (suite.options.quick ? "-quick" : "") + (isOfTypes ? "-types" : "")
     var name = base, number = 1
     while FileManager.default.fileExists(atPath: folder.appendingPathComponent(name + ".json").path) {
       number += 1
@@ -84,10 +85,13 @@ struct StaveBench {
     say("wrote \(([file.lastPathComponent] + pictures).joined(separator: ", ")) to \(folder.lastPathComponent)/")
   }
 
-  /// Both pictures, named as the JSON file is; the second only if something of scale/ was measured. Their names.
+  /// The pictures, named as the JSON file is: of whatever was measured. Their names.
   private static func draw(_ session: Session, beside json: URL) throws -> [String] {
     let base = json.deletingPathExtension().path
-    let pictures = [(base + ".svg", Picture(session: session).svg), (base + "-scale.svg", ScalePicture(session: session).svg)]
+    let pictures = [
+      (base + ".svg", Picture(session: session).svg), (base + "-scale.svg", ScalePicture(session: session).svg),
+      (base + "-counting.svg", CountingPicture(session: session).svg),
+    ]
     return try pictures.compactMap { path, svg in
       guard let svg else { return nil }
       try svg.write(toFile: path, atomically: true, encoding: .utf8)
@@ -108,6 +112,11 @@ struct StaveBench {
 
   private static func table(_ options: Options) throws {
     let session = try load(options.operands.last)
+    if options.types {
+      let report = TypesReport(session: session), json = URL(fileURLWithPath: options.operands.last!)
+      guard let into = options.into else { return print(report.markdown(pictures: json.deletingPathExtension().lastPathComponent)) }
+      return try Highlights.write(into: URL(fileURLWithPath: into), json: json, report.markdown)
+    }
     if options.summary || options.into != nil {
       let highlights = Highlights(session: session, time: options.measure), json = URL(fileURLWithPath: options.operands.last!)
       guard let into = options.into else { return print(highlights.markdown(pictures: json.deletingPathExtension().lastPathComponent)) }

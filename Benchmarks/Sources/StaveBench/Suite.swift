@@ -51,6 +51,7 @@ struct Suite {
         progress("round \(round + 1)/\(options.rounds)  \(index + 1)/\(scenarios.count)  \(scenario.name)")
         for turn in allocators.indices {
           let allocator = allocators[(turn + round + index) % allocators.count]
+          guard !scenario.group.isOfTypes || !allocator.record.isPeer else { continue }
           guard session.measurements[index].failures[allocator.name] == nil else { continue }
           if round == 0 && scenario.group == .program && turn == 0 {
             // Once for nothing, so that the first allocator does not read everything from the disk.

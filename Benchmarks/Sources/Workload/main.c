@@ -16,6 +16,8 @@ static const struct { const char *name; Workload *body; } workloads[] = {
   {"handoff", handoff}, {"phases", phases}, {"mailboxes", mailboxes}, {"server", server}, {"parallel", parallel},
   {"brief", brief}, {"threads-at-once", threadsAtOnce}, {"threads-in-turn", threadsInTurn}, {"idle", idle},
   {"idle-random", idleRandom}, {"scale-live", scaleLive}, {"scale-threads", scaleThreads}, {"scale-large", scaleLarge},
+  {"count-none", countNone}, {"count-types", countTypes}, {"count-atomic", countAtomic}, {"count-mutex", countMutex},
+  {"copies", copies},
 };
 enum { workloadCount = sizeof workloads / sizeof *workloads };
 

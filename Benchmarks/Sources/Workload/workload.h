@@ -26,6 +26,7 @@ typedef void Workload(Run *run);
 Workload pairs, batch, lifetimes, growth, large, largeMix, zeroed, pareto, bignum, containers;
 Workload handoff, phases, mailboxes, server, parallel, brief;
 Workload threadsAtOnce, threadsInTurn, idle, idleRandom, scaleLive, scaleThreads, scaleLarge;
+Workload countNone, countTypes, countAtomic, countMutex, copies;
 
 uint64_t nanoseconds(clockid_t clock);
 /// Resident memory of this process in KiB, as exact as the kernel knows it; calls no allocator.

@@ -50,12 +50,47 @@ static inline _Bool stave_has_find_object(void) { return 0; }
 static inline _Bool stave_find_object(uintptr_t address, struct stave_object *_Nonnull object) { (void)address; (void)object; return 0; }
 #endif
 
+// What the loader tells debuggers of itself (<link.h>): whether it is adding or taking away libraries, for each namespace.
+struct stave_loader {
+  int version;                    // 2 and more: `next` is there
+  const void *_Nullable map;
+  uintptr_t stop;
+  int state;                      // 0 nothing, 1 adding, 2 taking away
+  uintptr_t base;
+  const struct stave_loader *_Nullable next;
+};
+extern const struct stave_loader stave_loader_storage __asm__("_r_debug") __attribute__((weak));
+// False if it certainly is at rest, or only adds where `also_adding` is 0. Before glibc 2.35 it does not tell of all namespaces.
+static inline _Bool stave_loader_may_change(_Bool also_adding) {
+  if (&stave_loader_storage == NULL || !stave_has_find_object()) return 1;
+  const struct stave_loader *one = &stave_loader_storage;
+  int version = __atomic_load_n(&one->version, __ATOMIC_ACQUIRE);
+  if (version < 1) return 1;
+  while (one != NULL) {
+    int state = __atomic_load_n(&one->state, __ATOMIC_RELAXED);
+    if (state == 2 || (state != 0 && also_adding)) return 1;
+    one = version < 2 ? NULL : __atomic_load_n(&one->next, __ATOMIC_ACQUIRE);
+  }
+  return 0;
+}
+
 // Where the first thread's stack begins. At the beginning of all others' is what the thread pointer points to.
 extern const uintptr_t stave_libc_stack_end __asm__("__libc_stack_end") __attribute__((weak));
 static inline uintptr_t stave_first_stack_end(void) { return &stave_libc_stack_end != NULL ? stave_libc_stack_end : 0; }
-// The program's name as glibc has it.
+// The program's name: as it was at the start, where that has been kept. glibc's lies in the program's arguments, and programs write
+// over them to say in ps what they do.
 extern const char *_Nullable const stave_libc_program_name __asm__("program_invocation_short_name") __attribute__((weak));
-static inline const char *_Nullable stave_program_name(void) { return &stave_libc_program_name != NULL ? stave_libc_program_name : NULL; }
+extern char stave_kept_program_name[32];
+static inline const char *_Nullable stave_program_name(void) {
+  if (stave_kept_program_name[0]) return stave_kept_program_name;
+  return &stave_libc_program_name != NULL ? stave_libc_program_name : NULL;
+}
+// The last part of the path, as much of it as a name keeps.
+static inline void stave_keep_program_name(const char *_Nonnull path) {
+  const char *name = path;
+  for (const char *at = path; *at; at++) if (*at == '/') name = at + 1;
+  for (size_t i = 0; i + 1 < sizeof stave_kept_program_name && name[i]; i++) stave_kept_program_name[i] = name[i];
+}
 static inline uintptr_t stave_thread_pointer(void) { return (uintptr_t)__builtin_thread_pointer(); }
 
 #endif

@@ -40,9 +40,11 @@ struct stave_hot {
   int64_t rseq_offset;            // from the thread pointer to the rseq area
   uint64_t unit_count;            // units that unit_cell describes
   uint16_t *_Nullable unit_cell;  // unit → cell offset / 32; 0 for what free() must look at closely
-  uint64_t typed_limit;           // as small_limit, for requests with a malloc type
+  uint64_t typed_limit;           // as small_limit, for requests whose type is known, or known to be none
+  uint32_t scopes;                // 1 once a thread has entered a scope: each request is looked at
+  uint32_t scopes_refused;        // 1 once that was said
   uint64_t traced;                // 1 while the fast paths are closed for a tracer
-  uint64_t reserved[2];
+  uint64_t reserved;
   struct stave_cell *_Nullable cpu[STAVE_CPU_GUARDS + STAVE_MAX_CPUS];
   uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];
 };
@@ -72,6 +74,12 @@ extern void *_Nullable stave_regions_storage[STAVE_MAX_CPUS] STAVE_HIDDEN;
 extern void *_Nullable stave_kegs_storage[STAVE_MAX_KEGS] STAVE_HIDDEN;
 
 static inline void stave_add(int64_t *_Nonnull where, int64_t count) { __atomic_fetch_add(where, count, __ATOMIC_RELAXED); }
+// Sequentially consistent: who adds sees what others stored before they looked at the sum. The sum before.
+static inline int64_t stave_add_fetching(int64_t *_Nonnull where, int64_t count) { return __atomic_fetch_add(where, count, __ATOMIC_SEQ_CST); }
+static inline void stave_add32(int32_t *_Nonnull where, int32_t count) { __atomic_fetch_add(where, count, __ATOMIC_SEQ_CST); }
+static inline _Bool stave_replace64(int64_t *_Nonnull where, int64_t old, int64_t new) {
+  return __atomic_compare_exchange_n(where, &old, new, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
 // From 0 to 1, for whoever comes first.
 static inline _Bool stave_claim(uint32_t *_Nonnull where) { return __atomic_exchange_n(where, 1, __ATOMIC_ACQ_REL) == 0; }
 // From `old` to `new`, unless somebody else has changed it.
@@ -84,6 +92,7 @@ static inline _Bool stave_swap32(int32_t *_Nonnull where, int32_t expected, int3
 }
 static inline void stave_store_pointer(void *_Nullable *_Nonnull where, void *_Nullable value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
 static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
+static inline void stave_store32(uint32_t *_Nonnull where, uint32_t value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
 static inline uint64_t stave_load64(const void *_Nonnull where) { return __atomic_load_n((const uint64_t *)where, __ATOMIC_ACQUIRE); }
 static inline void stave_store64(void *_Nonnull where, uint64_t value) { __atomic_store_n((uint64_t *)where, value, __ATOMIC_RELEASE); }
 static inline struct stave_cell_place *_Nonnull stave_cell_places(void) { return stave_cell_places_storage; }

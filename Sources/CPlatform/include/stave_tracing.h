@@ -42,7 +42,7 @@ static inline uint64_t stave_step_sample_state(uint64_t *_Nonnull state) {
   return next;
 }
 // From `old` to `new`; false if it is something else.
-static inline _Bool stave_replace64(uint64_t *_Nonnull where, uint64_t old, uint64_t new) {
+static inline _Bool stave_replace_sample(uint64_t *_Nonnull where, uint64_t old, uint64_t new) {
   return __atomic_compare_exchange_n(where, &old, new, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 static inline const char *_Nonnull stave_plain_type_name(void) { return "malloc"; }

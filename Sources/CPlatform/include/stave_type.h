@@ -22,7 +22,8 @@ struct stave_type {
   const char *STAVE_NULLABLE name;        // short: 31 bytes are kept
   const char *STAVE_NULLABLE description; // for people who read the source
   void *STAVE_NULLABLE internals;         // the library's
-  uint64_t reserved[4];
+  uint64_t limit;                         // bytes that may be in use; 0 for no limit. Read at registration
+  uint64_t reserved[3];
 };
 
 #endif

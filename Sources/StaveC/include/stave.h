@@ -9,7 +9,7 @@
 //   stave_free(image, M_IMAGES);
 //
 // Blocks are malloc's in all else: free, realloc and malloc_usable_size take them, and stave_free takes malloc's. Sizes count by
-// class and whole page. All functions may be called by any thread, none in a signal handler.
+// class and whole page. All functions may be called by any thread, none in a signal handler. The whole story: stave(3).
 
 #ifndef STAVE_H
 #define STAVE_H
@@ -25,13 +25,16 @@ extern "C" {
 enum {
   STAVE_NOWAIT = 0x1,   // null and ENOMEM when there is no memory
   STAVE_WAITOK = 0x2,   // waits for memory; null only for what can never be had
+  STAVE_CANFAIL = 0x4,  // with STAVE_WAITOK: null rather than waiting for ever, when the arena is full or a second is over
   STAVE_ZERO = 0x100,   // the whole usable size is zero
 };
 
 // A type, known before main begins, or when the library it is in is loaded. In another file: extern struct stave_type M_IMAGES[1].
 // A library that can be unloaded ends its types in a destructor of its own, by stave_type_unregister.
-#define STAVE_TYPE_DEFINE(variable, shortName, longName)                                        \
-  struct stave_type variable[1] = {{STAVE_TYPE_MAGIC, 1, shortName, longName, NULL, {0}}};      \
+#define STAVE_TYPE_DEFINE(variable, shortName, longName) STAVE_TYPE_DEFINE_LIMIT(variable, shortName, longName, 0)
+// The same with a limit: so many bytes may be in use, of classes and whole pages; 0 for no limit.
+#define STAVE_TYPE_DEFINE_LIMIT(variable, shortName, longName, bytes)                            \
+  struct stave_type variable[1] = {{STAVE_TYPE_MAGIC, 1, shortName, longName, NULL, bytes, {0}}}; \
   __attribute__((constructor)) static void variable##_register(void) { stave_type_register(variable); } \
   extern struct stave_type variable[1]
 #define STAVE_TYPE_DECLARE(variable) extern struct stave_type variable[1]
@@ -40,6 +43,11 @@ enum {
 void stave_type_register(struct stave_type *type);
 // Ends a type that nobody uses any more. Blocks that are still out are reported on standard error, and stay good.
 void stave_type_unregister(struct stave_type *type);
+// Gives a type another limit, at once and at any time; 0 takes it away. At the limit STAVE_WAITOK waits until memory of the type is
+// freed, by whomever, or the limit is raised; others get null. What is out already stays. A type that has or had a limit costs an
+// atomic addition or three at each call, and goes round the fast path; a first limit for a type in use stops each CPU's caches for a
+// moment. Returns 0, or -1 with ENOMEM: the type cannot be registered, or the system refuses to stop the caches.
+int stave_type_set_limit(struct stave_type *type, size_t bytes);
 
 // `size` bytes, aligned to 16; for a power of two up to a page, to itself. A size of 0 gives a distinct block.
 void *stave_malloc(size_t size, struct stave_type *type, int flags);
@@ -54,9 +62,19 @@ void stave_free(void *block, struct stave_type *type);
 // Bytes that may be used; 0 for null.
 size_t stave_usable_size(void *block);
 
+// Until stave_type_leave, all that this thread asks of malloc and its relatives, whoever calls them, is of `type`; with null it has no
+// type. Returns the type whose scope the thread was in, or null, for stave_type_leave. Other threads go on as they were. A call
+// that names a type of its own, as those above do, keeps it. Registers the type if need be; takes no lock otherwise.
+//
+//   struct stave_type *before = stave_type_enter(M_IMAGES);
+//   decode(file);
+//   stave_type_leave(before);
+struct stave_type *stave_type_enter(struct stave_type *type);
+void stave_type_leave(struct stave_type *before);
+
 // Memory that is contiguous in the machine too, zeroed, in whole pages: stave_contigmalloc(3). Its physical addresses lie in [low,
 // high), the first is a multiple of `alignment`, and no multiple of `boundary` lies inside; both are powers of two, but a boundary of
-// 0 is none. Null and ENOMEM where there is no such memory, also with STAVE_WAITOK, and above 2 MiB where the system's pool of huge
+// 0 is none. Null and ENOMEM where there is no such memory, also with STAVE_WAITOK, or no room within the type's limit, and above 2 MiB where the system's pool of huge
 // pages has none; null and ENOTSUP where physical addresses matter and are not shown to this process. What is no request, such as
 // a size of 0, ends the process with a report.
 void *stave_contigmalloc(size_t size, struct stave_type *type, int flags, unsigned long low, unsigned long high,

@@ -1,0 +1,1 @@
+../../CPlatform/include/stave_type.h
