@@ -19,6 +19,8 @@
 #include "../../Sources/StaveC/include/stave.h"
 #ifndef LINKED
 #pragma weak stave_malloc
+#pragma weak stave_realloc
+#pragma weak stave_free
 #pragma weak stave_type_register
 #pragma weak stave_type_unregister
 #endif
@@ -222,6 +224,14 @@ static void zones(void) {
   sink = stave_malloc(30000, images, STAVE_WAITOK);
   event = expect("stave:zone_sleep", "images-30720");
   value(event, 30720), value(event, 1);
+  ask("some");
+  // At a type's limit: refused at once, and when patience is over.
+  while (stave_malloc(30000, thumbs, STAVE_NOWAIT) != NULL) {}
+  if (stave_malloc(30000, thumbs, STAVE_WAITOK | STAVE_CANFAIL) != NULL) exit(1);
+  event = expect("stave:zone_sleep", "thumbs-30720");
+  value(event, 30720), value(event, 1);
+  event = expect("stave:zone_fail", "thumbs-30720");
+  value(event, 30720), value(event, 2);
   ask("some");
 }
 
