@@ -11,6 +11,7 @@
 # make soak       the tests at full length
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list
+# make probes     the header of the probes, from the one list of them
 # make install    PREFIX=/usr/local DESTDIR=: command, library, manual, completion; make uninstall takes them away
 
 SWIFT ?= swift
@@ -21,7 +22,7 @@ PRELOAD = .build/preload
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library static command reader listener run examples test bench bench-peers measured soak check manuals readme install uninstall clean
+.PHONY: all library static command reader listener run examples test bench bench-peers measured soak check manuals readme probes install uninstall clean
 
 all: library static command reader
 
@@ -100,6 +101,10 @@ manuals: command
 	@mkdir -p build/completion
 	@for shell in bash zsh fish; do build/stave --generate-completion-script $$shell > build/completion/stave.$$shell || exit 1; done
 
+probes:
+	@$(SWIFT) build -c release --product stave-manuals
+	@.build/release/stave-manuals --probes Sources/CPlatform/include/stave_probes.h
+
 readme:
 	@$(SWIFT) build -c release --product stave-manuals
 	@.build/release/stave-manuals --readme README.md
@@ -132,7 +137,7 @@ install: all manuals
 uninstall:
 	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
 	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave.3 $(SHARE)/man/man3/stave_*.3
-	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
+	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man5/stave_probes.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 
 clean:
 	rm -rf build .build Benchmarks/.build

@@ -49,6 +49,8 @@ public struct TypesState: ~Copyable {
   /// The least number that no type has had.
   public var nextNumber: UInt32
 
+  /// For which of them probes fire (TracedTypes).
+  public var traced: TracedTypes
   var lock: FutexLock
   /// By number; nil until there is a type.
   var records: UnsafeMutablePointer<TypePointer?>?
@@ -100,6 +102,10 @@ public struct TypeRecord: ~Copyable {
   var sleepers: Int32
   /// Frees of its memory take the slow path, where somebody looks.
   public var isWatched: Bool
+  /// Probes do not fire for it.
+  var isSilent: Bool
+  /// The type is gone: what bears its number yet is memory without a type.
+  var isEnded: Bool
   /// The author's part, nil for types that Stave makes.
   var author: UnsafeMutablePointer<stave_type>?
   /// Among records of types that are gone. `next` stays, so that a reader who has come to this one goes on to the others.

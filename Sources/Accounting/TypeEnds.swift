@@ -69,7 +69,10 @@ extension UnsafeMutablePointer where Pointee == TypesState {
 
   /// A record with a number of its own. Numbers are used again, with the records.
   func takeRecord() -> TypePointer? {
-    if pointee.ended == nil { pointee.ended = freshRecord() }
+    if pointee.ended == nil {
+      pointee.ended = freshRecord()
+      pointee.ended?.pointee.isEnded = true
+    }
     if pointee.unused == nil { collectEnding() }
     if let record = pointee.unused {
       pointee.unused = record.pointee.nextUnused

@@ -64,6 +64,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     }
     author.pointee.internals = nil
     record.pointee.author = nil
+    record.pointee.isEnded = true
     pointee.lock.unlock()
     // No look sees the type any more: only now sums are taken (3.5).
     let totals = TypeTotals(record)
@@ -146,6 +147,8 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     record.pointee.charged = 0
     record.setMode(limit > 0 ? Gate.accounted : 0)
     record.pointee.isWatched = false
+    record.pointee.isSilent = !pointee.traced.includes(name)
+    record.pointee.isEnded = false
     record.pointee.author = author
     record.pointee.nextUnused = nil
     atomicMemoryFence(ordering: .releasing)

@@ -2,6 +2,7 @@
 //
 // The controls of one process by name: all, a subtree, one; and an assignment to one, checked before anybody is asked.
 
+import Accounting
 import Heap
 import Inspection
 
@@ -15,6 +16,17 @@ public struct Control: Sendable {
   public var isLimit = false
 
   public var isWritable: Bool { isLimit || option?.isChangeable ?? false }
+}
+
+/// What one assignment asks for.
+public struct Assignment {
+  public let control: GlobalControl
+  public let option: Option
+  public let value: Int64
+  /// Instead of a value, of an option that takes names of types: their hashes.
+  public let names: [UInt64]
+  /// The value as it is written.
+  public let text: String
 }
 
 public struct ControlTree {
@@ -60,7 +72,7 @@ public struct ControlTree {
   // MARK: - Writing
 
   /// What `name=value` says. The name may go without "stave.". Throws `usage` if it says nothing that a process could do.
-  public static func assignment(_ text: String) throws(InspectionError) -> (control: GlobalControl, option: Option, value: Int64) {
+  public static func assignment(_ text: String) throws(InspectionError) -> Assignment {
     guard let equals = text.firstIndex(of: "=") else { throw .usage("\(text) is no assignment: say NAME=VALUE") }
     let (name, value) = (String(text[..<equals]), String(text[text.index(after: equals)...]))
     guard let control = GlobalControl.all.first(where: { $0.name == name }) ?? GlobalControl.all.first(where: { $0.name == "stave." + name }) else {
@@ -71,8 +83,10 @@ public struct ControlTree {
     guard option.isChangeable else { throw .usage("\(control.name) takes its value only when the program starts (STAVE_OPTIONS)") }
     let entry = OptionList.Entry(option)
     if entry.takesList(value) { throw .usage("\(control.name) takes a list of names only when the program starts (STAVE_OPTIONS)") }
+    let names = entry.names(in: value)
+    if !names.isEmpty { return Assignment(control: control, option: option, value: Int64(TraceMode.listed), names: names, text: value) }
     guard let number = entry.number(of: value) else { throw .usage("\(control.name) takes \(entry.values); not \(value)") }
-    return (control, option, number)
+    return Assignment(control: control, option: option, value: number, names: [], text: Self.text(option, Int(number)))
   }
 
   /// An option's value, as it is written.

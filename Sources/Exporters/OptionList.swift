@@ -4,6 +4,7 @@
 // manual is made from its entries. All of it from the one list that the
 // library itself reads (Heap/Options.swift).
 
+import Accounting
 import Heap
 import Primitives
 
@@ -20,6 +21,8 @@ public enum OptionList {
     let least: Int
     let limit: Int
     private let listPrefix: String
+    /// Names of malloc types are taken as well.
+    let takesNames: Bool
     private let isBytes: Bool
 
     init(_ option: Option) {
@@ -27,6 +30,7 @@ public enum OptionList {
       words = (0..<3).map { option.words[$0].description }.filter { !$0.isEmpty }
       isChangeable = option.isChangeable
       listPrefix = option.listPrefix.description
+      takesNames = option.takesNames
       isBytes = option.isBytes
       least = Int(option.least)
       limit = Int(option.limit)
@@ -36,13 +40,23 @@ public enum OptionList {
 
     /// What it takes, in words.
     public var values: String {
-      if !words.isEmpty { return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"])).joined(separator: ", ") }
+      if !words.isEmpty {
+        return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["names as in a+b"] : [])).joined(separator: ", ")
+      }
       if isBytes { return "bytes, as 512M" }
       if limit == 1 { return "0, 1" }
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
-    func takes(_ value: String) -> Bool { number(of: value) != nil || takesList(value) }
+    func takes(_ value: String) -> Bool { number(of: value) != nil || !names(in: value).isEmpty || takesList(value) }
+
+    /// The types of a list, as the library has their names; empty for what is no list, or a word.
+    func names(in value: String) -> [UInt64] {
+      guard takesNames, number(of: value) == nil else { return [] }
+      var names: [UInt64] = []
+      Array(value.utf8).withUnsafeBufferPointer { text in forEachTypeName(in: text) { names.append($0) } }
+      return names
+    }
     func takesList(_ value: String) -> Bool { !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
 
     /// The number that the library has for a value; nil for what it does not take.

@@ -30,7 +30,10 @@ extension Heap {
       if case .block(let start) = outcome { return start }
       return nil
     }
-    if let start { return UnsafeMutableRawPointer(bitPattern: start) }
+    if let start, let memory = UnsafeMutableRawPointer(bitPattern: start) {
+      if isTraced { traceAllocation(memory, request.size) }
+      return memory
+    }
     if isAtLimit {
       explain(size, type, "it would be more than the type's limit")
       return fail(type)

@@ -15,7 +15,7 @@ extension Heap {
   public static func free(_ memory: UnsafeMutableRawPointer?) {
     let hot = stave_hot()
     let address = UInt(bitPattern: memory)
-    let unit = UInt64(address >> unitShift) &- hot.pointee.first_unit
+    let unit = UInt64(address >> unitShift) &- stave_free_base()
     guard _fastPath(unit < hot.pointee.unit_count) else { return freeSlow(memory) }
     let cell = UInt64(hot.pointee.unit_cell![Int(truncatingIfNeeded: unit)])
     let result = stave_push(cell &* 32, memory)
@@ -25,6 +25,10 @@ extension Heap {
   @inline(never)
   static func freeSlow(_ memory: UnsafeMutableRawPointer?) {
     guard let memory else { return }
+    if isTraced {
+      followTracers()
+      traceFree(memory)
+    }
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
@@ -40,7 +44,7 @@ extension Heap {
       }
       if zone.pointee.type != 0 { return freeTyped(memory, zone) }
       zone.freeSlow(memory)
-      noteSlowCall(moving: zone.pointee.bucketSize * zone.pointee.size)
+      noteSlowCall(moving: isTraced ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
     case .large:
       let type = types.type(Int(arena.largeType(at: memory.address)))
       let isReleased = type == nil ? arena.releaseLarge(memory.address) : freeTypedLarge(memory.address, type!)
@@ -60,8 +64,8 @@ extension Heap {
       let type = types.type(Int(number))!
       guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory) }) else { continue }
       if type.pointee.isWatched && stave_loader_may_change(false) { forgetCallers() }
-      // Of a type with an account each free comes here.
-      return noteSlowCall(moving: type.hasAccount ? bytes : bytes * bucketSize)
+      // Of a type with an account, and while somebody traces, each free comes here.
+      return noteSlowCall(moving: type.hasAccount || isTraced ? bytes : bytes * bucketSize)
     }
   }
 
@@ -133,7 +137,7 @@ extension Heap {
       return memory
     }
     if old > UInt(SizeClass.largest) && size > UInt(SizeClass.largest) {
-      if let resized = resizeLarge(memory.address, from: old, to: size) { return UnsafeMutableRawPointer(bitPattern: resized) }
+      if let result = resize(memory, from: old, to: size) { return result }
     }
     guard let new = allocateNew() else { return nil }
     new.copyMemory(from: memory, byteCount: Int(min(old, size)))
@@ -141,7 +145,17 @@ extension Heap {
     return new
   }
 
-  /// In its place or another, by way of the account of the type that it counts for, if that has one. Nil: as it was.
+  /// A large block in place, or moved without copying; nil if neither can be: as it was. To tracers it is freed and given out, also
+  /// where it stays as it was: they hear of the free before anybody else can have the address.
+  private static func resize(_ memory: UnsafeMutableRawPointer, from old: UInt, to size: UInt) -> UnsafeMutableRawPointer? {
+    let isHeard = isTraced
+    if isHeard { traceFree(memory) }
+    let result = resizeLarge(memory.address, from: old, to: size).flatMap { UnsafeMutableRawPointer(bitPattern: $0) }
+    if isHeard { traceAllocation(result ?? memory, result == nil ? old : size) }
+    return result
+  }
+
+  /// By way of the account of the type that it counts for, if that has one.
   private static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
     guard let type = types.type(Int(arena.largeType(at: address))) else { return place(address, from: old, to: size) }
     guard let bytes = arena.blockBytes(size) else { return nil }

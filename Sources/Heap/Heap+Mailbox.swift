@@ -25,9 +25,18 @@ extension Heap {
     switch letter.command {
     case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
     case MailCommand.set: return set(letter.subject, to: letter.value)
+    case MailCommand.trace: return trace(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
     case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
     }
+  }
+
+  /// The probes of malloc and free are to fire for types of this name, too or only. The result is the value of `probes` before.
+  private static func trace(_ name: UInt64, isFirst: Bool) -> (status: UInt32, result: Int64) {
+    let before = heap.pointee.options[.probes]
+    guard types.trace(named: name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
+    heap.pointee.options.values[Option.probes.rawValue] = Int64(TraceMode.listed)
+    return (MailStatus.done, before)
   }
 
   /// The result is the limit before.
@@ -56,6 +65,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   func apply(_ option: Option) {
     switch option {
     case .failureRate, .sizes: openFastPath()
+    case .probes: types.trace(UInt32(pointee.options[.probes]))
     case .types:
       pointee.watchesLoading = true
       openFastPath()

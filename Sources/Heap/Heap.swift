@@ -94,17 +94,26 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, where sizes are counted, and where each call is looked at, for its caller or for a scope. One store, at any time: a call
-  /// that is under way ends as it began.
+  /// to fail, where somebody traces them, where sizes are counted, and where each call is looked at, for its caller or for a scope. At
+  /// any time: a call that is under way ends as it began.
   func openFastPath() {
-    let isOpen = root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
-      && pointee.options[.sizes] == 0
-    let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
-    stave_hot().pointee.typed_limit = limit
-    stave_hot().pointee.small_limit = Heap.looksAtRequests ? 0 : limit
-    // The first scope, and a change of options, may come at once.
+    setLimits(isClosing: false)
+    // A reason may come in another thread while one goes here: the first scope, a change of options, a tracer.
     atomicMemoryFence(ordering: .sequentiallyConsistent)
-    if Heap.looksAtRequests { stave_hot().pointee.small_limit = 0 }
+    setLimits(isClosing: true)
+  }
+
+  /// As the reasons of this moment are; or only where there is one.
+  private func setLimits(isClosing: Bool) {
+    let isOpen =
+      root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
+      && pointee.options[.sizes] == 0 && !Heap.isTraced
+    let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
+    let smallLimit = Heap.looksAtRequests ? 0 : limit
+    // All CPUs read these: a store that changes nothing would still cost them a cache miss.
+    let hot = stave_hot()
+    if hot.pointee.small_limit != smallLimit && !(isClosing && smallLimit > 0) { hot.pointee.small_limit = smallLimit }
+    if hot.pointee.typed_limit != limit && !(isClosing && limit > 0) { hot.pointee.typed_limit = limit }
   }
 
   private func setUp() -> Bool {
@@ -136,6 +145,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   public func configure(environment: UnsafePointer<UnsafePointer<CChar>?>?) {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
+    types.trace(UInt32(pointee.options[.probes]))
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
     openFastPath()

@@ -3,6 +3,7 @@
 // The one list of options. `STAVE_OPTIONS=key:value,key:value` and `STAVE_<KEY>=value` set them; the environment of a
 // program that runs with more rights than its caller is ignored. An unknown key is named once, with the nearest known one.
 
+import Accounting
 import CPlatform
 import Diagnostics
 import Primitives
@@ -10,8 +11,9 @@ import Primitives
 public enum Option: Int, Sendable {
   case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, sizes
   case kmemSize, kmemSizeMin, kmemSizeMax, kmemSizeScale
+  case probes, otelRate
 
-  public static var count: Int { 14 }
+  public static var count: Int { 16 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -30,6 +32,8 @@ public enum Option: Int, Sendable {
     case .kmemSizeMin: "kmem_size_min"
     case .kmemSizeMax: "kmem_size_max"
     case .kmemSizeScale: "kmem_size_scale"
+    case .probes: "probes"
+    case .otelRate: "otel_rate"
     }
   }
 
@@ -49,6 +53,8 @@ public enum Option: Int, Sendable {
     case .kmemSizeMin: "The least that kmem_size_scale may come to; 0: none."
     case .kmemSizeMax: "The most that kmem_size_scale may come to; 0: none."
     case .kmemSizeScale: "Without kmem_size, but with one of these three: the limit is the memory of the machine or container by n. 0 counts as 1."
+    case .probes: "For which malloc types the probes of malloc and free fire while somebody watches them: all, none, those of a list (types that come later too), or those of the last list."
+    case .otelRate: "Bytes between two samples of the probes otel_memory, on average; larger blocks are always samples."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -60,6 +66,7 @@ public enum Option: Int, Sendable {
     case .stats: ["none", "exit", ""]
     case .inspect: ["descendants", "any", ""]
     case .types: ["none", "library", "site"]
+    case .probes: ["all", "none", "listed"]
     case .hugepages: ["default", "never", "always"]
     default: ["", "", ""]
     }
@@ -68,8 +75,12 @@ public enum Option: Int, Sendable {
   /// A list of names is taken as well, behind this.
   public var listPrefix: StaticString { self == .types ? "skip=" : "" }
 
+  /// Names of malloc types are taken as well.
+  public var takesNames: Bool { self == .probes }
+
   public var defaultValue: Int64 {
     switch self {
+    case .otelRate: 512 << 10
     case .background: 1
     case .period: 1000
     default: 0
@@ -77,11 +88,12 @@ public enum Option: Int, Sendable {
   }
 
   /// Least and largest value of a number.
-  public var least: Int64 { self == .period ? 1 : 0 }
+  public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
   public var limit: Int64 {
     switch self {
     case .verbose, .background, .sizes: 1
     case .period: 3_600_000
+    case .otelRate: 1 << 40
     default: .max
     }
   }
@@ -107,7 +119,7 @@ public enum Option: Int, Sendable {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<14, Int64>
+  public var values: InlineArray<16, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)
@@ -179,6 +191,15 @@ public struct OptionValues {
     if option.takesWords {
       for index in 0..<3 where option.words[index].utf8CodeUnitCount > 0 && value.equals(option.words[index]) {
         values[option.rawValue] = Int64(index)
+        return
+      }
+      if option.takesNames && value.count > 0 {
+        var isFirst = true
+        forEachTypeName(in: UnsafeBufferPointer(start: value.start, count: value.count)) { name in
+          _ = types.trace(named: name, isFirst: isFirst)
+          isFirst = false
+        }
+        values[option.rawValue] = Int64(TraceMode.listed)
         return
       }
     } else if let number = option.isBytes ? value.bytes : value.number, option.takes(number) {

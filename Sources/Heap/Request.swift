@@ -36,6 +36,9 @@ struct Request {
 
   /// What it counts for.
   var bytes: UInt? { index.map { UInt(SizeClass.size($0)) } ?? arena.blockBytes(max(size, 1)) }
+
+  /// The zone that it is counted for, if there is one: the type's, else malloc's.
+  var zone: ZonePointer? { index.flatMap { type?.pointee.zones[$0] ?? heap.pointee.classZones[$0] } }
 }
 
 extension Heap {
@@ -43,13 +46,16 @@ extension Heap {
   @inline(never)
   static func obtain(_ request: Request, _ flags: WaitFlags = .noWait) -> UnsafeMutableRawPointer? {
     guard heap.isReady || heap.start() else { return stave_no_memory() }
+    followTracers()
     // Who waits cannot fail (L34).
     if heap.pointee.options[.failureRate] > 0 && !flags.maySleep && injectsFailure() { return refuse(request.type) }
     var request = request
     if request.index != nil { noteSlowCall() }
-    if let memory = take(&request) { return memory }
-    if flags.maySleep, let memory = waitFor(&request, canFail: flags.contains(.canFail)) { return memory }
-    return fail(request)
+    var memory = take(&request)
+    if memory == nil && flags.maySleep { memory = waitFor(&request, canFail: flags.contains(.canFail)) }
+    guard let memory else { return fail(request) }
+    if isTraced { traceAllocation(memory, request.size) }
+    return memory
   }
 
   /// After giving up all caches, if need be: what they hold may be enough, or what cached runs and the gaps between them make
@@ -107,6 +113,7 @@ extension Heap {
   /// patience is over.
   private static func waitFor(_ request: inout Request, canFail: Bool) -> UnsafeMutableRawPointer? {
     request.type?.beginWaiting()
+    request.zone?.noteSleep()
     defer { request.type?.endWaiting() }
     let start = stave_nanoseconds()
     var pause: Int64 = 1_000_000
@@ -158,7 +165,7 @@ extension Heap {
   /// For want of memory, or because of a limit.
   private static func fail(_ request: Request) -> UnsafeMutableRawPointer? {
     stave_add(&heap.pointee.failures, 1)
-    if let index = request.index { (request.type?.pointee.zones[index] ?? heap.pointee.classZones[index])?.noteFailure() }
+    request.zone?.noteFailure()
     return refuse(request.type)
   }
 

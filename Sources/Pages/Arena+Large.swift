@@ -162,12 +162,16 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return entry.pointee.kind == RangeKind.large && entry.pointee.start == start ? entry.pointee.wordA : nil
   }
 
-  /// The number of the malloc type that the block at `start` counts for; 0 for none, and where no block begins. Only its holder may ask.
-  public func largeType(at start: UInt) -> UInt32 {
-    guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return 0 }
+  /// As above, with the number of the malloc type that it counts for, 0 for none.
+  public func largeBlock(at start: UInt) -> (bytes: UInt, type: UInt32)? {
+    guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return nil }
     let entry = record.assumingMemoryBound(to: MapEntry.self)
-    return entry.pointee.kind == RangeKind.large && entry.pointee.start == start ? UInt32(entry.pointee.owner) : 0
+    guard entry.pointee.kind == RangeKind.large, entry.pointee.start == start else { return nil }
+    return (entry.pointee.wordA, UInt32(entry.pointee.owner))
   }
+
+  /// The number alone; 0 also where no block begins. Only its holder may ask.
+  public func largeType(at start: UInt) -> UInt32 { largeBlock(at: start)?.type ?? 0 }
 
   /// Gives the block another size without moving it, if there is room behind it. New bytes may be dirty.
   public func resizeLarge(_ start: UInt, to size: UInt) -> Bool {

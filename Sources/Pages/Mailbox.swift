@@ -65,6 +65,8 @@ public enum MailCommand {
   public static let trim: UInt32 = 1
   public static let set: UInt32 = 2
   public static let limit: UInt32 = 3
+  /// Probes for the types of a name, whose hash is the value. Subject: 1 if it is the first of a list.
+  public static let trace: UInt32 = 4
 }
 
 /// What became of it.

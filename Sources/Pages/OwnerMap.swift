@@ -42,7 +42,7 @@ public struct OwnerMap {
     firstUnit = first
     unitCount = 0
     stave_hot().pointee.unit_cell = cells
-    stave_hot().pointee.first_unit = UInt64(first)
+    stave_set_first_unit(UInt32(first))
     return true
   }
 

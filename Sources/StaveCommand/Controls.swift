@@ -72,13 +72,20 @@ struct SetCommand: ParsableCommand {
       case .pending: emit("\(name): pending: the process will take \(bytes) when it next allocates")
       }
     }
-    for (control, option, value) in wishes {
-      let wanted = ControlTree.text(option, Int(value))
-      switch try Mail(live, reader.location).set(option, to: value, waiting: 1.5) {
-      case .done(let before): emit("\(control.name): \(ControlTree.text(option, before)) -> \(wanted)")
-      case .pending: emit("\(control.name): pending: the process will take \(wanted) when it next allocates")
+    for wish in wishes {
+      switch try ask(wish, Mail(live, reader.location)) {
+      case .done(let before): emit("\(wish.control.name): \(ControlTree.text(wish.option, before)) -> \(wish.text)")
+      case .pending: emit("\(wish.control.name): pending: the process will take \(wish.text) when it next allocates")
       }
     }
+  }
+
+  /// The first answer; a list of names is a request for each.
+  private func ask(_ wish: Assignment, _ mail: Mail) throws -> Mail.Answer {
+    guard let first = wish.names.first else { return try mail.set(wish.option, to: wish.value, waiting: 1.5) }
+    let answer = try mail.trace(first, isFirst: true, waiting: 1.5)
+    for name in wish.names.dropFirst() { _ = try mail.trace(name, isFirst: false, waiting: 1.5) }
+    return answer
   }
 }
 

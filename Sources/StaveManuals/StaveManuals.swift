@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Writes the manual: `stave-manuals COMMAND TEXTS FOLDER` asks COMMAND for its own description, takes the hand-written parts
-// from TEXTS, and puts man1, man3, man5 and man7 into FOLDER. `stave-manuals --readme FILE` puts the table of options into the README.
+// from TEXTS, and puts man1, man3, man5 and man7 into FOLDER. `stave-manuals --readme FILE` puts the table of options into the README,
+// `stave-manuals --probes FILE` writes the header of the probes.
 // A tool for the build; it is not installed.
 
 import Exporters
@@ -14,7 +15,8 @@ struct StaveManuals {
   static func main() throws {
     let words = CommandLine.arguments.dropFirst()
     if words.count == 2, words.first == "--readme" { return try writeTable(into: words.last!) }
-    guard words.count == 3 else { throw Failure("usage: stave-manuals COMMAND TEXTS FOLDER, or stave-manuals --readme FILE") }
+    if words.count == 2, words.first == "--probes" { return try Probe.header.write(toFile: words.last!, atomically: true, encoding: .utf8) }
+    guard words.count == 3 else { throw Failure("usage: stave-manuals COMMAND TEXTS FOLDER, or stave-manuals --readme FILE, or stave-manuals --probes FILE") }
     try writeManual(of: words[1], texts: URL(filePath: words[2]), into: URL(filePath: words[3]))
   }
 
@@ -52,6 +54,10 @@ struct StaveManuals {
     try write(
       hand("stave_options.5").replacingOccurrences(of: "@DATE@", with: date)
         .replacingOccurrences(of: "@OPTIONS@", with: options.joined(separator: "\n")), "stave_options.5")
+    try write(
+      hand("stave_probes.5").replacingOccurrences(of: "@DATE@", with: date)
+        .replacingOccurrences(of: "@PROBES@", with: probes("stave")).replacingOccurrences(of: "@OTEL@", with: probes("otel_memory")),
+      "stave_probes.5")
   }
 
   /// The columns of the zone table.
@@ -59,6 +65,27 @@ struct StaveManuals {
 
   private static var metrics: String {
     list(Metric.all.map { ($0.name, "\($0.meaning) \($0.kind.rawValue.prefix(1).uppercased() + $0.kind.rawValue.dropFirst()).") })
+  }
+
+  /// A provider's probes with their arguments.
+  private static func probes(_ provider: String) -> String {
+    var lines = [".Bl -tag -width Ds"]
+    for probe in Probe.all where probe.provider == provider {
+      let arguments = probe.arguments.map { "\"" + cType($0.kind) + $0.name + "\"" }.joined(separator: " ")
+      lines.append(".It Fn \(probe.provider)\\&:\(probe.name) \(arguments)")
+      lines += Mdoc.lines(probe.meaning)
+      lines.append(list(probe.arguments.map { ("Ar " + $0.name, $0.meaning) }))
+    }
+    return (lines + [".El"]).joined(separator: "\n")
+  }
+
+  private static func cType(_ kind: Probe.Argument.Kind) -> String {
+    switch kind {
+    case .text: "char *"
+    case .signed: "int64_t "
+    case .address: "void *"
+    case .number: "uint64_t "
+    }
   }
 
   /// Terms and their meanings in mdoc.

@@ -13,6 +13,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
   func makeSlab(flags: WaitFlags) -> Bool {
     pointee.lock.unlock()
     let slab = flags.contains(.noVM) ? nil : fetchSlab(flags: flags)
+    if slab != nil { stave_zone_grow_probe(shownName, shownSize, UInt64(pointee.layout.slabBytes), UInt64(pointee.slabCount + 1)) }
     pointee.lock.lock()
     if let slab {
       pointee.free.insert(slab)
@@ -106,9 +107,14 @@ extension UnsafeMutablePointer where Pointee == Keg {
       if pointee.layout.lookup == .metadata {
         ownerMap.pointee.clear(unitsOf: base(of: slab), bytes: UInt(pointee.layout.slabBytes))
       }
+      stave_zone_release_probe(shownName, shownSize, UInt64(pointee.layout.slabBytes), UInt64(pointee.slabCount))
       returnPages(of: slab)
     }
   }
+
+  /// As probes want them.
+  private var shownName: UInt64 { withUnsafeMutablePointer(to: &pointee.name) { UInt64(UInt(bitPattern: $0)) } }
+  private var shownSize: UInt64 { UInt64(pointee.layout.size) }
 
   private func finish(_ item: UInt) {
     guard let finish = pointee.finish else { return }

@@ -33,7 +33,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   /// A request has failed.
-  public func noteFailure() { stave_add(&pointee.failures, 1) }
+  public func noteFailure() {
+    stave_add(&pointee.failures, 1)
+    stave_zone_fail_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.failures))
+  }
 
   /// Constructs and zeroes as the zone and the request want it.
   @inline(__always)
@@ -49,7 +52,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
         var address = item.address
         release(&address, count: 1)
         stave_add(&pointee.directAllocations, -1)
-        stave_add(&pointee.failures, 1)
+        noteFailure()
         return nil
       }
     }
@@ -133,11 +136,17 @@ extension UnsafeMutablePointer where Pointee == Zone {
     putBucket(bucket)
   }
 
+  /// A request begins to wait for memory.
+  public func noteSleep() {
+    stave_add(&pointee.sleeps, 1)
+    stave_zone_sleep_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.sleeps))
+  }
+
   /// `wait`: gives back what caches hold everywhere, then tries again, each time a little later.
   private func waitForMemory(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     guard flags.contains(.wait), !flags.contains(.noVM), !isRefused else { return nil }
     var pause: Int64 = 1_000_000
-    stave_add(&pointee.sleeps, 1)
+    noteSleep()
     let start = stave_nanoseconds()
     while true {
       reclaim(.drainCPU)

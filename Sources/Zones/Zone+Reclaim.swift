@@ -31,6 +31,7 @@ public func trimIdleDepots() -> Bool {
   var didSomething = false
   forEachZone { zone in
     zone.whileReclaiming {
+      let slabs = zone.pointee.keg.pointee.slabCount
       zone.pointee.depotLock.lock()
       let held = zone.pointee.depotItems
       let unneeded = Swift.min(zone.pointee.workingSet.lowest, held)
@@ -41,6 +42,7 @@ public func trimIdleDepots() -> Bool {
         if zone.pointee.depotItems < held { didSomething = true }
       }
       if zone.pointee.keg.drain() { didSomething = true }
+      if unneeded > 0 || zone.pointee.keg.pointee.slabCount < slabs { zone.noteReclaim(.trim, slabsBefore: slabs) }
     }
   }
   return didSomething
@@ -88,6 +90,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Items go to the keg, wholly free slabs to the page source.
   public func reclaim(_ request: Reclaim) {
+    let before = pointee.keg.pointee.slabCount
     pointee.depotLock.lock()
     let target = request == .trim ? pointee.workingSet.size : 0
     if pointee.bucketSize > pointee.bucketSizeMin { pointee.bucketSize -= 1 }
@@ -99,7 +102,17 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     if request != .trim { freeEmptyBuckets() }
     pointee.keg.drain()
+    noteReclaim(request, slabsBefore: before)
   }
+
+  func noteReclaim(_ request: Reclaim, slabsBefore before: Int) {
+    let bytes = Swift.max(0, before - pointee.keg.pointee.slabCount) * pointee.keg.pointee.layout.slabBytes
+    let how: UInt64 = request == .trim ? 0 : request == .drain ? 1 : 2
+    stave_zone_reclaim_probe(shownName, UInt64(pointee.size), how, UInt64(bytes))
+  }
+
+  /// As probes want it.
+  var shownName: UInt64 { withUnsafeMutablePointer(to: &pointee.name) { UInt64(UInt(bitPattern: $0)) } }
 
   /// Takes buckets off the depot while at least `target` items stay.
   func drainDepot(keeping target: Int) {

@@ -15,6 +15,19 @@ import Testing
     #expect(text.contains(table), "make readme writes it anew")
   }
 
+  @Test func `the probes of the library and their page are those of the list`() throws {
+    let header = try String(contentsOf: Place.root.appending(path: "Sources/CPlatform/include/stave_probes.h"), encoding: .utf8)
+    #expect(header == Probe.header, "make probes writes it anew")
+    #expect(Set(Probe.all.map(\.title)).count == Probe.all.count)
+    for probe in Probe.all { #expect(!probe.arguments.isEmpty && probe.arguments.count <= 6, "\(probe.title)") }
+    let page = Place.root.appending(path: "build/man/man5/stave_probes.5")
+    guard Built.hasManual, let text = try? String(contentsOf: page, encoding: .utf8) else { return announceSkip("stave_probes(5): make manuals builds it") }
+    for probe in Probe.all {
+      #expect(text.contains(".It Fn \(probe.provider)\\&:\(probe.name) "), "\(probe.title)")
+      for argument in probe.arguments { #expect(text.contains("\(argument.name)\""), "\(probe.title) \(argument.name)") }
+    }
+  }
+
   @Test func `options are checked as the library checks them`() {
     #expect(OptionList.problem(in: "percpu:locked,period:5,,verbose:1") == nil)
     #expect(OptionList.problem(in: "PERCPU:auto") == nil)

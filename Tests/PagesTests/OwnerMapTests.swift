@@ -43,7 +43,7 @@ extension OnRoot {
         }
         #expect(found == record)
       }
-      let unit = Int(start >> unitShift) - Int(stave_hot().pointee.first_unit)
+      let unit = Int(start >> unitShift) - Int(stave_free_base())
       #expect(stave_hot().pointee.unit_cell![unit] == 7)
       ownerMap.pointee.clear(unitsOf: start, bytes: 2 * unitBytes)
       #expect(isNone(start) && isNone(start + unitBytes))

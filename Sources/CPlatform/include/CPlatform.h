@@ -14,5 +14,7 @@
 #include "stave_type.h"
 #include "stave_callers.h"
 #include "stave_capture.h"
+#include "stave_tracing.h"
+#include "stave_probes.h"
 
 #endif

@@ -38,18 +38,27 @@ struct stave_cell {
 struct stave_hot {
   uint64_t small_limit;           // sizes below have an entry in size_cell; 0 until the heap is ready
   int64_t rseq_offset;            // from the thread pointer to the rseq area
-  uint64_t first_unit;            // the first unit of the arena's window
   uint64_t unit_count;            // units that unit_cell describes
   uint16_t *_Nullable unit_cell;  // unit → cell offset / 32; 0 for what free() must look at closely
   uint64_t typed_limit;           // as small_limit, for requests whose type is known, or known to be none
   uint32_t scopes;                // 1 once a thread has entered a scope: each request is looked at
   uint32_t scopes_refused;        // 1 once that was said
+  uint64_t traced;                // 1 while the fast paths are closed for a tracer
   uint64_t reserved;
   struct stave_cell *_Nullable cpu[STAVE_CPU_GUARDS + STAVE_MAX_CPUS];
   uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];
 };
 
+// What free() takes from the unit of each address: the first unit of the arena's window. Whoever traces counts up the upper sixteen
+// bits (stave_tracing.h), and no unit is covered any more.
+union stave_free_base {
+  uint64_t word;
+  struct { uint32_t first_unit; uint16_t zero; uint16_t tracers; };
+};
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tracers are the upper bits");
+
 #define STAVE_HIDDEN __attribute__((visibility("hidden")))
+extern union stave_free_base stave_free_base_storage STAVE_HIDDEN;
 extern struct stave_hot stave_hot_storage STAVE_HIDDEN;
 extern struct stave_cell stave_empty_cells[STAVE_MAX_CELLS] STAVE_HIDDEN;
 extern unsigned char stave_boot_memory[STAVE_BOOT_BYTES] STAVE_HIDDEN;
@@ -99,6 +108,8 @@ static inline void stave_own_fork(_Bool yes) {
   __atomic_store_n(&stave_fork_owner_storage, yes ? (uintptr_t)__builtin_thread_pointer() : 0, __ATOMIC_RELEASE);
 }
 static inline struct stave_hot *_Nonnull stave_hot(void) { return &stave_hot_storage; }
+static inline uint64_t stave_free_base(void) { return stave_free_base_storage.word; }
+static inline void stave_set_first_unit(uint32_t unit) { __atomic_store_n(&stave_free_base_storage.first_unit, unit, __ATOMIC_RELAXED); }
 static inline struct stave_cell *_Nonnull stave_no_cells(void) { return stave_empty_cells; }
 static inline void *_Nonnull stave_boot(void) { return stave_boot_memory; }
 static inline struct stave_cell *_Nullable *_Nonnull stave_cpu_table(void) { return &stave_hot_storage.cpu[STAVE_CPU_GUARDS]; }

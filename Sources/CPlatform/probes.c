@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The places of the probes, each once, and the storage behind stave_tracing.h.
+
+#define STAVE_PROBE_SITES
+#include "CPlatform.h"
+
+// To whatever moves a library's addresses in its file, this says by how much.
+__asm__(".pushsection .stapsdt.base, \"aR\", @progbits\nstave_probe_base:\n\t.space 1\n\t.popsection");
+
+union stave_free_base stave_free_base_storage STAVE_SEMAPHORE;
+uint64_t stave_samples_storage[1 << STAVE_SAMPLE_BITS] __attribute__((aligned(64)));
+uint64_t stave_sample_states_storage[STAVE_SAMPLE_STATES * 8] __attribute__((aligned(64)));

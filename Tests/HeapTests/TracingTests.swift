@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// How the fast paths make way for tracers and come back, which types are silent, and that the sample is fair. That probes fire with the
+// right arguments is shown from outside: Tests/Probes.
+
+import CPlatform
+import Foundation
+import Testing
+
+@testable import Accounting
+@testable import Heap
+@testable import Pages
+@testable import Primitives
+@testable import TestSupport
+@testable import Zones
+
+extension OnRoot {
+  @Suite struct TracingTests {
+    init() { Stage.up() }
+
+    /// As a tracer does it.
+    static func watch(_ by: Int) {
+      stave_tracers_semaphore().pointee &+= UInt16(truncatingIfNeeded: by)
+    }
+
+    static func hash(_ name: StaticString) -> UInt64 { FixedName(name).longHash }
+
+    @Test func `a tracer closes the fast paths with the next free, and the next request after the last one opens them`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let open = (stave_hot().pointee.small_limit, stave_hot().pointee.typed_limit)
+        guard open.1 > 0 else { return }  // locked caches have no fast path
+        let unit = stave_free_base()
+        let block = Heap.allocate(64)
+        OnRoot.TracingTests.watch(2)
+        precondition(stave_tracers() == 2 && stave_free_base() != unit)
+        Heap.free(block)
+        precondition(stave_hot().pointee.small_limit == 0 && stave_hot().pointee.typed_limit == 0)
+        OnRoot.TracingTests.watch(-1)
+        Heap.free(Heap.allocate(64))
+        precondition(stave_hot().pointee.typed_limit == 0, "one is left")
+        OnRoot.TracingTests.watch(-1)
+        precondition(stave_free_base() == unit)
+        let next = Heap.allocate(64)
+        precondition(stave_hot().pointee.small_limit == open.0 && stave_hot().pointee.typed_limit == open.1)
+        Heap.free(next)
+        // Without any free, at the latest when a cell is empty.
+        OnRoot.TracingTests.watch(1)
+        var requests = 0
+        while stave_hot().pointee.typed_limit != 0 && requests < 5000 {
+          _ = Heap.allocate(4000)
+          requests += 1
+        }
+        precondition(requests <= 1025, "\(requests)")
+      }
+    }
+
+    @Test func `what is traced is counted as ever`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        for isWatched in [false, true] {
+          OnRoot.TracingTests.watch(isWatched ? 1 : 0)
+          let before = HeapTotals()
+          var blocks: [UnsafeMutableRawPointer] = []
+          for round in 0..<20_000 { blocks.append(Heap.allocate(UInt(round % 2000 + round % 17 * 3000))!) }
+          for block in blocks { Heap.free(block) }
+          let after = HeapTotals()
+          precondition(after.usedBytes == before.usedBytes, "\(isWatched)")
+        }
+      }
+    }
+
+    @Test func `a list of types: those that are there, those that come later, and the others silent`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let early = types.named(FixedName("early"))!, other = types.named(FixedName("other"))!
+        func isHeard(_ type: TypePointer) -> Bool { types.traced(type.pointee.number) != nil }
+        precondition(isHeard(early) && isHeard(other) && types.traced(0) != nil, "the default is all")
+        precondition(types.trace(named: OnRoot.TracingTests.hash("early"), isFirst: true))
+        precondition(types.trace(named: OnRoot.TracingTests.hash("late"), isFirst: false))
+        let late = types.named(FixedName("late"))!, latest = types.named(FixedName("latest"))!
+        precondition(isHeard(early) && isHeard(late) && !isHeard(other) && !isHeard(latest) && types.traced(0) == nil)
+        precondition(types.trace(named: OnRoot.TracingTests.hash("malloc"), isFirst: true))
+        precondition(types.traced(0) != nil && !isHeard(early))
+        precondition(String(cString: UnsafePointer<CChar>(bitPattern: types.traced(0)!.name)!) == "malloc")
+        types.trace(TraceMode.none)
+        precondition(types.traced(0) == nil && !isHeard(early))
+        types.trace(TraceMode.all)
+        precondition(types.traced(0) != nil && isHeard(other))
+        precondition(String(cString: UnsafePointer<CChar>(bitPattern: types.traced(late.pointee.number)!.name)!) == "late")
+        for index in 0..<17 { precondition(types.trace(named: UInt64(index), isFirst: index == 0) == (index < 16)) }
+      }
+    }
+
+    @Test func `what an ended type has left is traced as memory without a type, and its number's next type as itself`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let author = UnsafeMutablePointer<stave_type>.allocate(capacity: 1)
+        author.initialize(to: stave_type())
+        (author.pointee.magic, author.pointee.version) = (STAVE_TYPE_MAGIC, 1)
+        author.pointee.name = UnsafePointer(strdup("brief"))
+        types.trace(TraceMode.none)
+        _ = types.trace(named: OnRoot.TracingTests.hash("malloc"), isFirst: true)
+        let type = types.register(author)!, number = type.pointee.number
+        precondition(types.traced(number) == nil, "not on the list")
+        let large = Heap.allocate(100_000, type: type)
+        types.unregister(author)
+        precondition(types.traced(number)!.number == 0, "its large block bears the number yet")
+        Heap.free(large)
+        _ = types.trace(named: OnRoot.TracingTests.hash("brief"), isFirst: true)
+        precondition(types.register(author)!.pointee.number == number && types.traced(number)!.number == number)
+      }
+    }
+
+    @Test func `a letter names types`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        func ask(_ name: StaticString, _ isFirst: Bool) -> (status: UInt32, result: Int64) {
+          let hash = Int64(bitPattern: OnRoot.TracingTests.hash(name))
+          return Heap.obey(Letter(request: 1, command: MailCommand.trace, subject: isFirst ? 1 : 0, value: hash))
+        }
+        let answer = ask("images", true)
+        precondition(answer.status == MailStatus.done && answer.result == 0 && heap.pointee.options[.probes] == 2)
+        precondition(ask("malloc", false).result == 2 && types.traced(0) != nil)
+        for _ in 0..<14 { precondition(ask("x", false).status == MailStatus.done) }
+        precondition(ask("x", false).status == MailStatus.badValue)
+        precondition(Heap.obey(OnRoot.MailboxTests.set(.probes, 1)).status == MailStatus.done && types.traced(0) == nil)
+      }
+    }
+
+    @Test(arguments: [
+      ("images+sqlite", ["images", "sqlite"]), ("images", ["images"]), ("libstdc++.so.6+malloc", ["libstdc++.so.6", "malloc"]),
+      ("libstdc++", ["libstdc++"]), ("+a+", ["a"]), ("", []),
+    ])
+    func `a plus sign sets names apart, unless it stands beside another`(_ text: String, _ names: [String]) {
+      var found: [UInt64] = []
+      Array(text.utf8).withUnsafeBufferPointer { forEachTypeName(in: $0) { found.append($0) } }
+      #expect(found == names.map { name in name.withCString { FixedName(cString: $0).longHash } })
+    }
+
+    @Test(arguments: [256, 4096, 40_000, 65_535, 65_536, 3_000_000] as [UInt])
+    func `the sample is fair: weights add up to bytes, and weight by size to blocks`(_ size: UInt) {
+      let rate: UInt = 65_536
+      heap.pointee.options.values[Option.otelRate.rawValue] = Int64(rate)
+      defer { heap.pointee.options.values[Option.otelRate.rawValue] = Option.otelRate.defaultValue }
+      // So many that some 2,000 samples are expected, or every block is one.
+      let blocks = size >= rate ? 1000 : Int(2000 * rate / size)
+      var sum: UInt = 0, odd = 0
+      for _ in 0..<blocks {
+        let weight = Sampling.weight(ofNext: size)
+        if weight != 0 && weight != max(size, rate) { odd += 1 }
+        sum += weight
+      }
+      #expect(odd == 0)
+      // Five standard deviations of a sum of that many chances.
+      let chance = min(1, Double(size) / Double(rate))
+      let deviation = Double(rate) * (Double(blocks) * chance * (1 - chance)).squareRoot()
+      let bytes = Double(blocks) * Double(size)
+      #expect(abs(Double(sum) - bytes) <= 5 * deviation, "\(Double(sum) / bytes)")
+    }
+
+    @Test func `a sample is known until it is freed, and a full row takes no more`() {
+      Sampling.forgetAll()
+      defer { Sampling.forgetAll() }
+      let addresses = (0..<8192).map { UInt(0x7000_0000_0000) + UInt($0) * 48 }
+      let kept = addresses.filter { Sampling.remember($0) }
+      #expect(kept.count > 8100, "an eighth full: hardly any is refused")
+      for address in kept { #expect(!Sampling.forget(address + 16)) }
+      for address in kept { #expect(Sampling.forget(address)) }
+      for address in kept { #expect(!Sampling.forget(address)) }
+      var refused = 0
+      for index in 0..<200_000 where !Sampling.remember(0x1000 + UInt(index) * 16) { refused += 1 }
+      #expect(refused >= 200_000 - (1 << Int(STAVE_SAMPLE_BITS)) && refused < 200_000)
+    }
+  }
+}
