@@ -17,6 +17,8 @@ import Zones
 extension UnsafeMutablePointer where Pointee == TypesState {
   /// Zones of a type that nobody uses any more, and is in no list.
   func end(_ record: TypePointer) {
+    // Nobody sweeps until the gate has been empty: a free that found the type's own number is inside this gate, where no sweep looks.
+    while !stave_claim(&pointee.isSweeping) { _ = stave_yield() }
     var count: Int64 = 0
     for index in 0..<SizeClass.count {
       guard let zone = record.pointee.zones[index] else { continue }
@@ -28,6 +30,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     stave_add(&pointee.endedZones, count)
     atomicMemoryFence(ordering: .sequentiallyConsistent)
     record.waitUntilEmpty()
+    stave_store32(&pointee.isSweeping, 0)
     sweep()
     pointee.lock.lock()
     if !retire(record) {
@@ -38,7 +41,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
   }
 
   /// Gives back the zones of ended types that have become empty. One load where there are none; else a walk over all zones. Takes
-  /// the zones' locks, and no other.
+  /// the zones' locks, and no other. Done at the end of each type and of each period; not from inside a gate.
   public func sweep() {
     guard stave_load64(&pointee.endedZones) > 0, let ended = pointee.ended, stave_claim(&pointee.isSweeping) else { return }
     defer { stave_store32(&pointee.isSweeping, 0) }

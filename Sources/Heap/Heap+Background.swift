@@ -184,6 +184,7 @@ extension Heap {
       if emptyCaches(of: cpu) { didSomething = true }
     }
     if trimIdleDepots() { didSomething = true }
+    types.sweep()
     if arena.pointee.largeAllocations == heap.pointee.background.lastLargeAllocations { arena.forgetRecentBlocks() }
     heap.pointee.background.lastLargeAllocations = arena.pointee.largeAllocations
     if arena.purgeIdle() > 0 { didSomething = true }

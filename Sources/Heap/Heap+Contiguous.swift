@@ -14,7 +14,8 @@ extension Heap {
     _ request: ContiguousRequest, type: TypePointer, _ flags: WaitFlags
   ) -> UnsafeMutableRawPointer? {
     check(request)
-    guard let size = request.size.roundedUp(to: UInt(pageBytes)) else { return fail(type) }
+    // What no number of bytes can be is refused before anything is charged for it.
+    guard let size = request.size.roundedUp(to: UInt(pageBytes)), size <= UInt(Int.max) else { return fail(type) }
     if heap.pointee.options[.failureRate] > 0 && injectsFailure() { return refuse(type) }
     var whole = request
     whole.size = size

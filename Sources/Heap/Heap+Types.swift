@@ -24,12 +24,12 @@ extension Heap {
   }
 
   /// As malloc(9): with `wait` it sleeps until there is memory, and room within the type's limit, unless no giving back could ever
-  /// make so much; with `canFail` as well not for ever; with `zero` the whole of the class is zero, not only what was asked for (4.5).
+  /// make so much; with `canFail` as well not for ever; with `zero` all that may be used is zero, not only what was asked for (4.5).
   public static func allocate(_ size: UInt, type: TypePointer, _ flags: WaitFlags) -> UnsafeMutableRawPointer? {
     let flags = flags.checked
     guard let item = pop(size, type: type) else {
       var request = Request(size, type: type, isZeroed: flags.contains(.zero))
-      request.zeroesClass = true
+      request.zeroesAll = true
       return obtain(request, flags)
     }
     if flags.contains(.zero) { clear(item, bytes: UInt(SizeClass.size(SizeClass.index(for: Int(size))))) }

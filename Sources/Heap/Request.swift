@@ -18,7 +18,7 @@ struct Request {
   var index: Int?
   var isZeroed: Bool
   /// Zero are all bytes of the class, not only those asked for (4.5).
-  var zeroesClass = false
+  var zeroesAll = false
   /// What stopped the last try: the type's limit, not a want of memory.
   var isAtLimit = false
 
@@ -84,7 +84,7 @@ extension Heap {
       let size = request.alignment > 16 ? UInt(SizeClass.size(index)) : request.size
       sizeHistogram.count(size, given: UInt(SizeClass.size(index)), isLarge: false)
     }
-    if let item, request.isZeroed { clear(item, bytes: request.zeroesClass ? UInt(SizeClass.size(index)) : request.size) }
+    if let item, request.isZeroed { clear(item, bytes: request.zeroesAll ? UInt(SizeClass.size(index)) : request.size) }
     return item
   }
 
@@ -100,7 +100,7 @@ extension Heap {
     }
     guard let block = found, let memory = UnsafeMutableRawPointer(bitPattern: block.start) else { return nil }
     if heap.pointee.options[.sizes] != 0 { sizeHistogram.count(request.size, given: bytes, isLarge: true) }
-    if request.isZeroed && !block.isZero { clear(memory, bytes: request.size) }
+    if request.isZeroed && !block.isZero { clear(memory, bytes: request.zeroesAll ? bytes : request.size) }
     return memory
   }
 

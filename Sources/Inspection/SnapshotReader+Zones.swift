@@ -5,7 +5,8 @@
 // the reading with the fewest changes kept. At rest, and in a core, both counts are the same.
 //
 // Zones come and go meanwhile, with their types. One that is going says so before it gives its cell away, and its place may be
-// another's soon: what is read of a zone is believed only if it was the same and not going, after all else was read.
+// another's soon: what is read of a zone is believed only if it was the same and not going, after all else was read. A place
+// leads on to older zones whatever has become of it, so that no zone is missed that was there all the time.
 
 import Accounting
 import CPlatform
@@ -92,22 +93,26 @@ extension SnapshotReader {
     return places.reversed()
   }
 
-  /// Leaves those out that have gone while the list was read; of the others no two may have one cell.
+  /// Leaves those out that have gone while the list was read; of the others no two may have one cell. A cell may go from one to the
+  /// other between the readings of the two: then they are read once more.
   private func drop(_ places: inout [Place], _ copies: Copies) throws(InspectionError) {
+    for _ in 0..<16 {
+      places = try stillThere(places, copies)
+      let cells = places.filter { !$0.cells.isEmpty }.map(\.identity.cell)
+      if Set(cells).count == cells.count { return }
+    }
+    throw .damaged("two zones with one cell")
+  }
+
+  private func stillThere(_ places: [Place], _ copies: Copies) throws(InspectionError) -> [Place] {
     let size = MemoryLayout<Zone>.size, space = copies.space(max(1, places.count) * size)
     let requests = places.indices.map { index in
       ReadRequest(address: places[index].zone, destination: UnsafeMutableRawBufferPointer(rebasing: space[(index * size)..<((index + 1) * size)]))
     }
-    var taken: Set<Int> = []
-    var kept: [Place] = []
-    for (index, isFilled) in try target.read(batch: requests).enumerated() where isFilled {
-      let zone = UnsafeRawPointer(space.baseAddress! + index * size).assumingMemoryBound(to: Zone.self)
-      guard ZoneIdentity(zone) == places[index].identity else { continue }
-      let hasCell = !places[index].cells.isEmpty
-      guard !hasCell || taken.insert(places[index].identity.cell).inserted else { throw .damaged("two zones with one cell") }
-      kept.append(places[index])
-    }
-    places = kept
+    let isFilled = try target.read(batch: requests)
+    return places.indices.filter { index in
+      isFilled[index] && ZoneIdentity(UnsafeRawPointer(space.baseAddress! + index * size).assumingMemoryBound(to: Zone.self)) == places[index].identity
+    }.map { places[$0] }
   }
 
   private func threadCount() -> Int {

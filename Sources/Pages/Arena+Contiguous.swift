@@ -38,6 +38,20 @@ extension UnsafeMutablePointer where Pointee == Arena {
     pointee.lock.unlock()
   }
 
+  /// The same where mremap has taken the memory away: addresses that somebody else has mapped something at since stay theirs.
+  func giveBackMoved(_ entry: EntryPointer) {
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    let (start, bytes) = (entry.pointee.start, entry.pointee.length)
+    let result = mapFresh(start, bytes: bytes, mapFixedNoReplace)
+    if result == Int(bitPattern: start) {
+      _ = pointee.map.remove(start: start, length: bytes)
+      return
+    }
+    if result > 0 { _ = stave_munmap(UInt(bitPattern: result), Int(bytes)) }  // a kernel that takes the address for a hint
+    loseRange(entry)
+  }
+
   /// If the system will not map it anew nobody may be given it, for it is not what other memory is.
   func giveBackLocked(_ entry: EntryPointer) {
     let (start, bytes) = (entry.pointee.start, entry.pointee.length)

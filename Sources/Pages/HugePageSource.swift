@@ -56,10 +56,13 @@ struct HugePageSource: RunSource {
       let target = start + UInt(index) * pageBytes
       let moved = stave_mremap(runs[index].address, Int(pageBytes), Int(pageBytes), 3 /* MAYMOVE | FIXED */, target)
       guard moved == Int(bitPattern: target) else {
-        // Those moved already go with the range; their old places are mapped anew like the others'.
+        // Those moved already go with the range.
         arena.giveBack(entry)
         return nil
       }
+      // At once, and never again: another thread's mapping may come to lie where it was.
+      if let old = arena.heldEntry(at: runs[index].address) { arena.giveBackMoved(old) }
+      runs[index].address = 0
     }
     guard stave_madvise(start, Int(extent), 10 /* MADV_DONTFORK */) == 0, isAsFound(start, runs),
       arena.makeContiguous(entry, start: start, size: request.size, extent: extent, type: type)
@@ -67,7 +70,6 @@ struct HugePageSource: RunSource {
       arena.giveBack(entry)
       return nil
     }
-    for run in runs { release(run) }
     return start
   }
 

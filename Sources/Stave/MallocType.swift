@@ -44,7 +44,8 @@ public struct MallocType: Hashable, Sendable {
 
   /// Ends the type: the tools do not show it any more. Blocks that are still out are reported on standard error, in one line with
   /// their number and bytes, and stay good, as memory without a type. In open scopes of the type, memory has no type from now on.
-  /// Another use makes the type known again, as a new one. Takes a lock. Types that live as long as the program need no end.
+  /// Another use makes the type known again, as a new one. No other thread may allocate at that moment in a scope of the type, or by a
+  /// call that names it. Takes a lock. Types that live as long as the program need no end.
   public func end() {
     if structure.pointee.internals != nil { Library.functions?.type_unregister?(structure) }
   }

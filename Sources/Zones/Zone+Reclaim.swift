@@ -188,7 +188,7 @@ extension UnsafeMutablePointer where Pointee == stave_cell {
         zone.pointee.keg.give(cell.pointee.slots!, count: fill)
         cell.pointee.word &-= UInt64(fill)
         CPUCache.addMoved(cell, Int64(fill))
-        return
+        break
       }
       bucket.pointee.count = UInt16(cell.takeTop(into: bucket.items, count: Int(bucket.pointee.capacity)))
       zone.depositBucket(bucket)

@@ -118,9 +118,10 @@ public func makeZone(
     cell = CPUCache.addCell(capacity: cellCapacity, reciprocal: reciprocal) ?? 0
   }
   let hooked: ZoneFlags = hooks.constructor != nil || hooks.destructor != nil ? .ctorDtor : .none
+  // Who looks from outside may have come to this place by an older list: it leads on all the time (SnapshotReader+Zones).
   zone.initialize(
     to: Zone(
-      next: nil, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: layout.size, cell: cell,
+      next: state.pointee.first, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: layout.size, cell: cell,
       cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? max(bucketSize, 254) : bucketSize,
       bucketSizeMin: bucketSize, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
       directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, type: 0, depotLock: FutexLock(rank: LockRank.depot),

@@ -75,6 +75,8 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
     let first = page.assumingMemoryBound(to: Keg.self)
     guard first.setUpInternal(name: "KEGS", size: MemoryLayout<Keg>.stride) else { return false }
     guard (first + 1).setUpInternal(name: "ZONES", size: MemoryLayout<Zone>.stride) else { return false }
+    // A zone that has gone stays readable, and its `next` goes on to the zones that were older, for who looks from outside.
+    (first + 1).pointee.flags.insert(.noFree)
     pointee.kegZone = first
     pointee.zoneZone = first + 1
     return true

@@ -51,7 +51,8 @@ extension OnRoot {
       let type = try #require(types.register(author.type))
       defer { types.unregister(author.type) }
       for request in [
-        ContiguousRequest(size: .max), ContiguousRequest(size: 1 << 50), ContiguousRequest(size: 8192, boundary: 4096),
+        ContiguousRequest(size: .max), ContiguousRequest(size: .max - 4095), ContiguousRequest(size: 1 << 63), ContiguousRequest(size: 1 << 50),
+        ContiguousRequest(size: 8192, boundary: 4096),
         ContiguousRequest(size: 4096, low: 8192, high: 8192),
       ] {
         errno = 0

@@ -313,6 +313,25 @@ extension OnRoot {
       }
     }
 
+    @Test func `L39 a first limit closes the caches also where there is no memory for a bucket`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let author = Author("bucketless")
+        let type = types.register(author.type)!
+        let held = Heap.allocate(200, type: type)!
+        Heap.free(Heap.allocate(200, type: type))
+        let zone = type.pointee.zones[SizeClass.index(for: 200)]!
+        precondition(ZoneCounts(zone).cached > 0)
+        stave_inject().pointee.always = 12
+        while zone.takeEmptyBucket() != nil {}
+        stave_inject().pointee.always = 0
+        precondition(types.setLimit(type, 1 << 20) && type.pointee.charged == 208)
+        CPUCache.forEachRegion { precondition($0[zone.pointee.cell].capacity == 0, "a cell is open still") }
+        Heap.free(held)
+        precondition(type.pointee.charged == 0)
+      }
+    }
+
     @Test func `in the child of a fork requests of other threads are not charged any more`() throws {
       let author = Author("forked", limit: 1 << 20)
       let type = try #require(types.register(author.type))

@@ -79,6 +79,49 @@ extension OnRoot {
       #expect(Footprint() == before)
     }
 
+    @Test func `T4 no sweep takes a zone while a free is under way that found the type before it ended`() throws {
+      try quietly {
+        let author = Author("late")
+        let type = Shared(try #require(types.register(author.type)))
+        let block = Shared(Heap.allocate(100, type: type.value)!.assumingMemoryBound(to: UInt8.self))
+        let zone = Shared(type.value.pointee.zones[SizeClass.index(for: 100)]!)
+        // As such a free.
+        _ = type.value.enter()
+        inThreads(2) { thread in
+          if thread == 0 {
+            types.unregister(author.type)
+            return
+          }
+          while zone.value.pointee.type == type.value.pointee.number { usleep(1000) }
+          usleep(20_000)
+          zone.value.freeSlow(UnsafeMutableRawPointer(block.value))
+          types.sweep()
+          var isThere = false
+          forEachListedZone { if $0 == zone.value { isThere = true } }
+          if !isThere { Issue.record("the zone went while it was being used") }
+          type.value.leave()
+        }
+        var isThere = false
+        forEachListedZone { if $0.pointee.type == types.pointee.ended!.pointee.number { isThere = true } }
+        #expect(!isThere)
+      }
+    }
+
+    @Test func `L53 zones of ended types go at the end of a period when their last block has been freed`() throws {
+      try quietly {
+        let author = Author("left behind")
+        let type = try #require(types.register(author.type))
+        let block = Heap.allocate(100, type: type)!
+        types.unregister(author.type)
+        #expect(types.pointee.endedZones == 1)
+        _ = Heap.endOfPeriod()
+        #expect(types.pointee.endedZones == 1)
+        Heap.free(block)
+        _ = Heap.endOfPeriod()
+        #expect(types.pointee.endedZones == 0)
+      }
+    }
+
     @Test func `L62 T4 the last blocks of types that end are freed by other threads at that moment`() throws {
       let rounds = 400 * Stage.scale
       let mail = Shared(UnsafeMutablePointer<UInt64>.allocate(capacity: 64))

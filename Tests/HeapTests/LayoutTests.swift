@@ -88,7 +88,7 @@ import Testing
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
-    #expect(heap == [576, 704, 712, 840], hint)
+    #expect(heap == [576, 704, 712, 848], hint)
     #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
     #expect(type == [0, 8, 0, 8, 40, 44, 48, 768, 776, 784], hint)
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)

@@ -63,6 +63,28 @@ extension OnRoot {
       }
     }
 
+    @Test func `what others map where mremap took memory away stays theirs`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        let bytes: UInt = 2 << 20, foreign = arena.pointee.foreignBytes
+        let entry = arena.hold(bytes: bytes, alignment: bytes)!
+        let start = entry.pointee.start
+        precondition(stave_munmap(start, Int(bytes)) == 0)
+        precondition(stave_mmap(start, 4096, protectionReadWrite, mapPrivateAnonymous | mapFixed) == Int(bitPattern: start))
+        let theirs = UnsafeMutablePointer<UInt8>(bitPattern: start)!
+        theirs.pointee = 7
+        arena.giveBackMoved(entry)
+        precondition(theirs.pointee == 7 && arena.pointee.foreignBytes == foreign + bytes)
+        arena.checkInvariants()
+        // Where nobody came, it is a gap again.
+        let other = arena.hold(bytes: bytes, alignment: bytes)!
+        precondition(stave_munmap(other.pointee.start, Int(bytes)) == 0)
+        arena.giveBackMoved(other)
+        precondition(arena.pointee.foreignBytes == foreign + bytes)
+        arena.checkInvariants()
+      }
+    }
+
     @Test func `where it lies in the machine is as asked`() throws {
       guard let some = take(ContiguousRequest(size: 4096)), let frame = frames(some, 4096)?.first else { return }
       #expect(arena.releaseLarge(some))

@@ -117,6 +117,34 @@ static void ends(void) {
   }
 }
 
+// Types beyond those that there can be are none: their memory is malloc's, also where they have a limit, and their end is no mistake.
+static void beyondTheTable(void) {
+  pid_t child = fork();
+  CHECK(child >= 0, "fork: %s", strerror(errno));
+  if (child == 0) {
+    alarm(120);
+    enum { many = 4200 };
+    static struct stave_type all[many];
+    for (int i = 0; i < many; i++) {
+      all[i] = (struct stave_type){STAVE_TYPE_MAGIC, 1, "one of many", "", NULL, i % 2 ? 1 << 20 : 0, {0}};
+      stave_type_register(&all[i]);
+    }
+    struct stave_type *none = &all[many - 1];
+    CHECK(none->internals == NULL, "there are more types than the manual says");
+    char *block = stave_malloc(100, none, STAVE_WAITOK | STAVE_ZERO);
+    CHECK(block && block[99] == 0, "memory of a type that is none: %s", strerror(errno));
+    CHECK((block = stave_realloc(block, 100000, none, STAVE_NOWAIT)), "a realloc of a type that is none");
+    stave_free(block, none);
+    CHECK(stave_type_set_limit(none, 1000) == -1 && errno == ENOMEM, "a limit for a type that is none");
+    struct stave_type *before = stave_type_enter(none);
+    free(malloc(100));
+    stave_type_leave(before);
+    for (int i = many - 1; i >= 0; i--) stave_type_unregister(&all[i]);
+    _exit(0);
+  }
+  expectSuccess(child, "a child with many types");
+}
+
 int main(int count, char *arguments[]) {
   begin(count, arguments);
   atDefinition();
@@ -125,6 +153,7 @@ int main(int count, char *arguments[]) {
   for (uintptr_t i = 0; i < 6; i++) CHECK(pthread_create(&threads[i], NULL, work, (void *)i) == 0, "a thread");
   for (int i = 0; i < 6; i++) pthread_join(threads[i], NULL);
   ends();
+  beyondTheTable();
   void *all = stave_malloc(65536, M_SMALL, STAVE_NOWAIT);
   CHECK(all, "not all came back");
   free(all);

@@ -35,6 +35,21 @@ extension OnRoot {
       #expect(!text.contains("clean"))
     }
 
+    @Test func `L40 the places of zones that have gone lead to the older ones, however many go`() {
+      let last = makeTestZone("stays", 100)
+      defer { last.destroy() }
+      let many = (0..<40).map { _ in makeTestZone("comes and goes", 100) }
+      for zone in many { zone.destroy() }
+      reclaimAll(.drain)
+      for place in many {
+        // As a look from outside goes on that came here before.
+        var next: ZonePointer? = place
+        while let zone = next, zone != last { next = zone.pointee.next }
+        #expect(next == last)
+        #expect(place.pointee.flags.contains(.dying))
+      }
+    }
+
     @Test func `L15 a zone of every layout and every way to find a slab can be destroyed`() {
       let mock = MockSource()
       var kinds: Set<String> = []

@@ -41,7 +41,7 @@ enum {
 
 // Makes a type known; once is enough. A structure that is no type ends the process with a report. Takes a lock.
 void stave_type_register(struct stave_type *type);
-// Ends a type that nobody uses any more. Blocks that are still out are reported on standard error, and stay good.
+// Ends a type that nobody uses any more, by name or in a scope. Blocks that are still out are reported on standard error, and stay good.
 void stave_type_unregister(struct stave_type *type);
 // Gives a type another limit, at once and at any time; 0 takes it away. At the limit STAVE_WAITOK waits until memory of the type is
 // freed, by whomever, or the limit is raised; others get null. What is out already stays. A type that has or had a limit costs an
@@ -74,9 +74,9 @@ void stave_type_leave(struct stave_type *before);
 
 // Memory that is contiguous in the machine too, zeroed, in whole pages: stave_contigmalloc(3). Its physical addresses lie in [low,
 // high), the first is a multiple of `alignment`, and no multiple of `boundary` lies inside; both are powers of two, but a boundary of
-// 0 is none. Null and ENOMEM where there is no such memory, also with STAVE_WAITOK, or no room within the type's limit, and above 2 MiB where the system's pool of huge
-// pages has none; null and ENOTSUP where physical addresses matter and are not shown to this process. What is no request, such as
-// a size of 0, ends the process with a report.
+// 0 is none. Null and ENOMEM where there is no such memory, also with STAVE_WAITOK, or no room within the type's limit, and above 2 MiB
+// where the system's pool of huge pages has none; null and ENOTSUP where physical addresses matter and are not shown to this process.
+// What is no request, such as a size of 0, ends the process with a report.
 void *stave_contigmalloc(size_t size, struct stave_type *type, int flags, unsigned long low, unsigned long high,
                          unsigned long alignment, unsigned long boundary);
 // Ends such a block; `size` is what was asked for. Null, another size, and what is no such block end the process with a report.
