@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // The root: the one structure from which everything else is found, by this process and by readers outside. It lies in
-// `stave_root` (4 KiB). The first 128 bytes are the header below; behind it each target keeps its own state at a fixed
+// `stave_root` (8 KiB). The first 128 bytes are the header below; behind it each target keeps its own state at a fixed
 // place, so that a lower target needs to know nothing of a higher one.
 
 import CPlatform
@@ -10,7 +10,7 @@ import Primitives
 public enum RootLayout {
   public static let magic: UInt64 = 0x5354_4156_4552_4f4f  // "STAVEROO"
   /// To be raised by hand when a field that readers copy changes its place or its meaning; LayoutTests notice the former.
-  public static let version: UInt32 = 5
+  public static let version: UInt32 = 6
   /// Within the header.
   public static let mailboxOffset = 48
   public static let metadataOffset = 256
@@ -21,7 +21,7 @@ public enum RootLayout {
   public static let heapOffset = 2048
   public static let typesOffset = 3584
   public static let sizesOffset = 4000
-  public static let bytes = 4096
+  public static let bytes = 8192
 }
 
 /// How the per-CPU caches are protected.

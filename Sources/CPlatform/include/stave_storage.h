@@ -19,7 +19,7 @@ enum {
   STAVE_MAX_TYPES = 4096,
   STAVE_CALLER_BITS = 13,         // callers whose types are known: 8192 words, of which only those used have pages
   STAVE_BOOT_BYTES = 32768,       // metadata before the first system call
-  STAVE_ROOT_BYTES = 4096,
+  STAVE_ROOT_BYTES = 8192,
 };
 
 // A zone's cache on one CPU. `word`: how many pointers lie in the slots (low 16 bits) and how many items were popped
