@@ -146,6 +146,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   public func configure(environment: UnsafePointer<UnsafePointer<CChar>?>?) {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
+    applyReports()
     types.trace(UInt32(pointee.options[.probes]))
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
@@ -258,5 +259,8 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<LargeTotals>.size)
   mix(MemoryLayout<SizeHistogram>.size)
   mix(MemoryLayout<SizeBin>.size)
+  mix(MemoryLayout<StacksState>.size)
+  mix(MemoryLayout<StackTable>.size)
+  mix(MemoryLayout<StackRecord>.size)
   return digest
 }
