@@ -94,6 +94,9 @@ public struct GlobalControl: Sendable {
     },
     option("debug.malloc.failure_rate", .failureRate, "As stave.failure_rate."),
     number("debug.malloc.failure_count", "Calls that it made fail.") { Int($0.snapshot.injectedFailures) },
+    number("vm.debug.reports", "Reports of the program's mistakes.") { $0.snapshot.reports },
+    number("vm.debug.stacks", "Different stacks of calls that are kept.") { $0.snapshot.stacks },
+    number("vm.debug.stacks_left_out", "Stacks that were not kept, for want of room or memory.") { $0.snapshot.stacksLeftOut },
     number("debug.malloc.numzones", "Zones for each size class.") { _ in 1 },
     GlobalControl(name: "stave.version", meaning: "The version of the library.", option: nil) { .text($0.snapshot.version) },
     GlobalControl(name: "stave.caches", meaning: "How per-CPU caches are protected: restartable or locked.", option: nil) {

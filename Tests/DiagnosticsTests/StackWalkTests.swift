@@ -31,7 +31,7 @@ import Testing
     return places.filter { !callers.place(of: $0).rule.isNone }
   }
 
-  @Test(.enabled(if: Module.isAvailable)) func `T11 a stack of any words is walked without reading outside of what can be read`() {
+  @Test(.enabled(if: Module.isAvailable)) func `a stack of any words is walked without reading outside of what can be read`() {
     var chance = Generator(72)
     let places = codePlaces()
     #expect(places.count > 300)
