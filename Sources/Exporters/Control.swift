@@ -95,6 +95,10 @@ public struct GlobalControl: Sendable {
     option("debug.malloc.failure_rate", .failureRate, "As stave.failure_rate."),
     number("debug.malloc.failure_count", "Calls that it made fail.") { Int($0.snapshot.injectedFailures) },
     number("debug.malloc.numzones", "Zones for each size class.") { _ in 1 },
+    number("vm.redzone.extra_mem", "Bytes that live blocks with guard bytes take beyond their sizes.") { $0.snapshot.redZone.extraBytes },
+    number("vm.redzone.blocks", "Live blocks that have guard bytes.") { $0.snapshot.redZone.blocks },
+    number("vm.redzone.damaged", "Blocks whose guard bytes free or realloc found overwritten.") { $0.snapshot.redZone.damaged },
+    option("vm.redzone.panic", .redZonePanic, "As stave.redzone_panic."),
     GlobalControl(name: "stave.version", meaning: "The version of the library.", option: nil) { .text($0.snapshot.version) },
     GlobalControl(name: "stave.caches", meaning: "How per-CPU caches are protected: restartable or locked.", option: nil) {
       .text($0.snapshot.mode.rawValue)

@@ -29,6 +29,10 @@ extension Heap {
       followTracers()
       traceFree(memory)
     }
+    release(memory)
+  }
+
+  private static func release(_ memory: UnsafeMutableRawPointer) {
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
@@ -40,6 +44,7 @@ extension Heap {
         reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
       }
       guard keg.index(of: memory.address, in: slab) != nil else {
+        if let item = takeOffRedZone(memory) { return release(item) }
         reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       if zone.pointee.type != 0 { return freeTyped(memory, zone) }
@@ -48,9 +53,13 @@ extension Heap {
     case .large:
       let type = types.type(Int(arena.largeType(at: memory.address)))
       let isReleased = type == nil ? arena.releaseLarge(memory.address) : freeTypedLarge(memory.address, type!)
-      guard isReleased else { reportBadLarge("free()", memory.address) }
+      guard isReleased else {
+        if let item = takeOffRedZone(memory) { return release(item) }
+        reportBadLarge("free()", memory.address)
+      }
       noteSlowCall()
     case .none:
+      if let item = takeOffRedZone(memory) { return release(item) }
       guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
@@ -106,6 +115,11 @@ extension Heap {
   /// malloc_usable_size: bytes that may be used; 0 for null. Nil for an address that is no block of ours.
   public static func usableSize(_ memory: UnsafeMutableRawPointer?) -> UInt? {
     guard let memory else { return 0 }
+    return plainSize(memory) ?? redZoneBlock(at: memory.address)?.block.size
+  }
+
+  /// Of a block without guard bytes.
+  private static func plainSize(_ memory: UnsafeMutableRawPointer) -> UInt? {
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
@@ -125,8 +139,18 @@ extension Heap {
     func allocateNew() -> UnsafeMutableRawPointer? {
       type == nil && !flags.maySleep ? allocate(size) : allocate(size, type: type, flags)
     }
+    func replace(_ memory: UnsafeMutableRawPointer, _ old: UInt) -> UnsafeMutableRawPointer? {
+      guard let new = allocateNew() else { return nil }
+      new.copyMemory(from: memory, byteCount: Int(min(old, size)))
+      free(memory)
+      return new
+    }
     guard let memory else { return allocateNew() }
-    guard let old = usableSize(memory) else {
+    guard let old = plainSize(memory) else {
+      if let (block, holder) = redZoneBlock(at: memory.address) {
+        let block = checkForRealloc(block, holder)
+        return resize(block, holder, to: size) ?? replace(memory, block.size)
+      }
       switch ownerMap.pointee.owner(of: memory.address) {
       case .large: reportBadLarge("realloc()", memory.address)
       case .slab(let header):
@@ -141,10 +165,7 @@ extension Heap {
     if old > UInt(SizeClass.largest) && size > UInt(SizeClass.largest) {
       if let result = resize(memory, from: old, to: size) { return result }
     }
-    guard let new = allocateNew() else { return nil }
-    new.copyMemory(from: memory, byteCount: Int(min(old, size)))
-    free(memory)
-    return new
+    return replace(memory, old)
   }
 
   /// A large block in place, or moved without copying; nil if neither can be: as it was. To tracers it is freed and given out, also
@@ -158,7 +179,7 @@ extension Heap {
   }
 
   /// By way of the account of the type that it counts for, if that has one.
-  private static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
+  static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
     guard let type = types.type(Int(arena.largeType(at: address))) else { return place(address, from: old, to: size) }
     guard let bytes = arena.blockBytes(size) else { return nil }
     return type.resize(from: Int(old), to: Int(bytes)) { place(address, from: old, to: size) }

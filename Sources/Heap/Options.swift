@@ -12,8 +12,9 @@ public enum Option: Int, Sendable {
   case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, sizes
   case kmemSize, kmemSizeMin, kmemSizeMax, kmemSizeScale
   case probes, otelRate
+  case redZone, redZoneType, redZonePanic
 
-  public static var count: Int { 16 }
+  public static var count: Int { 19 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -34,6 +35,9 @@ public enum Option: Int, Sendable {
     case .kmemSizeScale: "kmem_size_scale"
     case .probes: "probes"
     case .otelRate: "otel_rate"
+    case .redZone: "redzone"
+    case .redZoneType: "redzone_type"
+    case .redZonePanic: "redzone_panic"
     }
   }
 
@@ -55,6 +59,9 @@ public enum Option: Int, Sendable {
     case .kmemSizeScale: "Without kmem_size, but with one of these three: the limit is the memory of the machine or container by n. 0 counts as 1."
     case .probes: "For which malloc types the probes of malloc and free fire while somebody watches them: all, none, those of a list (types that come later too), or those of the last list."
     case .otelRate: "Bytes between two samples of the probes otel_memory, on average; larger blocks are always samples."
+    case .redZone: "1 puts 16 guard bytes before and behind each block, n around one in n, which are looked at when it is freed or reallocated, and by stave check; 0 is off."
+    case .redZoneType: "Of which malloc types blocks get guard bytes while redzone is on: all, none, those of a list (types that come later too), or those of the last list."
+    case .redZonePanic: "1 ends the process when guard bytes have been overwritten, whatever is done after other reports."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -66,7 +73,7 @@ public enum Option: Int, Sendable {
     case .stats: ["none", "exit", ""]
     case .inspect: ["descendants", "any", ""]
     case .types: ["none", "library", "site"]
-    case .probes: ["all", "none", "listed"]
+    case .probes, .redZoneType: ["all", "none", "listed"]
     case .hugepages: ["default", "never", "always"]
     default: ["", "", ""]
     }
@@ -76,7 +83,7 @@ public enum Option: Int, Sendable {
   public var listPrefix: StaticString { self == .types ? "skip=" : "" }
 
   /// Names of malloc types are taken as well.
-  public var takesNames: Bool { self == .probes }
+  public var takesNames: Bool { self == .probes || self == .redZoneType }
 
   public var defaultValue: Int64 {
     switch self {
@@ -91,7 +98,7 @@ public enum Option: Int, Sendable {
   public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
   public var limit: Int64 {
     switch self {
-    case .verbose, .background, .sizes: 1
+    case .verbose, .background, .sizes, .redZonePanic: 1
     case .period: 3_600_000
     case .otelRate: 1 << 40
     default: .max
@@ -119,7 +126,7 @@ public enum Option: Int, Sendable {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<16, Int64>
+  public var values: InlineArray<19, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)
@@ -196,7 +203,7 @@ public struct OptionValues {
       if option.takesNames && value.count > 0 {
         var isFirst = true
         forEachTypeName(in: UnsafeBufferPointer(start: value.start, count: value.count)) { name in
-          _ = types.trace(named: name, isFirst: isFirst)
+          _ = option == .redZoneType ? redZone.list(name, isFirst: isFirst) : types.trace(named: name, isFirst: isFirst)
           isFirst = false
         }
         values[option.rawValue] = Int64(TraceMode.listed)
