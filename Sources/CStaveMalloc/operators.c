@@ -35,6 +35,12 @@ void *stave_new_failed(size_t size) {
   return memory;
 }
 
+// Only the library has this: in a program there is no telling which code is ours (CPlatform/stave_stacks.h).
+extern const char image_start[] __asm__("__ehdr_start") __attribute__((visibility("hidden")));
+extern const char image_end[] __asm__("etext") __attribute__((visibility("hidden")));
+_Bool stave_library_has(size_t pc);
+__attribute__((visibility("hidden"))) _Bool stave_library_has(size_t pc) { return pc - (size_t)image_start < (size_t)(image_end - image_start); }
+
 STAVE_EXPORT void *_Znam(size_t size) { return _Znwm(size); }
 
 static void *nothrow_new(size_t size, const void *tag, const char *name) {

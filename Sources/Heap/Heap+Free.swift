@@ -109,6 +109,7 @@ extension Heap {
     report.text(" of ")
     report.address(address)
     report.text(", which stave does not own\n")
+    report.stack(Stacks.record())
     report.stop()
   }
 

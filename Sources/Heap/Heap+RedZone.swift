@@ -31,9 +31,10 @@ extension Heap {
   }
 
   /// The block of `size` bytes in what was taken for `request`.
-  static func putRedZone(_ memory: UnsafeMutableRawPointer, _ request: Request, size: UInt, stack: UInt32) -> UnsafeMutableRawPointer {
+  @inline(never)
+  static func putRedZone(_ memory: UnsafeMutableRawPointer, _ request: Request, size: UInt) -> UnsafeMutableRawPointer {
     let block = RedZoneBlock(
-      item: memory.address, itemBytes: request.bytes ?? 0, size: size, offset: RedZone.offset(alignment: request.alignment), stack: stack)
+      item: memory.address, itemBytes: request.bytes ?? 0, size: size, offset: RedZone.offset(alignment: request.alignment), stack: Stacks.record())
     redZone.write(block)
     redZone.count(block, 1)
     return memory + Int(block.offset)
@@ -82,7 +83,7 @@ extension Heap {
     switch finding {
     case .live(let block) where block.address == memory.address:
       _ = check(block, holder, "free()")
-      guard redZone.markFreed(block, stack: 0) else { reportFreedTwice("free()", block, holder) }
+      guard redZone.markFreed(block, stack: Stacks.record(.checked)) else { reportFreedTwice("free()", block, holder) }
       redZone.count(block, -1)
       return UnsafeMutableRawPointer(bitPattern: block.item)
     case .freed(let block) where block.address == memory.address: reportFreedTwice("free()", block, holder)

@@ -25,7 +25,13 @@ extension Heap {
     // Both sides, whatever the first one was.
     if damage.isUnderflow { report("underflow", "before", damage.before, damage.isHeaderLost, block, holder, call) }
     if damage.isOverflow { report("overflow", "behind", damage.behind, damage.isCopyLost, block, holder, call) }
-    stave_abort_now()
+    var report = Report()
+    report.text("allocated by\n")
+    report.stack(block.stack)
+    report.write()
+    report.text("found by\n")
+    report.stack(Stacks.record())
+    report.stop()
   }
 
   private static func report(
@@ -81,6 +87,14 @@ extension Heap {
     report.text(" of a block that has been freed:")
     describe(block, holder, in: &report)
     report.newline()
+    report.write()
+    if block.stack != 0 {
+      report.text("freed first by\n")
+      report.stack(block.stack)
+      report.write()
+    }
+    report.text("freed again by\n")
+    report.stack(Stacks.record())
     report.stop()
   }
 }

@@ -57,7 +57,7 @@ extension Heap {
     var memory = take(&request)
     if memory == nil && flags.maySleep { memory = waitFor(&request, canFail: flags.contains(.canFail)) }
     guard var memory else { return fail(request) }
-    if guarded != nil { memory = putRedZone(memory, request, size: size, stack: 0) }
+    if guarded != nil { memory = putRedZone(memory, request, size: size) }
     if isTraced { traceAllocation(memory, size) }
     return memory
   }

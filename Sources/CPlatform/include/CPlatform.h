@@ -16,5 +16,6 @@
 #include "stave_capture.h"
 #include "stave_tracing.h"
 #include "stave_probes.h"
+#include "stave_stacks.h"
 
 #endif
