@@ -105,7 +105,7 @@ extension SnapshotReader {
     live.reserveCapacity(layout.items)
     for index in 0..<layout.items {
       let item = first &+ UInt(index * layout.itemBytes)
-      if bitmap.load(fromByteOffset: index >> 6 << 3, as: UInt64.self) >> UInt64(index & 63) & 1 == 1 { continue }
+      if bitmap.load(fromByteOffset: (index >> 6) * 8, as: UInt64.self) >> UInt64(index & 63) & 1 == 1 { continue }
       while low < idle.count && idle[low] < item { low += 1 }
       if low == idle.count || idle[low] != item { live.append(item) }
     }
