@@ -57,3 +57,28 @@ extension Report {
     }
   }
 }
+
+extension Report {
+  /// The stack that this is called on, without our own frames.
+  @inline(never)
+  public mutating func stackHere() {
+    guard let frame = Stacks.frame(at: stave_frame_pointer()) else { return }
+    stack(from: frame)
+  }
+
+  /// The stack from `frame` on, outwards. `isExact`: where a signal came in; its address is that of an instruction, not of a return.
+  public mutating func stack(from frame: Frame, isExact: Bool = false) {
+    showsStack = true
+    var pcs = InlineArray<32, UInt>(repeating: 0)
+    let count = withUnsafeMutablePointer(to: &pcs) {
+      let first = UnsafeMutableRawPointer($0).assumingMemoryBound(to: UInt.self)
+      return callers.stack(from: frame, into: first, most: Stacks.mostFrames)
+    }
+    for index in 0..<count { self.frame(index, pcs[index] &- (index == 0 && isExact ? 0 : 1)) }
+  }
+
+  /// From here on reports that end or count show where they were made.
+  public static func showStacks() {
+    stave_set_stack_writer { $0.assumingMemoryBound(to: Report.self).pointee.stackHere() }
+  }
+}

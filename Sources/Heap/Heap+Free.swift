@@ -44,7 +44,7 @@ extension Heap {
         reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
       }
       guard keg.index(of: memory.address, in: slab) != nil else {
-        if let item = takeOffRedZone(memory) { return release(item) }
+        if freedWithRedZone(memory) { return }
         reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       if zone.pointee.type != 0 { return freeTyped(memory, zone) }
@@ -54,15 +54,25 @@ extension Heap {
       let type = types.type(Int(arena.largeType(at: memory.address)))
       let isReleased = type == nil ? arena.releaseLarge(memory.address) : freeTypedLarge(memory.address, type!)
       guard isReleased else {
-        if let item = takeOffRedZone(memory) { return release(item) }
+        if freedWithRedZone(memory) { return }
         reportBadLarge("free()", memory.address)
       }
       noteSlowCall()
     case .none:
-      if let item = takeOffRedZone(memory) { return release(item) }
+      if freedWithRedZone(memory) { return }
       guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
+  }
+
+  /// Whether it was a block with guard bytes: freed now, or reported.
+  private static func freedWithRedZone(_ memory: UnsafeMutableRawPointer) -> Bool {
+    switch takeOffRedZone(memory) {
+    case .item(let item): release(item)
+    case .freedTwice: break
+    case .none: return false
+    }
+    return true
   }
 
   /// The zone may go when the item has been freed: another thread may have ended the type (Accounting/TypeEnds).
@@ -109,7 +119,6 @@ extension Heap {
     report.text(" of ")
     report.address(address)
     report.text(", which stave does not own\n")
-    report.stack(Stacks.record())
     report.stop()
   }
 

@@ -76,18 +76,33 @@ extension Heap {
 
   // MARK: - Free and realloc
 
-  /// Looks at the guard bytes of the block at `memory`, which from then on is a plain one: its item. Nil if it is no such block.
+  enum TakenOff {
+    /// What is to be freed.
+    case item(UnsafeMutableRawPointer)
+    /// It was freed before; said already.
+    case freedTwice
+    /// It is no such block.
+    case none
+  }
+
+  /// Looks at the guard bytes of the block at `memory`, which from then on is a plain one: its item.
   @inline(never)
-  static func takeOffRedZone(_ memory: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
-    guard let (finding, holder) = redZoneFinding(at: memory.address) else { return nil }
+  static func takeOffRedZone(_ memory: UnsafeMutableRawPointer) -> TakenOff {
+    guard let (finding, holder) = redZoneFinding(at: memory.address) else { return .none }
     switch finding {
     case .live(let block) where block.address == memory.address:
       _ = check(block, holder, "free()")
-      guard redZone.markFreed(block, stack: Stacks.record(.checked)) else { reportFreedTwice("free()", block, holder) }
-      redZone.count(block, -1)
-      return UnsafeMutableRawPointer(bitPattern: block.item)
-    case .freed(let block) where block.address == memory.address: reportFreedTwice("free()", block, holder)
-    default: return nil
+      if redZone.markFreed(block, stack: Stacks.record(.checked)), let item = UnsafeMutableRawPointer(bitPattern: block.item) {
+        redZone.count(block, -1)
+        return .item(item)
+      }
+      // Another thread has just done it.
+      reportFreedTwice(block, holder)
+      return .freedTwice
+    case .freed(let block) where block.address == memory.address:
+      reportFreedTwice(block, holder)
+      return .freedTwice
+    default: return .none
     }
   }
 

@@ -132,6 +132,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       header.pointee.release = Heap.release
       CPUCache.start(forceLocked: false)
       types.start()
+      Report.showStacks()
       // Done for good, whatever becomes of the rest: a second try begins behind this.
       header.pointee.version = RootLayout.version
     }

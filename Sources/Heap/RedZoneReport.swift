@@ -19,26 +19,34 @@ extension Heap {
     return true
   }
 
+  /// One report for both sides, whatever the first one was.
   @inline(never)
   private static func reportDamage(_ block: RedZoneBlock, _ damage: RedZoneDamage, _ holder: Holder, _ call: StaticString) {
     stave_add(&redZone.pointee.damaged, 1)
-    // Both sides, whatever the first one was.
-    if damage.isUnderflow { report("underflow", "before", damage.before, damage.isHeaderLost, block, holder, call) }
-    if damage.isOverflow { report("overflow", "behind", damage.behind, damage.isCopyLost, block, holder, call) }
-    var report = Report()
-    report.text("allocated by\n")
-    report.stack(block.stack)
-    report.write()
-    report.text("found by\n")
-    report.stack(Stacks.record())
-    report.stop()
+    var report = Report("redzone")
+    if damage.isUnderflow { describe("underflow", "before", damage.before, damage.isHeaderLost, block, in: &report) }
+    if damage.isUnderflow && damage.isOverflow { report.text("; ") }
+    if damage.isOverflow { describe("overflow", "behind", damage.behind, damage.isCopyLost, block, in: &report) }
+    describe(block, holder, in: &report)
+    report.text("; found by ")
+    report.text(call)
+    report.newline()
+    if block.stack != 0 {
+      report.text("  allocated by\n")
+      report.stack(block.stack)
+      report.text("  found by\n")
+    }
+    report.stackHere()
+    if heap.pointee.options[.redZonePanic] != 0 { report.stop() }
+    report.finish()
   }
 
-  private static func report(
-    _ kind: StaticString, _ side: StaticString, _ overwrite: RedZoneOverwrite, _ isMarkLost: Bool, _ block: RedZoneBlock, _ holder: Holder,
-    _ call: StaticString
+  /// "overflow: 3 bytes overwritten, 1 to 3 bytes behind the block"
+  private static func describe(
+    _ kind: StaticString, _ side: StaticString, _ overwrite: RedZoneOverwrite, _ isMarkLost: Bool, _ block: RedZoneBlock, in report: inout Report
   ) {
-    var report = Report("redzone", kind)
+    report.text(kind)
+    report.text(": ")
     if overwrite.count > 0 {
       report.number(UInt(overwrite.count))
       report.text(overwrite.count == 1 ? " byte" : " bytes")
@@ -50,21 +58,18 @@ extension Heap {
       }
       report.text(overwrite.farthest == 1 ? " byte " : " bytes ")
       report.text(side)
+      report.text(" the block")
+      if isMarkLost { report.text(", and bytes beyond the guard bytes") }
     } else {
       report.text("bytes overwritten beyond the guard bytes ")
       report.text(side)
+      report.text(" the block")
     }
-    describe(block, holder, in: &report)
-    if isMarkLost && overwrite.count > 0 { report.text(", and bytes beyond the guard bytes as well") }
-    report.text("; found by ")
-    report.text(call)
-    report.newline()
-    report.write()
   }
 
-  /// " the block of 100 bytes at 0x… (zone malloc-160, type images)"
+  /// " of 100 bytes at 0x… (zone malloc-160, type images)"
   private static func describe(_ block: RedZoneBlock, _ holder: Holder, in report: inout Report) {
-    report.text(" the block of ")
+    report.text(" of ")
     report.number(block.size)
     report.text(" bytes at ")
     report.address(block.address)
@@ -80,21 +85,19 @@ extension Heap {
     report.text(")")
   }
 
+  /// Returns where the program is to go on: nothing has been freed then.
   @inline(never)
-  static func reportFreedTwice(_ call: StaticString, _ block: RedZoneBlock, _ holder: Holder) -> Never {
-    var report = Report("bad free")
-    report.text(call)
-    report.text(" of a block that has been freed:")
+  static func reportFreedTwice(_ block: RedZoneBlock, _ holder: Holder) {
+    var report = Report("bad free", "double free()")
+    report.text("the block")
     describe(block, holder, in: &report)
-    report.newline()
-    report.write()
+    report.text(" has been freed already\n")
     if block.stack != 0 {
-      report.text("freed first by\n")
+      report.text("  freed first by\n")
       report.stack(block.stack)
-      report.write()
+      report.text("  freed again by\n")
     }
-    report.text("freed again by\n")
-    report.stack(Stacks.record())
-    report.stop()
+    report.stackHere()
+    report.finish()
   }
 }
