@@ -88,8 +88,8 @@ extension Heap {
   /// Returns where the program is to go on: nothing has been freed then.
   @inline(never)
   static func reportFreedTwice(_ block: RedZoneBlock, _ holder: Holder) {
-    var report = Report("bad free", "double free()")
-    report.text("the block")
+    var report = Report("bad free")
+    report.text("double free(); the block")
     describe(block, holder, in: &report)
     report.text(" has been freed already\n")
     if block.stack != 0 {

@@ -3,6 +3,7 @@
 // The large block that an address lies in, wherever in it: the owner map knows only where one begins.
 
 import AddressMap
+import Primitives
 
 extension UnsafeMutablePointer where Pointee == Arena {
   /// Nil for what is in no large block, or in one that was freed. Takes the arena's lock; O(log n).

@@ -96,7 +96,7 @@ extension OnRoot {
 
     @Test func `random calls under random switching: every block keeps its size and its guard bytes, and nothing is reported`() async {
       for isLocked in [false, true] {
-        await #expect(processExitsWith: .success) { [isLocked] in
+        await #expect(processExitsWith: .success) { [isLocked = isLocked as Bool] in
           Stage.up()
           if isLocked { Stage.useLockedCaches() }
           OnRoot.RedZonePropertyTests.randomOperations(isLocked ? 711 : 710)

@@ -189,7 +189,7 @@ extension OnRoot {
     @Test func `L21 T16 a second free, and addresses in a block that are not its start, are bad frees as ever`() async {
       for isLarge in [false, true] {
         let size: UInt = isLarge ? 100_000 : 100
-        var result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) { [size] in
+        var result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) { [size = size as UInt] in
           Stage.up()
           OnRoot.RedZoneTests.setRedZone(1)
           let block = Heap.allocate(size)!
@@ -198,7 +198,7 @@ extension OnRoot {
         }
         expectSaid(result, "bad free", isLarge ? "free already" : "has been freed already")
         for offset in [-32, -16, 16, 4096] where isLarge || offset < 4096 {
-          result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) { [size, offset] in
+          result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) { [size = size as UInt, offset = offset as Int] in
             Stage.up()
             OnRoot.RedZoneTests.setRedZone(1)
             // The item's own start would be a plain block's, and is freed as one.
