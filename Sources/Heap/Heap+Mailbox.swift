@@ -71,11 +71,19 @@ extension Heap {
 }
 
 extension UnsafeMutablePointer where Pointee == HeapState {
+  /// Where the options about reports are looked at.
+  func applyReports() {
+    stave_reports().pointee.place = UInt32(pointee.options[.report])
+    stave_reports().pointee.mode = UInt32(pointee.options[.onreport])
+    stacks.pointee.mode = UInt32(pointee.options[.stacks])
+  }
+
   /// Does what a change of an option asks for beyond its new value.
   func apply(_ option: Option) {
     switch option {
     case .failureRate, .sizes, .redZone: openFastPath()
     case .redZoneType: redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
+    case .report, .onreport, .stacks: applyReports()
     case .probes: types.trace(UInt32(pointee.options[.probes]))
     case .types:
       pointee.watchesLoading = true

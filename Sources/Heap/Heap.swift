@@ -146,6 +146,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   public func configure(environment: UnsafePointer<UnsafePointer<CChar>?>?) {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
+    applyReports()
     types.trace(UInt32(pointee.options[.probes]))
     redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
@@ -259,6 +260,9 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<LargeTotals>.size)
   mix(MemoryLayout<SizeHistogram>.size)
   mix(MemoryLayout<SizeBin>.size)
+  mix(MemoryLayout<StacksState>.size)
+  mix(MemoryLayout<StackTable>.size)
+  mix(MemoryLayout<StackRecord>.size)
   mix(MemoryLayout<RedZoneState>.size)
   return digest
 }

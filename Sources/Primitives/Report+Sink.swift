@@ -15,6 +15,14 @@ public enum ReportPlace {
 }
 
 extension Report {
+  /// From here on to this file. False for what is no path from / on, or longer than 255 bytes. Before there are threads.
+  public static func send(toFile path: TextSlice) -> Bool {
+    guard path.count > 1, path.start[0] == 0x2f, path.count < Int(STAVE_REPORT_PATH_BYTES) else { return false }
+    for index in 0..<path.count { stave_report_path()[index] = CChar(bitPattern: path.start[index]) }
+    stave_report_path()[path.count] = 0
+    return true
+  }
+
   /// Writes what has been composed to `file` and empties the report.
   public mutating func write(to file: Int32) {
     write(count: used, to: file)
@@ -88,8 +96,17 @@ extension Report {
     }
   }
 
+  /// In the path, %p is the process's number.
   private mutating func writeToFile(count: Int) -> Bool {
-    let file = stave_open_to_append(stave_report_path())
+    var path = Report()
+    var next = stave_report_path()
+    while next.pointee != 0 {
+      let isNumber = next[0] == 0x25 && next[1] == 0x70
+      if isNumber { path.number(UInt(stave_getpid())) } else { path.byte(UInt8(bitPattern: next.pointee)) }
+      next += isNumber ? 2 : 1
+    }
+    path.byte(0)
+    let file = withUnsafePointer(to: &path.buffer) { stave_open_to_append(UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self)) }
     guard file >= 0 else { return false }
     defer { _ = stave_close(Int32(file)) }
     return write(count: count, to: Int32(file))
