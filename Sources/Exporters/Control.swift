@@ -94,6 +94,11 @@ public struct GlobalControl: Sendable {
     },
     option("debug.malloc.failure_rate", .failureRate, "As stave.failure_rate."),
     number("debug.malloc.failure_count", "Calls that it made fail.") { Int($0.snapshot.injectedFailures) },
+    option("vm.debug.divisor", .checkDivisor, "As stave.check_divisor."),
+    number("vm.debug.trashed", "Free items, and large blocks kept for reuse, that item checks have filled.") { Int($0.snapshot.trashed) },
+    number("vm.debug.skipped", "Freed ones that they have not filled, for the divisor or as their pages are not kept.") { Int($0.snapshot.trashSkipped) },
+    number("vm.debug.checked", "Filled ones that they have looked at, when they were handed out or given back.") { Int($0.snapshot.trashChecked) },
+    number("vm.debug.damaged", "Of these, those that had been written to.") { Int($0.snapshot.trashDamaged) },
     number("debug.malloc.numzones", "Zones for each size class.") { _ in 1 },
     GlobalControl(name: "stave.version", meaning: "The version of the library.", option: nil) { .text($0.snapshot.version) },
     GlobalControl(name: "stave.caches", meaning: "How per-CPU caches are protected: restartable or locked.", option: nil) {

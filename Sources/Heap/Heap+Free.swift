@@ -134,6 +134,7 @@ extension Heap {
       case .none: reportUnowned("realloc()", memory.address)
       }
     }
+    demandLive(memory, "realloc() of a free block")
     // The class would not change, or shrinks by less than half (spec 4.9, T9).
     if size <= old && (size > old / 2 || old == 16) && (old <= UInt(SizeClass.largest) || size > UInt(SizeClass.largest)) {
       return memory

@@ -12,8 +12,9 @@ public enum Option: Int, Sendable {
   case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, sizes
   case kmemSize, kmemSizeMin, kmemSizeMax, kmemSizeScale
   case probes, otelRate
+  case check, checkDivisor
 
-  public static var count: Int { 16 }
+  public static var count: Int { 18 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -34,6 +35,8 @@ public enum Option: Int, Sendable {
     case .kmemSizeScale: "kmem_size_scale"
     case .probes: "probes"
     case .otelRate: "otel_rate"
+    case .check: "check"
+    case .checkDivisor: "check_divisor"
     }
   }
 
@@ -55,6 +58,8 @@ public enum Option: Int, Sendable {
     case .kmemSizeScale: "Without kmem_size, but with one of these three: the limit is the memory of the machine or container by n. 0 counts as 1."
     case .probes: "For which malloc types the probes of malloc and free fire while somebody watches them: all, none, those of a list (types that come later too), or those of the last list."
     case .otelRate: "Bytes between two samples of the probes otel_memory, on average; larger blocks are always samples."
+    case .check: "1 passes the caches by and checks each malloc and free: every bad or double free is reported at that call, every write to free memory when it is handed out again or given back."
+    case .checkDivisor: "While check is on: free items whose number is a multiple of n are filled, and looked at when they are handed out. 1: all; 0: none."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -81,7 +86,7 @@ public enum Option: Int, Sendable {
   public var defaultValue: Int64 {
     switch self {
     case .otelRate: 512 << 10
-    case .background: 1
+    case .background, .checkDivisor: 1
     case .period: 1000
     default: 0
     }
@@ -91,7 +96,8 @@ public enum Option: Int, Sendable {
   public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
   public var limit: Int64 {
     switch self {
-    case .verbose, .background, .sizes: 1
+    case .verbose, .background, .sizes, .check: 1
+    case .checkDivisor: 1_000_000_000
     case .period: 3_600_000
     case .otelRate: 1 << 40
     default: .max
@@ -119,7 +125,7 @@ public enum Option: Int, Sendable {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<16, Int64>
+  public var values: InlineArray<18, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)

@@ -108,5 +108,6 @@ public func staveUsableSize(_ memory: UnsafeMutableRawPointer?) -> UInt {
   guard let size = Heap.usableSize(memory) else {
     reportBadFree("malloc_usable_size() of an address that is no block", UInt(bitPattern: memory), keg: nil)
   }
+  if let memory { Heap.demandLive(memory, "malloc_usable_size() of a free block") }
   return size
 }

@@ -14,8 +14,17 @@ public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer
   report.text(" at ")
   report.address(address)
   describeNearest(to: address, keg: keg, in: &report)
+  describeFree(address, in: &report)
   report.text("\n")
   report.stop()
+}
+
+/// Who freed the item before, where that is known.
+private func describeFree(_ address: UInt, in report: inout Report) {
+  guard itemChecks.isOn, case .slab(let header) = ownerMap.pointee.owner(of: address) else { return }
+  let slab = header.assumingMemoryBound(to: Slab.self)
+  guard let keg = stave_kegs()[Int(slab.pointee.kegIndex)]?.assumingMemoryBound(to: Keg.self) else { return }
+  if let owner = keg.lastOwner(of: address, in: slab) { itemChecks.describe(owner, "; freed before by type ", in: &report) }
 }
 
 public func describeNearest(to address: UInt, keg known: KegPointer?, in report: inout Report) {
@@ -46,8 +55,13 @@ public func describeNearest(to address: UInt, keg known: KegPointer?, in report:
     report.address(nearest)
     report.text(" of ")
     report.number(UInt(layout.size))
-    report.text(" bytes")
+    report.text(" bytes, number ")
+    report.number(UInt(index))
+    report.text(" of ")
+    report.number(UInt(layout.items))
+    report.text(" of its slab,")
   }
   report.text(" in zone ")
   report.name(keg.pointee.name)
+  if let zone = keg.pointee.zone, zone.pointee.type != 0 { itemChecks.describe(LastOwner(type: zone.pointee.type, stack: 0), " of type ", in: &report) }
 }

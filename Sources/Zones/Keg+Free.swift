@@ -8,7 +8,8 @@ import Primitives
 extension UnsafeMutablePointer where Pointee == Keg {
   /// Gives items back to their slabs. Slabs that become wholly free go back to the page source, except a few.
   /// An address that is no item of this keg, or is free already, ends the process with a report.
-  func give(_ items: UnsafeMutablePointer<UInt>, count: Int) {
+  /// `stack` is that of the free, for one item.
+  func give(_ items: UnsafeMutablePointer<UInt>, count: Int, stack: UInt32 = 0) {
     pointee.lock.lock()
     // Items that come together often come from one unit, and so from one slab.
     var slab: SlabPointer? = nil
@@ -19,7 +20,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
         slab = self.slab(of: address)
         unit = address >> unitShift
       }
-      guard let slab, let index = index(of: address, in: slab) else {
+      guard let slab, slab.pointee.kegIndex == pointee.index, let index = index(of: address, in: slab) else {
         pointee.lock.unlock()
         reportBadFree("free of an address that is no item", address, keg: self)
       }
@@ -28,6 +29,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
         pointee.lock.unlock()
         reportBadFree("double free", address, keg: self)
       }
+      if pointee.trash != 0 { fill(index, of: slab, stack: stack) }
       bits.insert(index)
       if slab.pointee.freeCount == 0 {
         pointee.full.remove(slab)
@@ -41,9 +43,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
         pointee.freeSlabCount += 1
       }
     }
-    let surplus = takeSurplusSlabs(keeping: pointee.slabsKept)
+    let surplus = takeSurplusSlabs(keeping: pointee.slabsKept), trash = pointee.trash
     pointee.lock.unlock()
-    release(surplus)
+    release(surplus, trash)
   }
 
   /// Releases all wholly free slabs beyond what the reserve needs. Returns whether anything was released.
@@ -51,9 +53,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
   func drain() -> Bool {
     guard !pointee.flags.contains(.noFree) || pointee.flags.contains(.dying) else { return false }
     pointee.lock.lock()
-    let surplus = takeSurplusSlabs(keeping: 0)
+    let surplus = takeSurplusSlabs(keeping: 0), trash = pointee.trash
     pointee.lock.unlock()
-    release(surplus)
+    release(surplus, trash)
     return surplus != nil
   }
 

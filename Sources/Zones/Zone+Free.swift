@@ -12,6 +12,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   public func free(_ item: UnsafeMutableRawPointer?, argument: UnsafeMutableRawPointer? = nil) {
     guard let item else { return }
     if pointee.flags.contains(.ctorDtor), let destructor = pointee.destructor {
+      if CPUCache.isPassedBy { pointee.keg.demandTaken(item.address, "double free") }
       FutexLock.enterHook(maySleep: false)
       destructor(item, pointee.size, argument)
       FutexLock.leaveHook(maySleep: false)
@@ -28,8 +29,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// The item is destructed and known to be this zone's. Makes room in the cell, or goes round it.
   @inline(never)
-  public func freeSlow(_ item: UnsafeMutableRawPointer) {
-    if pointee.cell != 0 && !CPUCache.isClosed(pointee.cell) {
+  public func freeSlow(_ item: UnsafeMutableRawPointer, stack: UInt32 = 0) {
+    if pointee.cell != 0 && !CPUCache.isPassedBy && !CPUCache.isClosed(pointee.cell) {
       CPUCache.prepare()
       var tries = 0
       while tries < 4 {
@@ -44,7 +45,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     stave_add(&pointee.directFrees, 1)
     var address = item.address
-    release(&address, count: 1)
+    release(&address, count: 1, stack: stack)
   }
 
   /// Moves a bucketful from this CPU's cell to the depot. False if there is no bucket or nothing to move.
@@ -60,14 +61,14 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return true
   }
 
-  /// Back to the keg, with the zone's fini.
-  func release(_ items: UnsafeMutablePointer<UInt>, count: Int) {
+  /// Back to the keg, with the zone's fini. `stack`: of the free.
+  func release(_ items: UnsafeMutablePointer<UInt>, count: Int, stack: UInt32 = 0) {
     if let zoneFini = pointee.zoneFini {
       FutexLock.enterHook(maySleep: false)
       for index in 0..<count { zoneFini(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size) }
       FutexLock.leaveHook(maySleep: false)
     }
-    pointee.keg.give(items, count: count)
+    pointee.keg.give(items, count: count, stack: stack)
   }
 
   // MARK: - The depot
@@ -94,7 +95,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Puts a bucket with items on the depot, or its items back to the keg if the depot holds enough.
   func putBucket(_ bucket: UnsafeMutablePointer<Bucket>) {
     pointee.depotLock.lock()
-    if pointee.depotItems + Int(bucket.pointee.count) <= pointee.depotLimit && !pointee.flags.contains(.dying) {
+    if pointee.depotItems + Int(bucket.pointee.count) <= pointee.depotLimit && !pointee.flags.contains(.dying) && !CPUCache.isPassedBy {
       bucket.pointee.next = pointee.full
       pointee.full = bucket
       noteDepot(Int(bucket.pointee.count))
