@@ -161,8 +161,11 @@ static void lateInSlab(void) {
   for (unsigned i = 0; i < 1000; i++) blocks[i] = block(800);
   announce(blocks[500]);
   if (!mistaken) spoil(blocks[500] + 300);
-  for (unsigned i = 0; i < 1000; i++) free(blocks[i]);
+  // One keeps the slab.
+  for (unsigned i = 0; i < 1000; i++)
+    if (i != 501) free(blocks[i]);
   if (mistaken) spoil(hide(blocks[500] + 300));
+  free(blocks[501]);
   malloc_trim(0);
 }
 
