@@ -5,6 +5,7 @@
 
 import Accounting
 import CPlatform
+import Diagnostics
 import Pages
 import Primitives
 import Zones
@@ -24,23 +25,28 @@ extension UnsafeMutablePointer where Pointee == HeapState {
 }
 
 extension Heap {
-  /// What reports say of a type's number, and of a stack.
+  /// What reports say of a type's number, and of a stack's.
   static func nameReports() {
-    itemChecks.pointee.describe = { type, _, report in
+    itemChecks.pointee.addType = { type, report in
       let report = report.assumingMemoryBound(to: Report.self)
       if let record = types.type(Int(type)) { report.pointee.name(record.pointee.name) } else { report.pointee.text("malloc") }
     }
+    itemChecks.pointee.addStack = { stack, report in report.assumingMemoryBound(to: Report.self).pointee.stack(stack) }
   }
 
-  /// While item checks are on: ends the process with a report if this is a block of a zone, and free. `what` was to be done with it.
+  /// The stack of a free, for who will want to know who freed a block; 0 where item checks are off, or `stacks` does not want it.
   @inline(__always)
-  public static func demandLive(_ memory: UnsafeMutableRawPointer, _ what: StaticString) {
-    if CPUCache.isPassedBy { demandLiveItem(memory, what) }
+  static var stackOfFree: UInt32 { CPUCache.isPassedBy && itemChecks.pointee.divisor != 0 ? Stacks.record(.checked) : 0 }
+
+  /// While item checks are on: whether this is no free block of a zone; else there is a report. `what` was to be done with it.
+  @inline(__always)
+  public static func demandLive(_ memory: UnsafeMutableRawPointer, _ what: StaticString) -> Bool {
+    !CPUCache.isPassedBy || isLive(memory, what)
   }
 
   @inline(never)
-  private static func demandLiveItem(_ memory: UnsafeMutableRawPointer, _ what: StaticString) {
-    guard case .slab(let header) = ownerMap.pointee.owner(of: memory.address) else { return }
-    keg(of: header.assumingMemoryBound(to: Slab.self)).demandTaken(memory.address, what)
+  private static func isLive(_ memory: UnsafeMutableRawPointer, _ what: StaticString) -> Bool {
+    guard case .slab(let header) = ownerMap.pointee.owner(of: memory.address) else { return true }
+    return keg(of: header.assumingMemoryBound(to: Slab.self)).demandTaken(memory.address, what)
   }
 }

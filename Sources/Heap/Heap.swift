@@ -133,6 +133,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       header.pointee.release = Heap.release
       CPUCache.start(forceLocked: false)
       types.start()
+      Report.showStacks()
       // Done for good, whatever becomes of the rest: a second try begins behind this.
       header.pointee.version = RootLayout.version
     }
@@ -146,6 +147,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   public func configure(environment: UnsafePointer<UnsafePointer<CChar>?>?) {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
+    applyReports()
     types.trace(UInt32(pointee.options[.probes]))
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
@@ -260,5 +262,8 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<SizeHistogram>.size)
   mix(MemoryLayout<SizeBin>.size)
   mix(MemoryLayout<ItemChecks>.size)
+  mix(MemoryLayout<StacksState>.size)
+  mix(MemoryLayout<StackTable>.size)
+  mix(MemoryLayout<StackRecord>.size)
   return digest
 }

@@ -12,9 +12,10 @@ public enum Option: Int, Sendable {
   case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, sizes
   case kmemSize, kmemSizeMin, kmemSizeMax, kmemSizeScale
   case probes, otelRate
+  case report, onreport, stacks
   case check, checkDivisor
 
-  public static var count: Int { 18 }
+  public static var count: Int { 21 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -35,6 +36,9 @@ public enum Option: Int, Sendable {
     case .kmemSizeScale: "kmem_size_scale"
     case .probes: "probes"
     case .otelRate: "otel_rate"
+    case .report: "report"
+    case .onreport: "onreport"
+    case .stacks: "stacks"
     case .check: "check"
     case .checkDivisor: "check_divisor"
     }
@@ -58,6 +62,9 @@ public enum Option: Int, Sendable {
     case .kmemSizeScale: "Without kmem_size, but with one of these three: the limit is the memory of the machine or container by n. 0 counts as 1."
     case .probes: "For which malloc types the probes of malloc and free fire while somebody watches them: all, none, those of a list (types that come later too), or those of the last list."
     case .otelRate: "Bytes between two samples of the probes otel_memory, on average; larger blocks are always samples."
+    case .report: "Where reports go: stderr, syslog (the datagrams of /dev/log), or a file, by its path from / on, to which they are added; %p in it is the process's number."
+    case .onreport: "What follows the report of a mistake: abort, or continue: the call that was wrong does nothing, and vm.debug.reports counts."
+    case .stacks: "Whether stacks of calls are kept: auto (for blocks that are guarded), 1 (for the frees that item checks see, too), 0 (none). Reports show where they were made in any case."
     case .check: "1 passes the caches by and checks each malloc and free: every bad or double free is reported at that call, every write to free memory when it is handed out again or given back."
     case .checkDivisor: "While check is on: free items whose number is a multiple of n are filled, and looked at when they are handed out. 1: all; 0: none."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
@@ -73,6 +80,9 @@ public enum Option: Int, Sendable {
     case .types: ["none", "library", "site"]
     case .probes: ["all", "none", "listed"]
     case .hugepages: ["default", "never", "always"]
+    case .report: ["stderr", "syslog", "file"]
+    case .onreport: ["abort", "continue", ""]
+    case .stacks: ["auto", "0", "1"]
     default: ["", "", ""]
     }
   }
@@ -82,6 +92,9 @@ public enum Option: Int, Sendable {
 
   /// Names of malloc types are taken as well.
   public var takesNames: Bool { self == .probes }
+
+  /// A path is taken as well.
+  public var takesPath: Bool { self == .report }
 
   public var defaultValue: Int64 {
     switch self {
@@ -125,7 +138,7 @@ public enum Option: Int, Sendable {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<18, Int64>
+  public var values: InlineArray<32, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)
@@ -197,6 +210,10 @@ public struct OptionValues {
     if option.takesWords {
       for index in 0..<3 where option.words[index].utf8CodeUnitCount > 0 && value.equals(option.words[index]) {
         values[option.rawValue] = Int64(index)
+        return
+      }
+      if option.takesPath && Report.send(toFile: value) {
+        values[option.rawValue] = Int64(ReportPlace.file)
         return
       }
       if option.takesNames && value.count > 0 {

@@ -55,7 +55,8 @@ func lookAtLarge(_ start: UInt, bytes: UInt) {
   report.text(" bytes; noticed when it was handed out again")
   itemChecks.describe(owner, "; freed last by type ", in: &report)
   report.text("\n")
-  report.stop()
+  itemChecks.addStack(of: owner, "freed", to: &report)
+  report.finish(next: "STAVE_OPTIONS=check:1,stacks:1 shows where it was freed")
 }
 
 extension Report {

@@ -22,8 +22,9 @@ public struct ItemChecks {
   /// Of items, each of which the number is a multiple of this is filled and looked at; 0 for none. Kegs have what they go by
   /// (Keg+Trash).
   public var divisor: Int
-  /// Adds a type's name to a report, and a stack.
-  public var describe: (@convention(c) (_ type: UInt32, _ stack: UInt32, _ report: UnsafeMutableRawPointer) -> Void)?
+  /// Add to a report what is known only above: a type's name, a stack.
+  public var addType: (@convention(c) (_ type: UInt32, _ report: UnsafeMutableRawPointer) -> Void)?
+  public var addStack: (@convention(c) (_ stack: UInt32, _ report: UnsafeMutableRawPointer) -> Void)?
 }
 
 @inline(__always)
@@ -34,10 +35,20 @@ extension UnsafeMutablePointer where Pointee == ItemChecks {
   @inline(__always)
   public var isOn: Bool { pointee.isOn != 0 }
 
-  /// Says whose type it is, and the stack, as far as `owner` is known.
+  /// Says whose type it is, if `owner` is known.
   public func describe(_ owner: LastOwner?, _ what: StaticString, in report: inout Report) {
-    guard let owner, owner != .nobody, let describe = pointee.describe else { return }
+    guard let owner, owner != .nobody, let addType = pointee.addType else { return }
     report.text(what)
-    withUnsafeMutablePointer(to: &report) { describe(owner.type, owner.stack, UnsafeMutableRawPointer($0)) }
+    withUnsafeMutablePointer(to: &report) { addType(owner.type, UnsafeMutableRawPointer($0)) }
+  }
+
+  /// Lines of their own: where it was freed, if that is known, and where the rest of the report is about.
+  public func addStack(of owner: LastOwner?, _ what: StaticString, to report: inout Report) {
+    guard let owner, owner.stack != 0, let addStack = pointee.addStack else { return }
+    report.text("  ")
+    report.text(what)
+    report.text(" at\n")
+    withUnsafeMutablePointer(to: &report) { addStack(owner.stack, UnsafeMutableRawPointer($0)) }
+    report.text("  noticed at\n")
   }
 }

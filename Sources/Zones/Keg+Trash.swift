@@ -104,20 +104,24 @@ extension UnsafeMutablePointer where Pointee == Keg {
     report.text(moment)
     itemChecks.describe(owner, "; freed last by type ", in: &report)
     report.text("\n")
-    report.stop()
+    itemChecks.addStack(of: owner, "freed", to: &report)
+    report.finish(next: "STAVE_OPTIONS=check:1,stacks:1 shows where it was freed")
   }
 
-  /// Who freed the item at this address, if it is free and says so.
-  func lastOwner(of item: UInt, in slab: SlabPointer) -> LastOwner? {
-    guard pointee.trash != 0, hasLastOwner, let index = index(of: item, in: slab), freeItems(of: slab).contains(index) else { return nil }
-    return LastOwner(at: item + UInt(trashBytes))
+  /// Who freed the item that holds this address, if it is free and says so.
+  func lastOwner(ofItemHolding address: UInt, in slab: SlabPointer) -> LastOwner? {
+    let first = item(0, of: slab)
+    guard pointee.trash != 0, hasLastOwner, address >= first else { return nil }
+    let index = Int(address - first) / pointee.layout.itemBytes
+    guard index < pointee.layout.items, freeItems(of: slab).contains(index) else { return nil }
+    return LastOwner(at: item(index, of: slab) + UInt(trashBytes))
   }
 
   // MARK: - Of one address
 
-  /// Ends the process with a report unless `item` is an item of this keg that is not free: before an author's destructor sees it, or
-  /// what is done with it only reads. Takes the lock. True only while item checks are on.
-  public func demandTaken(_ item: UInt, _ what: StaticString) {
+  /// Whether `item` is an item of this keg that is not free; else there is a report. While item checks are on: before an author's
+  /// destructor sees it, or where what is done with it is no free. Takes the lock.
+  public func demandTaken(_ item: UInt, _ what: StaticString) -> Bool {
     pointee.lock.lock()
     var isItem = false, isFree = false
     if let slab = slab(of: item), slab.pointee.kegIndex == pointee.index, let index = index(of: item, in: slab) {
@@ -127,5 +131,6 @@ extension UnsafeMutablePointer where Pointee == Keg {
     pointee.lock.unlock()
     if !isItem { reportBadFree("free of an address that is no item", item, keg: self) }
     if isFree { reportBadFree(what, item, keg: self) }
+    return isItem && !isFree
   }
 }
