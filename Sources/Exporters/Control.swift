@@ -100,6 +100,10 @@ public struct GlobalControl: Sendable {
     number("vm.debug.checked", "Filled ones that they have looked at, when they were handed out or given back.") { Int($0.snapshot.trashChecked) },
     number("vm.debug.damaged", "Of these, those that had been written to.") { Int($0.snapshot.trashDamaged) },
     number("debug.malloc.numzones", "Zones for each size class.") { _ in 1 },
+    number("vm.redzone.extra_mem", "Bytes that live blocks with guard bytes take beyond their sizes.") { $0.snapshot.redZone.extraBytes },
+    number("vm.redzone.blocks", "Live blocks that have guard bytes.") { $0.snapshot.redZone.blocks },
+    number("vm.redzone.damaged", "Blocks whose guard bytes free or realloc found overwritten.") { $0.snapshot.redZone.damaged },
+    option("vm.redzone.panic", .redZonePanic, "As stave.redzone_panic."),
     GlobalControl(name: "stave.version", meaning: "The version of the library.", option: nil) { .text($0.snapshot.version) },
     GlobalControl(name: "stave.caches", meaning: "How per-CPU caches are protected: restartable or locked.", option: nil) {
       .text($0.snapshot.mode.rawValue)

@@ -30,6 +30,10 @@ extension Heap {
       followTracers()
       traceFree(memory)
     }
+    release(memory)
+  }
+
+  private static func release(_ memory: UnsafeMutableRawPointer) {
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
@@ -41,6 +45,7 @@ extension Heap {
         return reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
       }
       guard keg.index(of: memory.address, in: slab) != nil else {
+        if freedWithRedZone(memory) { return }
         return reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       if zone.pointee.type != 0 { return freeTyped(memory, zone) }
@@ -49,12 +54,26 @@ extension Heap {
     case .large:
       let type = types.type(Int(arena.largeType(at: memory.address)))
       let isReleased = type == nil ? arena.releaseLarge(memory.address, stack: stackOfFree) : freeTypedLarge(memory.address, type!)
-      guard isReleased else { return reportBadLarge("free()", memory.address) }
+      guard isReleased else {
+        if freedWithRedZone(memory) { return }
+        return reportBadLarge("free()", memory.address)
+      }
       noteSlowCall()
     case .none:
+      if freedWithRedZone(memory) { return }
       guard let elsewhere = heap.pointee.freeElsewhere else { return reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
+  }
+
+  /// Whether it was a block with guard bytes: freed now, or reported.
+  private static func freedWithRedZone(_ memory: UnsafeMutableRawPointer) -> Bool {
+    switch takeOffRedZone(memory) {
+    case .item(let item): release(item)
+    case .freedTwice: break
+    case .none: return false
+    }
+    return true
   }
 
   /// The zone may go when the item has been freed: another thread may have ended the type (Accounting/TypeEnds).
@@ -110,6 +129,11 @@ extension Heap {
   /// malloc_usable_size: bytes that may be used; 0 for null. Nil for an address that is no block of ours.
   public static func usableSize(_ memory: UnsafeMutableRawPointer?) -> UInt? {
     guard let memory else { return 0 }
+    return plainSize(memory) ?? redZoneBlock(at: memory.address)?.block.size
+  }
+
+  /// Of a block without guard bytes.
+  private static func plainSize(_ memory: UnsafeMutableRawPointer) -> UInt? {
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
@@ -129,8 +153,18 @@ extension Heap {
     func allocateNew() -> UnsafeMutableRawPointer? {
       type == nil && !flags.maySleep ? allocate(size) : allocate(size, type: type, flags)
     }
+    func replace(_ memory: UnsafeMutableRawPointer, _ old: UInt) -> UnsafeMutableRawPointer? {
+      guard let new = allocateNew() else { return nil }
+      new.copyMemory(from: memory, byteCount: Int(min(old, size)))
+      free(memory)
+      return new
+    }
     guard let memory else { return allocateNew() }
-    guard let old = usableSize(memory) else {
+    guard let old = plainSize(memory) else {
+      if let (block, holder) = redZoneBlock(at: memory.address) {
+        let block = checkForRealloc(block, holder)
+        return resize(block, holder, to: size) ?? replace(memory, block.size)
+      }
       switch ownerMap.pointee.owner(of: memory.address) {
       case .large: reportBadLarge("realloc()", memory.address)
       case .slab(let header):
@@ -147,10 +181,7 @@ extension Heap {
     if old > UInt(SizeClass.largest) && size > UInt(SizeClass.largest) {
       if let result = resize(memory, from: old, to: size) { return result }
     }
-    guard let new = allocateNew() else { return nil }
-    new.copyMemory(from: memory, byteCount: Int(min(old, size)))
-    free(memory)
-    return new
+    return replace(memory, old)
   }
 
   /// A large block in place, or moved without copying; nil if neither can be: as it was. To tracers it is freed and given out, also
@@ -164,7 +195,7 @@ extension Heap {
   }
 
   /// By way of the account of the type that it counts for, if that has one.
-  private static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
+  static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
     guard let type = types.type(Int(arena.largeType(at: address))) else { return place(address, from: old, to: size) }
     guard let bytes = arena.blockBytes(size) else { return nil }
     return type.resize(from: Int(old), to: Int(bytes)) { place(address, from: old, to: size) }

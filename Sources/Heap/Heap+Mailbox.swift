@@ -27,6 +27,7 @@ extension Heap {
     case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
     case MailCommand.set: return set(letter.subject, to: letter.value)
     case MailCommand.trace: return trace(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
+    case MailCommand.redZone: return listForRedZone(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
     case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
     }
@@ -37,6 +38,14 @@ extension Heap {
     let before = heap.pointee.options[.probes]
     guard types.trace(named: name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
     heap.pointee.options.values[Option.probes.rawValue] = Int64(TraceMode.listed)
+    return (MailStatus.done, before)
+  }
+
+  /// Guard bytes for blocks of the types of this name, too or only. The result is the value of `redzone_type` before.
+  private static func listForRedZone(_ name: UInt64, isFirst: Bool) -> (status: UInt32, result: Int64) {
+    let before = heap.pointee.options[.redZoneType]
+    guard redZone.list(name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
+    heap.pointee.options.values[Option.redZoneType.rawValue] = Int64(TraceMode.listed)
     return (MailStatus.done, before)
   }
 
@@ -75,7 +84,8 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// Does what a change of an option asks for beyond its new value.
   func apply(_ option: Option) {
     switch option {
-    case .failureRate, .sizes: openFastPath()
+    case .failureRate, .sizes, .redZone: openFastPath()
+    case .redZoneType: redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
     case .report, .onreport, .stacks: applyReports()
     case .probes: types.trace(UInt32(pointee.options[.probes]))
     case .types:

@@ -47,7 +47,9 @@ extension Heap {
   }
 
   /// Nil for what is no block of ours.
-  private static func block(at address: UInt) -> Block? {
+  private static func block(at address: UInt) -> Block? { plainBlock(at: address) ?? redZoneBlock(at: address).flatMap { plainBlock(at: $0.block.item) } }
+
+  private static func plainBlock(at address: UInt) -> Block? {
     switch ownerMap.pointee.owner(of: address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)

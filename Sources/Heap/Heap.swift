@@ -94,7 +94,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, where somebody traces them, where sizes are counted, and where each call is looked at, for its caller or for a scope. At
+  /// to fail, where somebody traces them, where sizes are counted, where blocks get guard bytes, and where each call is looked at, for its caller or for a scope. At
   /// any time: a call that is under way ends as it began.
   func openFastPath() {
     setLimits(isClosing: false)
@@ -107,7 +107,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   private func setLimits(isClosing: Bool) {
     let isOpen =
       root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
-      && pointee.options[.sizes] == 0 && !Heap.isTraced
+      && pointee.options[.sizes] == 0 && pointee.options[.redZone] == 0 && !Heap.isTraced
     let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
     let smallLimit = Heap.looksAtRequests ? 0 : limit
     // All CPUs read these: a store that changes nothing would still cost them a cache miss.
@@ -149,6 +149,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if let environment { pointee.options.read(environment: environment) }
     applyReports()
     types.trace(UInt32(pointee.options[.probes]))
+    redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
     openFastPath()
@@ -265,5 +266,6 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<StacksState>.size)
   mix(MemoryLayout<StackTable>.size)
   mix(MemoryLayout<StackRecord>.size)
+  mix(MemoryLayout<RedZoneState>.size)
   return digest
 }

@@ -14,8 +14,9 @@ public enum Option: Int, Sendable {
   case probes, otelRate
   case report, onreport, stacks
   case check, checkDivisor
+  case redZone, redZoneType, redZonePanic
 
-  public static var count: Int { 21 }
+  public static var count: Int { 24 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -41,6 +42,9 @@ public enum Option: Int, Sendable {
     case .stacks: "stacks"
     case .check: "check"
     case .checkDivisor: "check_divisor"
+    case .redZone: "redzone"
+    case .redZoneType: "redzone_type"
+    case .redZonePanic: "redzone_panic"
     }
   }
 
@@ -67,6 +71,9 @@ public enum Option: Int, Sendable {
     case .stacks: "Whether stacks of calls are kept: auto (for blocks that are guarded), 1 (for the frees that item checks see, too), 0 (none). Reports show where they were made in any case."
     case .check: "1 passes the caches by and checks each malloc and free: every bad or double free is reported at that call, every write to free memory when it is handed out again or given back."
     case .checkDivisor: "While check is on: free items whose number is a multiple of n are filled, and looked at when they are handed out. 1: all; 0: none."
+    case .redZone: "1 puts 16 guard bytes before and behind each block, n around one in n, which are looked at when it is freed or reallocated, and by stave check; 0 is off."
+    case .redZoneType: "Of which malloc types blocks get guard bytes while redzone is on: all, none, those of a list (types that come later too), or those of the last list."
+    case .redZonePanic: "1 ends the process when guard bytes have been overwritten, whatever is done after other reports."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -78,7 +85,7 @@ public enum Option: Int, Sendable {
     case .stats: ["none", "exit", ""]
     case .inspect: ["descendants", "any", ""]
     case .types: ["none", "library", "site"]
-    case .probes: ["all", "none", "listed"]
+    case .probes, .redZoneType: ["all", "none", "listed"]
     case .hugepages: ["default", "never", "always"]
     case .report: ["stderr", "syslog", "file"]
     case .onreport: ["abort", "continue", ""]
@@ -91,7 +98,7 @@ public enum Option: Int, Sendable {
   public var listPrefix: StaticString { self == .types ? "skip=" : "" }
 
   /// Names of malloc types are taken as well.
-  public var takesNames: Bool { self == .probes }
+  public var takesNames: Bool { self == .probes || self == .redZoneType }
 
   /// A path is taken as well.
   public var takesPath: Bool { self == .report }
@@ -109,7 +116,7 @@ public enum Option: Int, Sendable {
   public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
   public var limit: Int64 {
     switch self {
-    case .verbose, .background, .sizes, .check: 1
+    case .verbose, .background, .sizes, .check, .redZonePanic: 1
     case .checkDivisor: 1_000_000_000
     case .period: 3_600_000
     case .otelRate: 1 << 40
@@ -219,7 +226,7 @@ public struct OptionValues {
       if option.takesNames && value.count > 0 {
         var isFirst = true
         forEachTypeName(in: UnsafeBufferPointer(start: value.start, count: value.count)) { name in
-          _ = types.trace(named: name, isFirst: isFirst)
+          _ = option == .redZoneType ? redZone.list(name, isFirst: isFirst) : types.trace(named: name, isFirst: isFirst)
           isFirst = false
         }
         values[option.rawValue] = Int64(TraceMode.listed)

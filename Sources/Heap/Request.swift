@@ -50,11 +50,15 @@ extension Heap {
     // Who waits cannot fail (L34).
     if heap.pointee.options[.failureRate] > 0 && !flags.maySleep && injectsFailure() { return refuse(request.type) }
     var request = request
+    let size = request.size
+    let guarded = heap.pointee.options[.redZone] > 0 ? withRedZone(request) : nil
+    if let guarded { request = guarded }
     if request.index != nil { noteSlowCall() }
     var memory = take(&request)
     if memory == nil && flags.maySleep { memory = waitFor(&request, canFail: flags.contains(.canFail)) }
-    guard let memory else { return fail(request) }
-    if isTraced { traceAllocation(memory, request.size) }
+    guard var memory else { return fail(request) }
+    if guarded != nil { memory = putRedZone(memory, request, size: size) }
+    if isTraced { traceAllocation(memory, size) }
     return memory
   }
 

@@ -38,11 +38,12 @@ public struct Mail {
       waiting: seconds)
   }
 
-  /// Asks for the probes of malloc and free to fire for types of this name (its `longHash`), too or, with the first of a list, only.
-  public func trace(_ name: UInt64, isFirst: Bool, waiting seconds: Double) throws(InspectionError) -> Answer {
-    let letter = Letter(request: newNumber, command: MailCommand.trace, subject: isFirst ? 1 : 0, value: Int64(bitPattern: name))
-    do { return try ask(letter, Option.probes.key.description, waiting: seconds) } catch {
-      if case .refused = error, !isFirst { throw .refused("the list of types is too long, or it was busy: probes holds what was taken so far") }
+  /// Asks for an option that takes names of types to hold for those of this name (its `longHash`), too or, with the first of a list, only.
+  public func list(_ name: UInt64, for option: Option, isFirst: Bool, waiting seconds: Double) throws(InspectionError) -> Answer {
+    let command = option == .redZoneType ? MailCommand.redZone : MailCommand.trace
+    let letter = Letter(request: newNumber, command: command, subject: isFirst ? 1 : 0, value: Int64(bitPattern: name))
+    do { return try ask(letter, option.key.description, waiting: seconds) } catch {
+      if case .refused = error, !isFirst { throw .refused("the list of types is too long, or it was busy: \(option.key) holds what was taken so far") }
       throw error
     }
   }

@@ -147,6 +147,7 @@ public struct Snapshot: Sendable {
   public var trashSkipped: Int64 = 0
   public var trashChecked: Int64 = 0
   public var trashDamaged: Int64 = 0
+  public var redZone = RedZoneFigures()
   /// Of the kernel, for a live process.
   public var kernel: MemoryTotals?
 

@@ -72,6 +72,7 @@ public struct SnapshotReader {
     // The arena's figures last, all of them from one copy.
     let last = try readRoot(copies)
     try describe(last, into: &snapshot)
+    snapshot.redZone = RedZoneFigures(last)
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
     try readTypes(last, into: &snapshot, copies)
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }

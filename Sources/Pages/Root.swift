@@ -24,6 +24,7 @@ public enum RootLayout {
   public static let checksOffset = 4864
   public static let stacksOffset = 4096
   public static let reportsOffset = Int(STAVE_REPORTS_OFFSET)
+  public static let redZoneOffset = 4736
   public static let bytes = 8192
 }
 

@@ -83,8 +83,8 @@ struct SetCommand: ParsableCommand {
   /// The first answer; a list of names is a request for each.
   private func ask(_ wish: Assignment, _ mail: Mail) throws -> Mail.Answer {
     guard let first = wish.names.first else { return try mail.set(wish.option, to: wish.value, waiting: 1.5) }
-    let answer = try mail.trace(first, isFirst: true, waiting: 1.5)
-    for name in wish.names.dropFirst() { _ = try mail.trace(name, isFirst: false, waiting: 1.5) }
+    let answer = try mail.list(first, for: wish.option, isFirst: true, waiting: 1.5)
+    for name in wish.names.dropFirst() { _ = try mail.list(name, for: wish.option, isFirst: false, waiting: 1.5) }
     return answer
   }
 }

@@ -78,6 +78,14 @@ extension UnsafeMutablePointer where Pointee == Keg {
     return index &* pointee.layout.itemBytes == offset && index < pointee.layout.items ? index : nil
   }
 
+  /// The start of the item that `address`, which is in `slab`, lies in; nil where there is none.
+  public func start(ofItemHolding address: UInt, in slab: SlabPointer) -> UInt? {
+    let offset = Int(bitPattern: address &- base(of: slab)) &- pointee.layout.firstItem
+    guard offset >= 0 && offset < pointee.layout.slabBytes else { return nil }
+    let index = offset / pointee.layout.itemBytes
+    return index < pointee.layout.items ? item(index, of: slab) : nil
+  }
+
   /// The slab that holds `address`, nil if it is not in one of this keg's slabs. For in-page slabs found by mask the address
   /// must be known to be an item of this keg.
   @inline(__always)
