@@ -49,11 +49,11 @@ extension Heap {
         return reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       if zone.pointee.type != 0 { return freeTyped(memory, zone) }
-      zone.freeSlow(memory)
+      zone.freeSlow(memory, stack: stackOfFree)
       noteSlowCall(moving: isTraced ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
     case .large:
       let type = types.type(Int(arena.largeType(at: memory.address)))
-      let isReleased = type == nil ? arena.releaseLarge(memory.address) : freeTypedLarge(memory.address, type!)
+      let isReleased = type == nil ? arena.releaseLarge(memory.address, stack: stackOfFree) : freeTypedLarge(memory.address, type!)
       guard isReleased else {
         if freedWithRedZone(memory) { return }
         return reportBadLarge("free()", memory.address)
@@ -82,7 +82,7 @@ extension Heap {
     while true {
       let number = zone.pointee.type
       let type = types.type(Int(number))!
-      guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory) }) else { continue }
+      guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory, stack: stackOfFree) }) else { continue }
       if type.pointee.isWatched && stave_loader_may_change(false) { forgetCallers() }
       // Of a type with an account, and while somebody traces, each free comes here.
       return noteSlowCall(moving: type.hasAccount || isTraced ? bytes : bytes * bucketSize)
@@ -92,7 +92,7 @@ extension Heap {
   private static func freeTypedLarge(_ address: UInt, _ type: TypePointer) -> Bool {
     var isReleased = false
     _ = type.give(Int(arena.largeBytes(at: address) ?? 0), isIts: { true }, {
-      isReleased = arena.releaseLarge(address)
+      isReleased = arena.releaseLarge(address, stack: stackOfFree)
       return isReleased
     })
     return isReleased
@@ -173,6 +173,7 @@ extension Heap {
       }
       return stave_invalid()
     }
+    guard demandLive(memory, "realloc() of a free block") else { return stave_invalid() }
     // The class would not change, or shrinks by less than half (spec 4.9, T9).
     if size <= old && (size > old / 2 || old == 16) && (old <= UInt(SizeClass.largest) || size > UInt(SizeClass.largest)) {
       return memory

@@ -65,6 +65,9 @@ extension Heap {
     guard option.takes(value) else { return (MailStatus.badValue, before) }
     if option == .sizes && value == 1 && before == 0 && !sizeHistogram.begin() { return (MailStatus.noMemory, before) }
     heap.pointee.options.values[option.rawValue] = value
+    if option == .check || option == .checkDivisor {
+      guard value == before || heap.applyChecks() else { return (MailStatus.systemRefused, before) }
+    }
     if value != before { heap.apply(option) }
     return (MailStatus.done, before)
   }

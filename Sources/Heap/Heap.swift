@@ -126,6 +126,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       header.pointee.started = stave_nanoseconds()
       pointee.options = OptionValues()
       pointee.classLock.rank = LockRank.fork
+      Heap.nameReports()
       metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
       guard zones.start() else { return false }
       header.pointee.layoutDigest = layoutDigest()
@@ -152,6 +153,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
     openFastPath()
+    if pointee.options[.check] == 1 { _ = applyChecks() }
     if pointee.options[.inspect] == 1 { Heap.allowInspection(true) }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(pointee.options[.hugepages]) }
     sizeArena()
@@ -260,6 +262,7 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<LargeTotals>.size)
   mix(MemoryLayout<SizeHistogram>.size)
   mix(MemoryLayout<SizeBin>.size)
+  mix(MemoryLayout<ItemChecks>.size)
   mix(MemoryLayout<StacksState>.size)
   mix(MemoryLayout<StackTable>.size)
   mix(MemoryLayout<StackRecord>.size)

@@ -13,9 +13,10 @@ public enum Option: Int, Sendable {
   case kmemSize, kmemSizeMin, kmemSizeMax, kmemSizeScale
   case probes, otelRate
   case report, onreport, stacks
+  case check, checkDivisor
   case redZone, redZoneType, redZonePanic
 
-  public static var count: Int { 22 }
+  public static var count: Int { 24 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -39,6 +40,8 @@ public enum Option: Int, Sendable {
     case .report: "report"
     case .onreport: "onreport"
     case .stacks: "stacks"
+    case .check: "check"
+    case .checkDivisor: "check_divisor"
     case .redZone: "redzone"
     case .redZoneType: "redzone_type"
     case .redZonePanic: "redzone_panic"
@@ -66,6 +69,8 @@ public enum Option: Int, Sendable {
     case .report: "Where reports go: stderr, syslog (the datagrams of /dev/log), or a file, by its path from / on, to which they are added; %p in it is the process's number."
     case .onreport: "What follows the report of a mistake: abort, or continue: the call that was wrong does nothing, and vm.debug.reports counts."
     case .stacks: "Whether stacks of calls are kept: auto (for blocks that are guarded), 1 (for the frees that item checks see, too), 0 (none). Reports show where they were made in any case."
+    case .check: "1 passes the caches by and checks each malloc and free: every bad or double free is reported at that call, every write to free memory when it is handed out again or given back."
+    case .checkDivisor: "While check is on: free items whose number is a multiple of n are filled, and looked at when they are handed out. 1: all; 0: none."
     case .redZone: "1 puts 16 guard bytes before and behind each block, n around one in n, which are looked at when it is freed or reallocated, and by stave check; 0 is off."
     case .redZoneType: "Of which malloc types blocks get guard bytes while redzone is on: all, none, those of a list (types that come later too), or those of the last list."
     case .redZonePanic: "1 ends the process when guard bytes have been overwritten, whatever is done after other reports."
@@ -101,7 +106,7 @@ public enum Option: Int, Sendable {
   public var defaultValue: Int64 {
     switch self {
     case .otelRate: 512 << 10
-    case .background: 1
+    case .background, .checkDivisor: 1
     case .period: 1000
     default: 0
     }
@@ -111,7 +116,8 @@ public enum Option: Int, Sendable {
   public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
   public var limit: Int64 {
     switch self {
-    case .verbose, .background, .sizes, .redZonePanic: 1
+    case .verbose, .background, .sizes, .check, .redZonePanic: 1
+    case .checkDivisor: 1_000_000_000
     case .period: 3_600_000
     case .otelRate: 1 << 40
     default: .max

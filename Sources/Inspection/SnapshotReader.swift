@@ -63,6 +63,11 @@ public struct SnapshotReader {
     snapshot.options = (0..<Option.count).map { heap.pointee.options.values[$0] }
     snapshot.failures = max(0, heap.pointee.failures)
     snapshot.injectedFailures = max(0, heap.pointee.injectedFailures)
+    let checks = root.part(ItemChecks.self, RootLayout.checksOffset)
+    snapshot.trashed = max(0, checks.pointee.trashed)
+    snapshot.trashSkipped = max(0, checks.pointee.skipped)
+    snapshot.trashChecked = max(0, checks.pointee.checked)
+    snapshot.trashDamaged = max(0, checks.pointee.damaged)
     snapshot.zones = try readZones(root, copies)
     // The arena's figures last, all of them from one copy.
     let last = try readRoot(copies)

@@ -45,6 +45,8 @@ public struct Keg: ~Copyable {
   public var slabsMade: Int
   /// Wholly free slabs that are kept rather than returned at once.
   var slabsKept: Int
+  /// Of free items, each of which the number is a multiple of this is filled with trash (Keg+Trash); 0 for none.
+  var trash: Int
 }
 
 public typealias KegPointer = UnsafeMutablePointer<Keg>
