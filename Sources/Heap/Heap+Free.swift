@@ -51,6 +51,7 @@ extension Heap {
       guard isReleased else { reportBadLarge("free()", memory.address) }
       noteSlowCall()
     case .none:
+      if freeGuarded(memory) { return }
       guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
@@ -113,7 +114,7 @@ extension Heap {
       let keg = keg(of: slab)
       return keg.index(of: memory.address, in: slab) == nil ? nil : UInt(keg.pointee.layout.size)
     case .large: return arena.largeBytes(at: memory.address)
-    case .none: return nil
+    case .none: return memGuard.liveBlock(at: memory.address)?.pointee.size
     }
   }
 
@@ -127,6 +128,7 @@ extension Heap {
       type == nil && !flags.maySleep ? allocate(size) : allocate(size, type: type, flags)
     }
     guard let memory else { return allocateNew() }
+    if memGuard.holds(memory.address) { return reallocateGuarded(memory, size, type: type, allocateNew) }
     guard let old = usableSize(memory) else {
       switch ownerMap.pointee.owner(of: memory.address) {
       case .large: reportBadLarge("realloc()", memory.address)

@@ -26,6 +26,7 @@ extension Heap {
     case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
     case MailCommand.set: return set(letter.subject, to: letter.value)
     case MailCommand.trace: return trace(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
+    case MailCommand.guardType: return guardType(GuardedName(hash: UInt64(bitPattern: letter.value), sizeClass: UInt8(truncatingIfNeeded: letter.subject >> 1)), isFirst: letter.subject & 1 != 0)
     case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
     }
@@ -36,6 +37,14 @@ extension Heap {
     let before = heap.pointee.options[.probes]
     guard types.trace(named: name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
     heap.pointee.options.values[Option.probes.rawValue] = Int64(TraceMode.listed)
+    return (MailStatus.done, before)
+  }
+
+  /// Memory of this name is to be guarded, too or only. The result is the value of `memguard_type` before.
+  private static func guardType(_ name: GuardedName, isFirst: Bool) -> (status: UInt32, result: Int64) {
+    let before = heap.pointee.options[.memguardType]
+    guard types.setGuarding(name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
+    heap.pointee.options.values[Option.memguardType.rawValue] = Int64(TraceMode.listed)
     return (MailStatus.done, before)
   }
 
@@ -55,6 +64,10 @@ extension Heap {
     guard option.takes(value) else { return (MailStatus.badValue, before) }
     if option == .sizes && value == 1 && before == 0 && !sizeHistogram.begin() { return (MailStatus.noMemory, before) }
     heap.pointee.options.values[option.rawValue] = value
+    if option == .memguard && !configureGuards() {
+      heap.pointee.options.values[option.rawValue] = 0
+      return (MailStatus.noMemory, before)
+    }
     if value != before { heap.apply(option) }
     return (MailStatus.done, before)
   }
@@ -70,6 +83,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       pointee.watchesLoading = true
       openFastPath()
       Heap.forgetCallers()
+    case .memguardType, .memguardMin, .memguardMax, .memguardPages, .memguardSide, .memguardWidth, .memguardDivisor: _ = Heap.configureGuards()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
     case .inspect: Heap.allowInspection(pointee.options[.inspect] == 1)
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])

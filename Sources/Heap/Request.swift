@@ -5,6 +5,7 @@
 
 import Accounting
 import CPlatform
+import Diagnostics
 import Pages
 import Primitives
 import Synchronization
@@ -51,6 +52,7 @@ extension Heap {
     if heap.pointee.options[.failureRate] > 0 && !flags.maySleep && injectsFailure() { return refuse(request.type) }
     var request = request
     if request.index != nil { noteSlowCall() }
+    if memGuard.isOn, let memory = takeGuarded(request) { return memory }
     var memory = take(&request)
     if memory == nil && flags.maySleep { memory = waitFor(&request, canFail: flags.contains(.canFail)) }
     guard let memory else { return fail(request) }

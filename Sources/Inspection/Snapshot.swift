@@ -142,6 +142,7 @@ public struct Snapshot: Sendable {
   /// Calls that returned NULL for want of memory, and those that the option failure_rate made fail.
   public var failures: Int64 = 0
   public var injectedFailures: Int64 = 0
+  public var guards = GuardSnapshot()
   /// Of the kernel, for a live process.
   public var kernel: MemoryTotals?
 

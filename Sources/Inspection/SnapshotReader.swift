@@ -68,6 +68,7 @@ public struct SnapshotReader {
     let last = try readRoot(copies)
     try describe(last, into: &snapshot)
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
+    snapshot.guards = try readGuards(last, copies)
     try readTypes(last, into: &snapshot, copies)
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     return snapshot

@@ -22,6 +22,9 @@ public enum RootLayout {
   public static let typesOffset = 3584
   public static let sizesOffset = 4000
   public static let stacksOffset = 4096
+  /// The types that guards are for, and the guards.
+  public static let guardedTypesOffset = 4352
+  public static let memguardOffset = 4512
   public static let bytes = 8192
 }
 

@@ -5,6 +5,7 @@
 @testable import Accounting
 import AddressMap
 import CPlatform
+import Diagnostics
 import Primitives
 import Testing
 
@@ -88,12 +89,19 @@ import Testing
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
-    #expect(heap == [576, 704, 712, 848], hint)
+    #expect(heap == [576, 768, 776, 912], hint)
     #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
     #expect(type == [0, 8, 0, 8, 40, 44, 48, 768, 776, 784], hint)
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)
     #expect(sizes == [0, 8, 16] && MemoryLayout<SizeBin>.size == 24 && MemoryLayout<SizeBin>.offset(of: \.given) == 16, hint)
     #expect(RootLayout.typesOffset + MemoryLayout<TypesState>.size <= RootLayout.sizesOffset && RootLayout.sizesOffset + MemoryLayout<SizeHistogram>.size <= RootLayout.bytes - 8 && RootLayout.heapOffset + MemoryLayout<HeapState>.size <= RootLayout.typesOffset)
+    let guards = [
+      offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.start) }, offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.guarded) },
+      offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.hits) }, offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.lots) },
+      offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.cursor) },
+    ]
+    #expect(guards == [8, 40, 80, 128, 168] && MemoryLayout<stave_lot>.size == 64 && MemoryLayout<GuardedBlock>.stride == 64, hint)
+    #expect(RootLayout.guardedTypesOffset + MemoryLayout<GuardedTypes>.size <= RootLayout.memguardOffset && RootLayout.memguardOffset + MemoryLayout<MemGuard>.size <= 4736)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.itemBytes) == 8 && MemoryLayout<SlabLayout>.offset(of: \.slabBytes) == 16, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.items) == 24 && MemoryLayout<SlabLayout>.offset(of: \.lookup) == 56, hint)

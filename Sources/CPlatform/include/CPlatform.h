@@ -17,5 +17,6 @@
 #include "stave_tracing.h"
 #include "stave_probes.h"
 #include "stave_stacks.h"
+#include "stave_faults.h"
 
 #endif
