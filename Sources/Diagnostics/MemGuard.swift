@@ -91,6 +91,8 @@ public struct MemGuard: ~Copyable {
   var takesPages: Bool
   var usesMarks: Bool
   var lock: FutexLock
+  /// Bytes of the range that are used before any of it is used again (`keptBytes`).
+  var kept: UInt
   /// Lines that blocks have in the process's map, and may have.
   var lines: Int32
   var mostLines: Int32
@@ -174,6 +176,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
           pointee.usesMarks = true
           pointee.mostLines = Int32(clamping: mapLineLimit() / 2)
           pointee.opened = 0
+          pointee.kept = Self.keptBytes
           pointee.start = UInt(bitPattern: start)
           pointee.bytes = bytes
           return true

@@ -5,7 +5,7 @@
 @testable import Accounting
 import AddressMap
 import CPlatform
-import Diagnostics
+@testable import Diagnostics
 import Primitives
 import Testing
 
