@@ -15,9 +15,10 @@ import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == MemGuard {
+  private var advice: StaticString { "see stave_memguard(3)" }
+
   /// In the handler of a fault. True if the program may go on, at the same instruction. No lock is taken.
   public func reportFault(_ fault: UnsafePointer<stave_fault>) -> Bool {
-    let access = Stacks.record(from: Frame(pc: fault.pointee.pc &+ 1, sp: fault.pointee.sp, bp: fault.pointee.bp))
     stave_add(&pointee.reports, 1)
     var report = Report("memguard")
     switch fault.pointee.access {
@@ -31,16 +32,18 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     describe(block, around: fault.pointee.address, in: &report)
     report.newline()
     report.text("  access:\n")
-    report.stack(access)
+    report.stack(from: Frame(pc: fault.pointee.pc, sp: fault.pointee.sp, bp: fault.pointee.bp), isExact: true)
     describeStacks(of: block, in: &report)
-    guard let block else { report.stop() }
-    finish(&report)
-    return patch(fault.pointee.address, of: block)
+    guard let block else { report.stop(next: advice) }
+    report.finish(next: advice)
+    if patch(fault.pointee.address, of: block) { return true }
+    var end = Report("memguard")
+    end.text("the system does not make the page accessible: the program cannot go on\n")
+    end.stop()
   }
 
   /// A free or realloc of an address in the range that is no live block. Returns only if the program is to go on.
   public func reportBadFree(_ call: StaticString, _ address: UInt, _ block: GuardedBlockPointer?) {
-    let here = Stacks.record()
     stave_add(&pointee.reports, 1)
     let isFreed = block.map { $0.pointee.address == address && $0.pointee.state != GuardedState.live } ?? false
     var report = Report("memguard", isFreed ? "double free" : "bad free")
@@ -50,14 +53,13 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     describe(block, around: address, in: &report)
     report.newline()
     report.text("  call:\n")
-    report.stack(here)
+    report.stackHere()
     describeStacks(of: block, in: &report)
-    finish(&report)
+    report.finish(next: advice)
   }
 
   /// Bytes beside the block were found changed when it was freed.
   public func reportDamage(_ call: StaticString, _ block: GuardedBlockPointer, _ damage: GuardDamage) {
-    let here = Stacks.record()
     stave_add(&pointee.reports, 1)
     var report = Report("memguard", "damage")
     report.number(damage.count)
@@ -73,12 +75,10 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     }
     report.newline()
     report.text("  call:\n")
-    report.stack(here)
+    report.stackHere()
     describeStacks(of: block, isLive: true, in: &report)
-    finish(&report)
+    report.finish(next: advice)
   }
-
-  private func finish(_ report: inout Report) { report.stop() }
 
   private func describe(_ known: GuardedBlockPointer?, around address: UInt, isLive: Bool = false, in report: inout Report) {
     guard let block = known else { return report.text(", where no block has been") }

@@ -108,7 +108,7 @@ extension UnsafeMutablePointer where Pointee == StacksState {
     return UnsafeBufferPointer(start: UnsafeRawPointer(record + 1).assumingMemoryBound(to: UInt.self), count: Int(record.pointee.count))
   }
 
-  private static func hash(_ pcs: UnsafePointer<UInt>, _ count: Int) -> UInt32 {
+  static func hash(_ pcs: UnsafePointer<UInt>, _ count: Int) -> UInt32 {
     var state: UInt64 = 0x9E37_79B9_7F4A_7C15
     for index in 0..<count {
       state = (state ^ UInt64(pcs[index])) &* 0xFF51_AFD7_ED55_8CCD
@@ -149,7 +149,7 @@ extension UnsafeMutablePointer where Pointee == StacksState {
   }
 
   @inline(never)
-  private func makeTable() -> UnsafeMutablePointer<StackTable>? {
+  func makeTable() -> UnsafeMutablePointer<StackTable>? {
     let bytes = MemoryLayout<StackTable>.size.roundedUp(to: pageBytes)
     guard let memory = Self.pages(bytes: bytes) else { return nil }
     let isFirst = withUnsafeMutablePointer(to: &pointee.table) {

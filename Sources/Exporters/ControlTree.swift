@@ -85,6 +85,7 @@ public struct ControlTree {
     guard option.isChangeable else { throw .usage("\(control.name) takes its value only when the program starts (STAVE_OPTIONS)") }
     let entry = OptionList.Entry(option)
     if entry.takesList(value) { throw .usage("\(control.name) takes a list of names only when the program starts (STAVE_OPTIONS)") }
+    if entry.isPath(value) { throw .usage("\(control.name) takes a path only when the program starts (STAVE_OPTIONS); file is the one given then") }
     let names = entry.names(in: value)
     let guards = entry.guardedNames(in: value)
     if !names.isEmpty || !guards.isEmpty {

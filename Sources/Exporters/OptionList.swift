@@ -24,6 +24,7 @@ public enum OptionList {
     /// Names of malloc types are taken as well.
     let takesNames: Bool
     private let isBytes: Bool
+    private let takesPath: Bool
 
     init(_ option: Option) {
       key = option.key.description
@@ -32,6 +33,7 @@ public enum OptionList {
       listPrefix = option.listPrefix.description
       takesNames = option.takesNames
       isBytes = option.isBytes
+      takesPath = option.takesPath
       least = Int(option.least)
       limit = Int(option.limit)
       standard = option.takesWords ? option.words[Int(option.defaultValue)].description : "\(option.defaultValue)"
@@ -40,6 +42,7 @@ public enum OptionList {
 
     /// What it takes, in words.
     public var values: String {
+      if takesPath { return (words.dropLast() + ["/path"]).joined(separator: ", ") }
       if !words.isEmpty {
         return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["names as in a+b"] : [])).joined(separator: ", ")
       }
@@ -48,7 +51,10 @@ public enum OptionList {
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
-    func takes(_ value: String) -> Bool { number(of: value) != nil || !names(in: value).isEmpty || !guardedNames(in: value).isEmpty || takesList(value) }
+    func takes(_ value: String) -> Bool {
+      number(of: value) != nil || !names(in: value).isEmpty || !guardedNames(in: value).isEmpty || takesList(value) || isPath(value)
+    }
+    func isPath(_ value: String) -> Bool { takesPath && value.hasPrefix("/") && (2..<256).contains(value.utf8.count) }
 
     /// The types of a list, as the library has their names; empty for what is no list, or a word.
     func names(in value: String) -> [UInt64] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Freeing, and questions about addresses. Whatever value is given, the answer is right or the process stops with a report.
+// Freeing, and questions about addresses. Whatever value is given, the answer is right or there is a report. What comes after a report,
+// the process's end or going on as if the call had not been, is up to the option `onreport`.
 
 import Diagnostics
 import Accounting
@@ -10,7 +11,7 @@ import Primitives
 import Zones
 
 extension Heap {
-  /// free. Null does nothing. An address that is not the start of a block ends the process with a report.
+  /// free. Null does nothing. An address that is not the start of a block is reported.
   @inline(__always)
   public static func free(_ memory: UnsafeMutableRawPointer?) {
     let hot = stave_hot()
@@ -34,13 +35,13 @@ extension Heap {
       let slab = header.assumingMemoryBound(to: Slab.self)
       let keg = keg(of: slab)
       guard let zone = keg.pointee.zone else {
-        reportBadFree("free() of an item whose zone was destroyed", memory.address, keg: keg)
+        return reportBadFree("free() of an item whose zone was destroyed", memory.address, keg: keg)
       }
       guard keg.pointee.flags.contains(.malloc) else {
-        reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
+        return reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
       }
       guard keg.index(of: memory.address, in: slab) != nil else {
-        reportBadFree("free() of an address inside a block", memory.address, keg: keg)
+        return reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       if zone.pointee.type != 0 { return freeTyped(memory, zone) }
       zone.freeSlow(memory)
@@ -48,11 +49,11 @@ extension Heap {
     case .large:
       let type = types.type(Int(arena.largeType(at: memory.address)))
       let isReleased = type == nil ? arena.releaseLarge(memory.address) : freeTypedLarge(memory.address, type!)
-      guard isReleased else { reportBadLarge("free()", memory.address) }
+      guard isReleased else { return reportBadLarge("free()", memory.address) }
       noteSlowCall()
     case .none:
       if freeGuarded(memory) { return }
-      guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }
+      guard let elsewhere = heap.pointee.freeElsewhere else { return reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
   }
@@ -72,7 +73,10 @@ extension Heap {
 
   private static func freeTypedLarge(_ address: UInt, _ type: TypePointer) -> Bool {
     var isReleased = false
-    _ = type.give(Int(arena.largeBytes(at: address) ?? 0), isIts: { true }, { isReleased = arena.releaseLarge(address) })
+    _ = type.give(Int(arena.largeBytes(at: address) ?? 0), isIts: { true }, {
+      isReleased = arena.releaseLarge(address)
+      return isReleased
+    })
     return isReleased
   }
 
@@ -82,27 +86,26 @@ extension Heap {
 
   /// An address in a large block that is not its start, or a block freed already.
   @inline(never)
-  static func reportBadLarge(_ call: StaticString, _ address: UInt) -> Never {
+  static func reportBadLarge(_ call: StaticString, _ address: UInt) {
     var report = Report("bad free")
     report.text(call)
     report.text(" of ")
     report.address(address)
     arena.describe(address, in: &report)
     report.text("\n")
-    report.stop()
+    report.finish(next: badFreeAdvice)
   }
 
   /// An address without an owner: foreign, or inside a large block.
   @inline(never)
-  static func reportUnowned(_ call: StaticString, _ address: UInt) -> Never {
-    if arena.contains(address) { reportBadLarge(call, address) }
+  static func reportUnowned(_ call: StaticString, _ address: UInt) {
+    if arena.contains(address) { return reportBadLarge(call, address) }
     var report = Report("bad free")
     report.text(call)
     report.text(" of ")
     report.address(address)
     report.text(", which stave does not own\n")
-    report.stack(Stacks.record())
-    report.stop()
+    report.finish(next: badFreeAdvice)
   }
 
   /// malloc_usable_size: bytes that may be used; 0 for null. Nil for an address that is no block of ours.
@@ -118,7 +121,7 @@ extension Heap {
     }
   }
 
-  /// realloc. Nil: no memory, and the old block is as it was. An address that is no block ends the process with a report.
+  /// realloc. Nil: no memory, and the old block is as it was. An address that is no block is reported, and then nil, too, with EINVAL.
   /// A block that moves is of `type` from then on; one that stays keeps the type it has (3.11).
   /// A block that has to be copied counts twice meanwhile.
   public static func reallocate(
@@ -136,6 +139,7 @@ extension Heap {
         reportBadFree("realloc() of an address inside a block", memory.address, keg: keg(of: header.assumingMemoryBound(to: Slab.self)))
       case .none: reportUnowned("realloc()", memory.address)
       }
+      return stave_invalid()
     }
     // The class would not change, or shrinks by less than half (spec 4.9, T9).
     if size <= old && (size > old / 2 || old == 16) && (old <= UInt(SizeClass.largest) || size > UInt(SizeClass.largest)) {

@@ -5,6 +5,7 @@
 
 import Accounting
 import CPlatform
+import Diagnostics
 import Pages
 import Zones
 
@@ -74,10 +75,18 @@ extension Heap {
 }
 
 extension UnsafeMutablePointer where Pointee == HeapState {
+  /// Where the options about reports are looked at.
+  func applyReports() {
+    stave_reports().pointee.place = UInt32(pointee.options[.report])
+    stave_reports().pointee.mode = UInt32(pointee.options[.onreport])
+    stacks.pointee.mode = UInt32(pointee.options[.stacks])
+  }
+
   /// Does what a change of an option asks for beyond its new value.
   func apply(_ option: Option) {
     switch option {
     case .failureRate, .sizes: openFastPath()
+    case .report, .onreport, .stacks: applyReports()
     case .probes: types.trace(UInt32(pointee.options[.probes]))
     case .types:
       pointee.watchesLoading = true

@@ -83,7 +83,7 @@ extension Heap {
   ) -> UnsafeMutableRawPointer? {
     guard let block = memGuard.liveBlock(at: memory.address) else {
       memGuard.reportBadFree("realloc()", memory.address, memGuard.block(around: memory.address))
-      return nil
+      return stave_invalid()
     }
     let old = block.pointee.size
     guard let new = (memGuard.isOn ? makeGuarded(size, alignment: 1, type: type) : nil) ?? allocateNew() else { return nil }

@@ -136,6 +136,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       header.pointee.release = Heap.release
       CPUCache.start(forceLocked: false)
       types.start()
+      Report.showStacks()
       // Done for good, whatever becomes of the rest: a second try begins behind this.
       header.pointee.version = RootLayout.version
     }
@@ -149,6 +150,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   public func configure(environment: UnsafePointer<UnsafePointer<CChar>?>?) {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
+    applyReports()
     types.trace(UInt32(pointee.options[.probes]))
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
@@ -263,5 +265,8 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<SizeBin>.size)
   mix(MemoryLayout<MemGuard>.size)
   mix(MemoryLayout<GuardedBlock>.size)
+  mix(MemoryLayout<StacksState>.size)
+  mix(MemoryLayout<StackTable>.size)
+  mix(MemoryLayout<StackRecord>.size)
   return digest
 }

@@ -13,8 +13,9 @@ public enum Option: Int, Sendable {
   case kmemSize, kmemSizeMin, kmemSizeMax, kmemSizeScale
   case probes, otelRate
   case memguard, memguardType, memguardMin, memguardMax, memguardPages, memguardSide, memguardWidth, memguardDivisor
+  case report, onreport, stacks
 
-  public static var count: Int { 24 }
+  public static var count: Int { 27 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -43,6 +44,9 @@ public enum Option: Int, Sendable {
     case .memguardSide: "memguard_side"
     case .memguardWidth: "memguard_width"
     case .memguardDivisor: "memguard_divisor"
+    case .report: "report"
+    case .onreport: "onreport"
+    case .stacks: "stacks"
     }
   }
 
@@ -72,6 +76,9 @@ public enum Option: Int, Sendable {
     case .memguardSide: "Where a guarded block lies: overflow (its end, rounded up to 16 bytes, before the guard), underflow (its start behind one), exact (its end before the guard to the byte; aligned as its size is)."
     case .memguardWidth: "Bytes of the guards before and behind each block, rounded up to pages."
     case .memguardDivisor: "Guarded blocks may take this part of the machine's memory; beyond, requests are not guarded. 0 counts as 10."
+    case .report: "Where reports go: stderr, syslog (the datagrams of /dev/log), or a file, by its path from / on, to which they are added; %p in it is the process's number."
+    case .onreport: "What follows the report of a mistake: abort, or continue: the call that was wrong does nothing, and vm.debug.reports counts."
+    case .stacks: "Whether stacks of calls are kept: auto (for blocks that are guarded), 1 (for the frees that item checks see, too), 0 (none). Reports show where they were made in any case."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -87,6 +94,9 @@ public enum Option: Int, Sendable {
     case .memguardType: ["all", "none", "listed"]
     case .memguardSide: ["overflow", "underflow", "exact"]
     case .hugepages: ["default", "never", "always"]
+    case .report: ["stderr", "syslog", "file"]
+    case .onreport: ["abort", "continue", ""]
+    case .stacks: ["auto", "0", "1"]
     default: ["", "", ""]
     }
   }
@@ -96,6 +106,9 @@ public enum Option: Int, Sendable {
 
   /// Names of malloc types are taken as well.
   public var takesNames: Bool { self == .probes || self == .memguardType }
+
+  /// A path is taken as well.
+  public var takesPath: Bool { self == .report }
 
   public var defaultValue: Int64 {
     switch self {
@@ -142,7 +155,7 @@ public enum Option: Int, Sendable {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<24, Int64>
+  public var values: InlineArray<32, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)
@@ -214,6 +227,10 @@ public struct OptionValues {
     if option.takesWords {
       for index in 0..<3 where option.words[index].utf8CodeUnitCount > 0 && value.equals(option.words[index]) {
         values[option.rawValue] = Int64(index)
+        return
+      }
+      if option.takesPath && Report.send(toFile: value) {
+        values[option.rawValue] = Int64(ReportPlace.file)
         return
       }
       if option.takesNames && value.count > 0 {

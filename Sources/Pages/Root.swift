@@ -25,6 +25,7 @@ public enum RootLayout {
   /// The types that guards are for, and the guards.
   public static let guardedTypesOffset = 4352
   public static let memguardOffset = 4512
+  public static let reportsOffset = Int(STAVE_REPORTS_OFFSET)
   public static let bytes = 8192
 }
 

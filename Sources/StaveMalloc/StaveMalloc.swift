@@ -107,6 +107,7 @@ public func stavePvalloc(_ size: UInt) -> UnsafeMutableRawPointer? {
 public func staveUsableSize(_ memory: UnsafeMutableRawPointer?) -> UInt {
   guard let size = Heap.usableSize(memory) else {
     reportBadFree("malloc_usable_size() of an address that is no block", UInt(bitPattern: memory), keg: nil)
+    return 0
   }
   return size
 }

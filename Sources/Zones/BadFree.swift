@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What is said about a free that cannot be: what was done, the address, the nearest item and its zone.
+// What is said about a free that cannot be: what was done, the address, the nearest item and its zone, whose name begins with the
+// type's.
 
 import CPlatform
 import Pages
 import Primitives
 
-/// Says what was done to which address, the nearest item and its zone, and ends the process.
+/// Says what was done to which address, the nearest item and its zone, and ends the process, unless it is to go on: then the free
+/// is to be as if it had not been. Called without locks.
 @inline(never)
-public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer?) -> Never {
+public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer?) {
   var report = Report("bad free")
   report.text(what)
   report.text(" at ")
   report.address(address)
   describeNearest(to: address, keg: keg, in: &report)
   report.text("\n")
-  report.stop()
+  report.finish(next: badFreeAdvice)
 }
+
+/// What tells more of a bad free.
+public var badFreeAdvice: StaticString { "STAVE_OPTIONS=check:1 finds bad frees at the call itself, and says who freed first" }
 
 public func describeNearest(to address: UInt, keg known: KegPointer?, in report: inout Report) {
   var keg = known

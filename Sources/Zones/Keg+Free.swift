@@ -2,13 +2,16 @@
 //
 // Giving items back to their slabs, and wholly free slabs back to the page source.
 
+import CPlatform
 import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Keg {
   /// Gives items back to their slabs. Slabs that become wholly free go back to the page source, except a few.
-  /// An address that is no item of this keg, or is free already, ends the process with a report.
-  func give(_ items: UnsafeMutablePointer<UInt>, count: Int) {
+  /// An address that is no item of this keg, or is free already, is reported. How many were given where the process goes on after that.
+  @discardableResult
+  func give(_ items: UnsafeMutablePointer<UInt>, count: Int) -> Int {
+    var refused = 0
     pointee.lock.lock()
     // Items that come together often come from one unit, and so from one slab.
     var slab: SlabPointer? = nil
@@ -20,13 +23,15 @@ extension UnsafeMutablePointer where Pointee == Keg {
         unit = address >> unitShift
       }
       guard let slab, let index = index(of: address, in: slab) else {
-        pointee.lock.unlock()
-        reportBadFree("free of an address that is no item", address, keg: self)
+        refuse("free of an address that is no item", address)
+        (refused, unit) = (refused + 1, .max)
+        continue
       }
       let bits = freeItems(of: slab)
       if bits.contains(index) {
-        pointee.lock.unlock()
-        reportBadFree("double free", address, keg: self)
+        refuse("double free", address)
+        (refused, unit) = (refused + 1, .max)
+        continue
       }
       bits.insert(index)
       if slab.pointee.freeCount == 0 {
@@ -44,6 +49,16 @@ extension UnsafeMutablePointer where Pointee == Keg {
     let surplus = takeSurplusSlabs(keeping: pointee.slabsKept)
     pointee.lock.unlock()
     release(surplus)
+    return count - refused
+  }
+
+  /// Reports what cannot be freed, without the lock, which is held before and after. What was counted as a free is none.
+  @inline(never)
+  private func refuse(_ what: StaticString, _ address: UInt) {
+    pointee.lock.unlock()
+    reportBadFree(what, address, keg: self)
+    pointee.lock.lock()
+    if let zone = pointee.zone { stave_add(&zone.pointee.directFrees, -1) }
   }
 
   /// Releases all wholly free slabs beyond what the reserve needs. Returns whether anything was released.

@@ -126,10 +126,14 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Items that found no room in the cell: a bucket of the depot, or back to the keg.
   private func store(_ items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) {
-    guard let bucket = takeEmptyBucket(flags) else { return release(items, count: count) }
+    guard let bucket = takeEmptyBucket(flags) else {
+      release(items, count: count)
+      return
+    }
     guard Int(bucket.pointee.capacity) >= count else {
       putEmptyBucket(bucket)
-      return release(items, count: count)
+      release(items, count: count)
+      return
     }
     for index in 0..<count { bucket.items[index] = items[index] }
     bucket.pointee.count = UInt16(count)

@@ -19,23 +19,26 @@ extension UnsafeMutablePointer where Pointee == Zone {
     if pointee.cell != 0 {
       switch CPUCache.push(pointee.cell, item) {
       case .pushed: return
-      case .again: reportBadFree("double free", item.address, keg: pointee.keg)
+      case .again: return reportBadFree("double free", item.address, keg: pointee.keg)
       case .full: break
       }
     }
     freeSlow(item)
   }
 
-  /// The item is destructed and known to be this zone's. Makes room in the cell, or goes round it.
-  @inline(never)
-  public func freeSlow(_ item: UnsafeMutableRawPointer) {
+  /// The item is destructed and known to be this zone's. Makes room in the cell, or goes round it. False if it is known to be free
+  /// already, and the process goes on.
+  @inline(never) @discardableResult
+  public func freeSlow(_ item: UnsafeMutableRawPointer) -> Bool {
     if pointee.cell != 0 && !CPUCache.isClosed(pointee.cell) {
       CPUCache.prepare()
       var tries = 0
       while tries < 4 {
         switch CPUCache.push(pointee.cell, item) {
-        case .pushed: return
-        case .again: reportBadFree("double free", item.address, keg: pointee.keg)
+        case .pushed: return true
+        case .again:
+          reportBadFree("double free", item.address, keg: pointee.keg)
+          return false
         case .full: break
         }
         if !CPUCache.grow(pointee.cell) && !flushOneBucket() { break }
@@ -44,7 +47,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     stave_add(&pointee.directFrees, 1)
     var address = item.address
-    release(&address, count: 1)
+    return release(&address, count: 1) == 1
   }
 
   /// Moves a bucketful from this CPU's cell to the depot. False if there is no bucket or nothing to move.
@@ -60,14 +63,15 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return true
   }
 
-  /// Back to the keg, with the zone's fini.
-  func release(_ items: UnsafeMutablePointer<UInt>, count: Int) {
+  /// Back to the keg, with the zone's fini: how many it took.
+  @discardableResult
+  func release(_ items: UnsafeMutablePointer<UInt>, count: Int) -> Int {
     if let zoneFini = pointee.zoneFini {
       FutexLock.enterHook(maySleep: false)
       for index in 0..<count { zoneFini(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size) }
       FutexLock.leaveHook(maySleep: false)
     }
-    pointee.keg.give(items, count: count)
+    return pointee.keg.give(items, count: count)
   }
 
   // MARK: - The depot

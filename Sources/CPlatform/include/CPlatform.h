@@ -18,5 +18,6 @@
 #include "stave_probes.h"
 #include "stave_stacks.h"
 #include "stave_faults.h"
+#include "stave_reports.h"
 
 #endif

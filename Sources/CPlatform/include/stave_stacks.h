@@ -16,10 +16,12 @@ __attribute__((always_inline)) static inline uintptr_t stave_frame_pointer(void)
 static inline uintptr_t stave_frame_pointer(void) { return 0; }
 #endif
 
-// Whether libstave.so has this code; not there where Stave is part of a program (CStaveMalloc/operators.c).
-_Bool stave_library_has(uintptr_t pc) __attribute__((weak, visibility("hidden")));
-static inline _Bool stave_is_library(void) { return &stave_library_has != NULL; }
-static inline _Bool stave_is_own_code(uintptr_t pc) { return stave_is_library() && stave_library_has(pc); }
+// Where libstave.so has its code; not known before its constructor, nor where Stave is part of a program (CStaveMalloc/operators.c).
+struct stave_code { uintptr_t start, end; };
+extern struct stave_code stave_own_code STAVE_HIDDEN;
+static inline void stave_set_own_code(uintptr_t start, uintptr_t end) { stave_own_code = (struct stave_code){ start, end }; }
+static inline _Bool stave_is_library(void) { return stave_own_code.end != 0; }
+static inline _Bool stave_is_own_code(uintptr_t pc) { return pc >= stave_own_code.start && pc < stave_own_code.end; }
 
 // Whether eight bytes can be read. The kernel reads them, and then refuses what they are for: the way is no number of one.
 static inline _Bool stave_can_read(uintptr_t address) {
