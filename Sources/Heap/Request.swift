@@ -49,6 +49,7 @@ extension Heap {
     followTracers()
     // Who waits cannot fail (L34).
     if heap.pointee.options[.failureRate] > 0 && !flags.maySleep && injectsFailure() { return refuse(request.type) }
+    if let type = request.type { demandMarked(type) }
     var request = request
     let size = request.size
     let guarded = heap.pointee.options[.redZone] > 0 ? withRedZone(request) : nil
