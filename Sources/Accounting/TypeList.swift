@@ -153,6 +153,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     record.setMode(limit > 0 ? Gate.accounted : 0)
     record.pointee.isWatched = false
     record.pointee.isSilent = !pointee.traced.includes(name)
+    record.pointee.guarding = guardedTypes.pointee.guarding(name)
     record.pointee.isEnded = false
     record.pointee.author = author
     record.pointee.nextUnused = nil

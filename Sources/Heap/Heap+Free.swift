@@ -61,6 +61,7 @@ extension Heap {
       noteSlowCall()
     case .none:
       if freedWithRedZone(memory) { return }
+      if freeGuarded(memory) { return }
       guard let elsewhere = heap.pointee.freeElsewhere else { return reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
@@ -141,7 +142,7 @@ extension Heap {
       let keg = keg(of: slab)
       return keg.index(of: memory.address, in: slab) == nil ? nil : UInt(keg.pointee.layout.size)
     case .large: return arena.largeBytes(at: memory.address)
-    case .none: return nil
+    case .none: return memGuard.liveBlock(at: memory.address)?.pointee.size
     }
   }
 
@@ -161,6 +162,7 @@ extension Heap {
       return new
     }
     guard let memory else { return allocateNew() }
+    if memGuard.holds(memory.address) { return reallocateGuarded(memory, size, type: type, allocateNew) }
     guard let old = plainSize(memory) else {
       if let (block, holder) = redZoneBlock(at: memory.address) {
         let block = checkForRealloc(block, holder)

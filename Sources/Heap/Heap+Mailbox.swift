@@ -28,6 +28,7 @@ extension Heap {
     case MailCommand.set: return set(letter.subject, to: letter.value)
     case MailCommand.trace: return trace(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
     case MailCommand.redZone: return listForRedZone(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
+    case MailCommand.guardType: return guardType(GuardedName(hash: UInt64(bitPattern: letter.value), sizeClass: UInt8(truncatingIfNeeded: letter.subject >> 1)), isFirst: letter.subject & 1 != 0)
     case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
     }
@@ -49,6 +50,14 @@ extension Heap {
     return (MailStatus.done, before)
   }
 
+  /// Memory of this name is to be guarded, too or only. The result is the value of `memguard_type` before.
+  private static func guardType(_ name: GuardedName, isFirst: Bool) -> (status: UInt32, result: Int64) {
+    let before = heap.pointee.options[.memguardType]
+    guard types.setGuarding(name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
+    heap.pointee.options.values[Option.memguardType.rawValue] = Int64(TraceMode.listed)
+    return (MailStatus.done, before)
+  }
+
   /// The result is the limit before.
   private static func limit(_ subject: UInt32, to bytes: Int64) -> (status: UInt32, result: Int64) {
     guard bytes >= 0 else { return (MailStatus.badValue, 0) }
@@ -65,6 +74,10 @@ extension Heap {
     guard option.takes(value) else { return (MailStatus.badValue, before) }
     if option == .sizes && value == 1 && before == 0 && !sizeHistogram.begin() { return (MailStatus.noMemory, before) }
     heap.pointee.options.values[option.rawValue] = value
+    if option == .memguard && !configureGuards() {
+      heap.pointee.options.values[option.rawValue] = 0
+      return (MailStatus.noMemory, before)
+    }
     if option == .check || option == .checkDivisor {
       guard value == before || heap.applyChecks() else { return (MailStatus.systemRefused, before) }
     }
@@ -92,6 +105,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       pointee.watchesLoading = true
       openFastPath()
       Heap.forgetCallers()
+    case .memguardType, .memguardMin, .memguardMax, .memguardPages, .memguardSide, .memguardWidth, .memguardDivisor: _ = Heap.configureGuards()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
     case .inspect: Heap.allowInspection(pointee.options[.inspect] == 1)
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])

@@ -5,6 +5,7 @@
 
 import Accounting
 import CPlatform
+import Diagnostics
 import Pages
 import Primitives
 import Synchronization
@@ -51,10 +52,11 @@ extension Heap {
     if heap.pointee.options[.failureRate] > 0 && !flags.maySleep && injectsFailure() { return refuse(request.type) }
     if let type = request.type { demandMarked(type) }
     var request = request
+    if request.index != nil { noteSlowCall() }
+    if memGuard.isOn, let memory = takeGuarded(request) { return memory }
     let size = request.size
     let guarded = heap.pointee.options[.redZone] > 0 ? withRedZone(request) : nil
     if let guarded { request = guarded }
-    if request.index != nil { noteSlowCall() }
     var memory = take(&request)
     if memory == nil && flags.maySleep { memory = waitFor(&request, canFail: flags.contains(.canFail)) }
     guard var memory else { return fail(request) }

@@ -148,6 +148,7 @@ public struct Snapshot: Sendable {
   public var trashChecked: Int64 = 0
   public var trashDamaged: Int64 = 0
   public var redZone = RedZoneFigures()
+  public var guards = GuardSnapshot()
   /// Of the kernel, for a live process.
   public var kernel: MemoryTotals?
 

@@ -74,6 +74,7 @@ public struct SnapshotReader {
     try describe(last, into: &snapshot)
     snapshot.redZone = RedZoneFigures(last)
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
+    snapshot.guards = try readGuards(last, copies)
     try readTypes(last, into: &snapshot, copies)
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     return snapshot

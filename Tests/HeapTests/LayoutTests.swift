@@ -5,7 +5,7 @@
 @testable import Accounting
 import AddressMap
 import CPlatform
-import Diagnostics
+@testable import Diagnostics
 import Primitives
 import Testing
 
@@ -103,6 +103,13 @@ import Testing
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)
     #expect(sizes == [0, 8, 16] && MemoryLayout<SizeBin>.size == 24 && MemoryLayout<SizeBin>.offset(of: \.given) == 16, hint)
     #expect(RootLayout.typesOffset + MemoryLayout<TypesState>.size <= RootLayout.sizesOffset && RootLayout.sizesOffset + MemoryLayout<SizeHistogram>.size <= RootLayout.bytes - 8 && RootLayout.heapOffset + MemoryLayout<HeapState>.size <= RootLayout.typesOffset)
+    let guards = [
+      offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.start) }, offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.guarded) },
+      offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.hits) }, offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.lots) },
+      offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.cursor) },
+    ]
+    #expect(guards == [8, 40, 80, 128, 168] && MemoryLayout<stave_lot>.size == 64 && MemoryLayout<GuardedBlock>.stride == 64, hint)
+    #expect(RootLayout.guardedTypesOffset + MemoryLayout<GuardedTypes>.size <= RootLayout.memguardOffset && RootLayout.memguardOffset + MemoryLayout<MemGuard>.size <= 4736)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
     #expect(RootLayout.stacksOffset == 4096 && MemoryLayout<StacksState>.size <= 128 && RootLayout.reportsOffset == 4224 && MemoryLayout<stave_reports>.size <= 128, hint)
     #expect(MemoryLayout<StacksState>.offset(of: \.table) == 0 && MemoryLayout<StacksState>.offset(of: \.words) == 8, hint)
