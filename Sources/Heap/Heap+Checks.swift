@@ -38,6 +38,20 @@ extension Heap {
   @inline(__always)
   static var stackOfFree: UInt32 { CPUCache.isPassedBy && itemChecks.pointee.divisor != 0 ? Stacks.record(.checked) : 0 }
 
+  /// While item checks are on: the mark in an author's type is looked at with each request and each free of its memory (L45).
+  @inline(__always)
+  static func demandMarked(_ type: TypePointer) {
+    if CPUCache.isPassedBy, let author = type.pointee.author, author.pointee.magic != STAVE_TYPE_MAGIC { reportUnmarked(type) }
+  }
+
+  @inline(never)
+  private static func reportUnmarked(_ type: TypePointer) {
+    var report = Report("bad malloc type")
+    report.name(type.pointee.name)
+    report.text(": the structure does not begin with its mark any more\n")
+    report.finish()
+  }
+
   /// While item checks are on: whether this is no free block of a zone; else there is a report. `what` was to be done with it.
   @inline(__always)
   public static func demandLive(_ memory: UnsafeMutableRawPointer, _ what: StaticString) -> Bool {

@@ -83,6 +83,7 @@ extension Heap {
     while true {
       let number = zone.pointee.type
       let type = types.type(Int(number))!
+      demandMarked(type)
       guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory, stack: stackOfFree) }) else { continue }
       if type.pointee.isWatched && stave_loader_may_change(false) { forgetCallers() }
       // Of a type with an account, and while somebody traces, each free comes here.

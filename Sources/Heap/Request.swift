@@ -50,6 +50,7 @@ extension Heap {
     followTracers()
     // Who waits cannot fail (L34).
     if heap.pointee.options[.failureRate] > 0 && !flags.maySleep && injectsFailure() { return refuse(request.type) }
+    if let type = request.type { demandMarked(type) }
     var request = request
     if request.index != nil { noteSlowCall() }
     if memGuard.isOn, let memory = takeGuarded(request) { return memory }

@@ -241,6 +241,63 @@ extension OnRoot {
         }, "write after free: byte 96 is 0x1", "in zone authors")
     }
 
+    @Test func `L45 with item checks a type whose mark was overwritten is noticed by a request and by a free of its memory`() async {
+      for call in ["request", "free"] {
+        setenv("STAVE_TEST_CALL", call, 1)
+        expect(
+          await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+            Stage.up()
+            setChecks(true)
+            let author = UnsafeMutablePointer<stave_type>.allocate(capacity: 1)
+            author.initialize(to: stave_type())
+            (author.pointee.magic, author.pointee.version) = (STAVE_TYPE_MAGIC, 1)
+            author.pointee.name = UnsafePointer(strdup("marked"))
+            let type = types.register(author)!
+            let block = Heap.allocate(100, type: type)
+            author.pointee.magic ^= 0x100
+            if strcmp(getenv("STAVE_TEST_CALL"), "free") == 0 { Heap.free(block) } else { _ = Heap.allocate(100, type: type) }
+          }, "bad malloc type: marked: the structure does not begin with its mark")
+      }
+      unsetenv("STAVE_TEST_CALL")
+    }
+
+    @Test func `L20 where the process goes on after reports a bad free is none, and all counts stay right`() async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+        Stage.up()
+        heap.pointee.options.values[Option.onreport.rawValue] = 1
+        heap.applyReports()
+        setChecks(true)
+        let limited = types.named(FixedName("limited"))!
+        precondition(types.setLimit(limited, 1 << 20))
+        let hooked = makeTestZone("hooked", 64, hooks: ZoneHooks(destructor: { item, _, _ in precondition(item.load(as: UInt8.self) == 5) }))
+        let item = hooked.allocate()!, other = hooked.allocate()!
+        memset(item, 5, 64)
+        hooked.free(item)
+        let plain = Heap.allocate(100)!, charged = Heap.allocate(100, type: limited)!, keeper = Heap.allocate(100)!
+        Heap.free(plain)
+        Heap.free(charged)
+        for _ in 0..<3 {
+          hooked.free(item)
+          hooked.free(other + 8)
+          Heap.free(plain)
+          Heap.free(charged)
+          Heap.free(keeper + 16)
+          precondition(Heap.reallocate(plain, 90) == nil)
+        }
+        precondition(limited.pointee.charged == 0 && ZoneCounts(hooked).used == 1)
+        memset(plain, 1, 40)
+        let taken = (0..<200).map { _ in Heap.allocate(100)! }
+        precondition(taken.contains(plain), "handed out all the same")
+        for block in taken { Heap.free(block) }
+        Heap.free(keeper)
+        precondition(itemChecks.pointee.damaged == 1)
+        checkAll()
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.components(separatedBy: "]: bad free: ").count - 1 == 18, "\(text)")
+      #expect(text.components(separatedBy: "]: write after free: ").count - 1 == 1)
+    }
+
     @Test func `what is filled, and what is left alone`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()

@@ -85,6 +85,8 @@ import Testing
       offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.bins) }, offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.tableCount) },
       offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.since) },
     ]
+    #expect(MemoryLayout<ItemChecks>.offset(of: \.skipped) == 8 && MemoryLayout<ItemChecks>.offset(of: \.damaged) == 24)
+    #expect(RootLayout.checksOffset == 4864 && MemoryLayout<ItemChecks>.size <= 128)
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
     #expect(RootLayout.version == 6, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
