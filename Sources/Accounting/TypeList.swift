@@ -196,3 +196,8 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     report.stop()
   }
 }
+
+extension UnsafeMutablePointer where Pointee == TypeRecord {
+  /// Whether the author's structure, if there is one, begins as it did when the type was registered.
+  public var isMarked: Bool { pointee.author.map { $0.pointee.magic == STAVE_TYPE_MAGIC } ?? true }
+}

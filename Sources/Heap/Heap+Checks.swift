@@ -41,7 +41,7 @@ extension Heap {
   /// While item checks are on: the mark in an author's type is looked at with each request and each free of its memory (L45).
   @inline(__always)
   static func demandMarked(_ type: TypePointer) {
-    if CPUCache.isPassedBy, let author = type.pointee.author, author.pointee.magic != STAVE_TYPE_MAGIC { reportUnmarked(type) }
+    if CPUCache.isPassedBy && !type.isMarked { reportUnmarked(type) }
   }
 
   @inline(never)

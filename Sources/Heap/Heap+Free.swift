@@ -50,7 +50,7 @@ extension Heap {
       }
       if zone.pointee.type != 0 { return freeTyped(memory, zone) }
       zone.freeSlow(memory, stack: stackOfFree)
-      noteSlowCall(moving: isTraced ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
+      noteSlowCall(moving: isTraced || CPUCache.isPassedBy ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
     case .large:
       let type = types.type(Int(arena.largeType(at: memory.address)))
       let isReleased = type == nil ? arena.releaseLarge(memory.address, stack: stackOfFree) : freeTypedLarge(memory.address, type!)
@@ -86,8 +86,8 @@ extension Heap {
       demandMarked(type)
       guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory, stack: stackOfFree) }) else { continue }
       if type.pointee.isWatched && stave_loader_may_change(false) { forgetCallers() }
-      // Of a type with an account, and while somebody traces, each free comes here.
-      return noteSlowCall(moving: type.hasAccount || isTraced ? bytes : bytes * bucketSize)
+      // Of a type with an account, while somebody traces, and with item checks, each free comes here.
+      return noteSlowCall(moving: type.hasAccount || isTraced || CPUCache.isPassedBy ? bytes : bytes * bucketSize)
     }
   }
 
