@@ -94,6 +94,9 @@ public struct GlobalControl: Sendable {
     },
     option("debug.malloc.failure_rate", .failureRate, "As stave.failure_rate."),
     number("debug.malloc.failure_count", "Calls that it made fail.") { Int($0.snapshot.injectedFailures) },
+    number("vm.debug.reports", "Reports of the program's mistakes.") { $0.snapshot.reports },
+    number("vm.debug.stacks", "Different stacks of calls that are kept.") { $0.snapshot.stacks },
+    number("vm.debug.stacks_left_out", "Stacks that were not kept, for want of room or memory.") { $0.snapshot.stacksLeftOut },
     number("debug.malloc.numzones", "Zones for each size class.") { _ in 1 },
     GlobalControl(name: "vm.memguard.desc", meaning: "Whose memory is guarded, as stave.memguard_type: a list of names shows as listed.", option: .memguardType) { source in
       let value = Int(source.snapshot.options[Option.memguardType.rawValue])
