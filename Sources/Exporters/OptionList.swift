@@ -51,16 +51,27 @@ public enum OptionList {
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
-    func takes(_ value: String) -> Bool { number(of: value) != nil || !names(in: value).isEmpty || takesList(value) || isPath(value) }
+    func takes(_ value: String) -> Bool {
+      number(of: value) != nil || !names(in: value).isEmpty || !guardedNames(in: value).isEmpty || takesList(value) || isPath(value)
+    }
     func isPath(_ value: String) -> Bool { takesPath && value.hasPrefix("/") && (2..<256).contains(value.utf8.count) }
 
     /// The types of a list, as the library has their names; empty for what is no list, or a word.
     func names(in value: String) -> [UInt64] {
-      guard takesNames, number(of: value) == nil else { return [] }
+      guard takesNames, key != Option.memguardType.key.description, number(of: value) == nil else { return [] }
       var names: [UInt64] = []
       Array(value.utf8).withUnsafeBufferPointer { text in forEachTypeName(in: text) { names.append($0) } }
       return names
     }
+
+    /// The same for guards, whose names are also those of zones.
+    func guardedNames(in value: String) -> [GuardedName] {
+      guard key == Option.memguardType.key.description, number(of: value) == nil else { return [] }
+      var names: [GuardedName] = []
+      Array(value.utf8).withUnsafeBufferPointer { text in forEachGuardedName(in: text) { names.append($0) } }
+      return names
+    }
+
     func takesList(_ value: String) -> Bool { !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
 
     /// The number that the library has for a value; nil for what it does not take.

@@ -147,6 +147,13 @@ public struct Snapshot: Sendable {
   /// Calls that returned NULL for want of memory, and those that the option failure_rate made fail.
   public var failures: Int64 = 0
   public var injectedFailures: Int64 = 0
+  /// Of item checks since the start: free items that were filled, or passed over; looked at, and of these written to.
+  public var trashed: Int64 = 0
+  public var trashSkipped: Int64 = 0
+  public var trashChecked: Int64 = 0
+  public var trashDamaged: Int64 = 0
+  public var redZone = RedZoneFigures()
+  public var guards = GuardSnapshot()
   /// Of the kernel, for a live process.
   public var kernel: MemoryTotals?
 

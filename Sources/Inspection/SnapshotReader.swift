@@ -67,11 +67,18 @@ public struct SnapshotReader {
     snapshot.reports = Int(max(0, reports.pointee.count))
     snapshot.failures = max(0, heap.pointee.failures)
     snapshot.injectedFailures = max(0, heap.pointee.injectedFailures)
+    let checks = root.part(ItemChecks.self, RootLayout.checksOffset)
+    snapshot.trashed = max(0, checks.pointee.trashed)
+    snapshot.trashSkipped = max(0, checks.pointee.skipped)
+    snapshot.trashChecked = max(0, checks.pointee.checked)
+    snapshot.trashDamaged = max(0, checks.pointee.damaged)
     snapshot.zones = try readZones(root, copies)
     // The arena's figures last, all of them from one copy.
     let last = try readRoot(copies)
     try describe(last, into: &snapshot)
+    snapshot.redZone = RedZoneFigures(last)
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
+    snapshot.guards = try readGuards(last, copies)
     try readTypes(last, into: &snapshot, copies)
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     return snapshot

@@ -17,6 +17,7 @@
 #include "stave_tracing.h"
 #include "stave_probes.h"
 #include "stave_stacks.h"
+#include "stave_faults.h"
 #include "stave_reports.h"
 
 #endif
