@@ -39,7 +39,7 @@ public struct StackTable {
   public var blocks: InlineArray<256, Int64>
 }
 
-public struct StackRecord {
+public struct StackRecord: BitwiseCopyable {
   public var next: Int32
   public var hash: UInt32
   public var count: UInt32

@@ -37,9 +37,11 @@ extension Heap {
       report.text("  found by\n")
     }
     report.stackHere()
-    if heap.pointee.options[.redZonePanic] != 0 { report.stop() }
-    report.finish()
+    if heap.pointee.options[.redZonePanic] != 0 { report.stop(next: advice) }
+    report.finish(next: advice)
   }
+
+  private static var advice: StaticString { "stave guard PID, or STAVE_OPTIONS=memguard:1, stops at the write itself" }
 
   /// "overflow: 3 bytes overwritten, 1 to 3 bytes behind the block"
   private static func describe(
@@ -98,6 +100,6 @@ extension Heap {
       report.text("  freed again by\n")
     }
     report.stackHere()
-    report.finish()
+    report.finish(next: badFreeAdvice)
   }
 }

@@ -137,6 +137,11 @@ public struct Snapshot: Sendable {
   public var cpuLimit = 0
   /// Of the library, as "0.1.0".
   public var version = ""
+  /// Of the program's mistakes.
+  public var reports = 0
+  /// Different stacks that are kept, and how often there was no room for one.
+  public var stacks = 0
+  public var stacksLeftOut = 0
   /// The values of the library's options in force, in the order of its list.
   public var options: [Int64] = []
   /// Calls that returned NULL for want of memory, and those that the option failure_rate made fail.

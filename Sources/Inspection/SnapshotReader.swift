@@ -9,6 +9,7 @@
 
 import AddressMap
 import CPlatform
+import Diagnostics
 import Glibc
 import Heap
 import Pages
@@ -61,6 +62,9 @@ public struct SnapshotReader {
     let heap = root.part(HeapState.self, RootLayout.heapOffset)
     snapshot.containerLimit = Int(clamping: heap.pointee.containerLimit)
     snapshot.options = (0..<Option.count).map { heap.pointee.options.values[$0] }
+    let stacks = root.part(StacksState.self, RootLayout.stacksOffset), reports = root.part(stave_reports.self, RootLayout.reportsOffset)
+    (snapshot.stacks, snapshot.stacksLeftOut) = (Int(max(0, stacks.pointee.count)), Int(max(0, stacks.pointee.leftOut)))
+    snapshot.reports = Int(max(0, reports.pointee.count))
     snapshot.failures = max(0, heap.pointee.failures)
     snapshot.injectedFailures = max(0, heap.pointee.injectedFailures)
     let checks = root.part(ItemChecks.self, RootLayout.checksOffset)
