@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make            build/stave, build/libstave.so, build/libstave.a and build/libstavestat.so; TRAITS=NIO gives the command `stave metrics --listen`
+# make            build/stave, build/libstave.so, build/libstave.a and build/libstavestat.so; TRAITS=NIO gives the command
+#                 `stave metrics --listen`
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)

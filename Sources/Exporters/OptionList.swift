@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The library's options for readers: as text, as JSON, for the README; the
-// manual is made from its entries. All of it from the one list that the
-// library itself reads (Heap/Options.swift).
+// The library's options for readers: as text, as JSON, for the README; the manual is made from its entries. All of it from the one
+// list that the library itself reads (Heap/Options.swift).
 
 import Accounting
 import Heap
