@@ -66,6 +66,8 @@ public struct TypesState: ~Copyable {
   /// About how many such zones there are, and whether somebody looks for empty ones.
   var endedZones: Int64
   var isSweeping: UInt32
+  /// A type could not be registered; so one that ends need not be known.
+  var hasRefused: Bool
 }
 
 public typealias TypePointer = UnsafeMutablePointer<TypeRecord>

@@ -17,7 +17,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
   }
 
   /// Makes an author's type known. A structure that is no type, or of another version, ends the process with a report. Nil if
-  /// memory for the record is not to be had. A type that is known already stays as it is.
+  /// memory for the record is not to be had, or there are as many types as there can be. A type that is known already stays as it is.
   @discardableResult
   public func register(_ author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
     check(author, "registration of a malloc type")
@@ -25,7 +25,10 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     defer { pointee.lock.unlock() }
     if let known = record(of: author) { return known }
     let name = author.pointee.name.map { FixedName(cString: $0) } ?? FixedName()
-    guard let record = add(name, author: author, limit: Int64(clamping: author.pointee.limit)) else { return nil }
+    guard let record = add(name, author: author, limit: Int64(clamping: author.pointee.limit)) else {
+      pointee.hasRefused = true
+      return nil
+    }
     stave_store_pointer(&author.pointee.internals, UnsafeMutableRawPointer(record))
     return record
   }
@@ -53,13 +56,15 @@ extension UnsafeMutablePointer where Pointee == TypesState {
   }
 
   /// Ends an author's type. What is still out is reported, and is memory without a type from then on; it may still be freed.
-  /// A type that is not known ends the process with a report. Returns how many blocks are out.
+  /// A type that is not known ends the process with a report, unless one was refused. Returns how many blocks are out.
   @discardableResult
   public func unregister(_ author: UnsafeMutablePointer<stave_type>) -> Int {
     check(author, "unregistration of a malloc type")
     pointee.lock.lock()
     guard let record = record(of: author), unlink(record) else {
+      let wasRefused = author.pointee.internals == nil && pointee.hasRefused
       pointee.lock.unlock()
+      if wasRefused { return 0 }
       stop("unregistration of a malloc type", "it is not registered", author)
     }
     author.pointee.internals = nil

@@ -122,7 +122,9 @@ extension Heap {
   public static func reallocate(
     _ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer? = nil, _ flags: WaitFlags = .noWait
   ) -> UnsafeMutableRawPointer? {
-    func allocateNew() -> UnsafeMutableRawPointer? { type == nil ? allocate(size) : allocate(size, type: type!, flags) }
+    func allocateNew() -> UnsafeMutableRawPointer? {
+      type == nil && !flags.maySleep ? allocate(size) : allocate(size, type: type, flags)
+    }
     guard let memory else { return allocateNew() }
     guard let old = usableSize(memory) else {
       switch ownerMap.pointee.owner(of: memory.address) {

@@ -25,9 +25,10 @@ extension Heap {
 
   /// As malloc(9): with `wait` it sleeps until there is memory, and room within the type's limit, unless no giving back could ever
   /// make so much; with `canFail` as well not for ever; with `zero` all that may be used is zero, not only what was asked for (4.5).
-  public static func allocate(_ size: UInt, type: TypePointer, _ flags: WaitFlags) -> UnsafeMutableRawPointer? {
+  /// Without a type, where one could not be registered, it is malloc's memory.
+  public static func allocate(_ size: UInt, type: TypePointer?, _ flags: WaitFlags) -> UnsafeMutableRawPointer? {
     let flags = flags.checked
-    guard let item = pop(size, type: type) else {
+    guard let type, let item = pop(size, type: type) else {
       var request = Request(size, type: type, isZeroed: flags.contains(.zero))
       request.zeroesAll = true
       return obtain(request, flags)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // stave.h's functions: memory with a malloc type. A type that was not registered, as in a constructor that runs before its own, is so
-// at its first use.
+// at its first use. One that cannot be, for want of memory or of numbers, is none: what is asked for it is malloc's.
 
 import Accounting
 import CPlatform
@@ -37,7 +37,6 @@ public func staveTypeSetLimit(_ author: UnsafeMutablePointer<stave_type>, _ byte
   return 0
 }
 
-/// A type for which there is no record, for want of memory, is none.
 @_silgen_name("stave_type_enter")
 public func staveTypeEnter(_ author: UnsafeMutablePointer<stave_type>?) -> UnsafeMutablePointer<stave_type>? {
   if let author { _ = record(of: author) }
@@ -49,8 +48,7 @@ public func staveTypeLeave(_ before: UnsafeMutablePointer<stave_type>?) { Heap.l
 
 @_silgen_name("stave_malloc")
 public func staveTypedMalloc(_ size: UInt, _ author: UnsafeMutablePointer<stave_type>, _ flags: Int32) -> UnsafeMutableRawPointer? {
-  guard let type = record(of: author) else { return stave_no_memory() }
-  return Heap.allocate(size, type: type, WaitFlags(rawValue: flags))
+  Heap.allocate(size, type: record(of: author), WaitFlags(rawValue: flags))
 }
 
 @_silgen_name("stave_mallocarray")
@@ -65,8 +63,7 @@ public func staveMallocarray(
 public func staveTypedRealloc(
   _ block: UnsafeMutableRawPointer?, _ size: UInt, _ author: UnsafeMutablePointer<stave_type>, _ flags: Int32
 ) -> UnsafeMutableRawPointer? {
-  guard let type = record(of: author) else { return stave_no_memory() }
-  return Heap.reallocate(block, size, type: type, WaitFlags(rawValue: flags))
+  Heap.reallocate(block, size, type: record(of: author), WaitFlags(rawValue: flags))
 }
 
 @_silgen_name("stave_reallocf")

@@ -34,7 +34,7 @@ struct TypeHolder {
       #include <signal.h>
       #include <stdlib.h>
       #include "\(Place.root.path)/build/include/stave.h"
-      static struct stave_type twins[2] = {{STAVE_TYPE_MAGIC, 1, "\(Self.name)", "", 0, {0}}, {STAVE_TYPE_MAGIC, 1, "\(Self.name)", "", 0, {0}}};
+      static struct stave_type twins[2] = {{STAVE_TYPE_MAGIC, 1, "\(Self.name)", "", 0, 0, {0}}, {STAVE_TYPE_MAGIC, 1, "\(Self.name)", "", 0, 0, {0}}};
       static void *(*take)(size_t, struct stave_type *, int);
       static void (*give)(void *, struct stave_type *);
       static void *held[\(Self.blocks)], *large[\(Self.large)], *other[7];

@@ -8,7 +8,7 @@
 #include "../../Sources/CPlatform/include/stave_type.h"
 
 enum { NOWAIT = 1, WAITOK = 2, PAGE = 4096 };
-static struct stave_type dma[1] = {{STAVE_TYPE_MAGIC, 1, "dma", "rings", NULL, {0}}};
+static struct stave_type dma[1] = {{STAVE_TYPE_MAGIC, 1, "dma", "rings", NULL, 0, {0}}};
 
 #ifdef LINKED
 void *stave_contigmalloc(size_t, struct stave_type *, int, unsigned long, unsigned long, unsigned long, unsigned long);

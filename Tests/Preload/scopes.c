@@ -18,9 +18,9 @@ static void (*leave)(struct stave_type *);
 static void (*end)(struct stave_type *);
 #endif
 
-static struct stave_type first = {STAVE_TYPE_MAGIC, 1, "first", "", NULL, {0}};
-static struct stave_type second = {STAVE_TYPE_MAGIC, 1, "second", "", NULL, {0}};
-static struct stave_type never = {STAVE_TYPE_MAGIC, 1, "never", "", NULL, {0}};
+static struct stave_type first = {STAVE_TYPE_MAGIC, 1, "first", "", NULL, 0, {0}};
+static struct stave_type second = {STAVE_TYPE_MAGIC, 1, "second", "", NULL, 0, {0}};
+static struct stave_type never = {STAVE_TYPE_MAGIC, 1, "never", "", NULL, 0, {0}};
 
 /// Ends `type`, and says how many blocks it had out by its report on standard error; 0 without one.
 static unsigned long outAtEnd(struct stave_type *type) {
