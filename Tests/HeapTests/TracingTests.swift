@@ -55,6 +55,38 @@ extension OnRoot {
       }
     }
 
+    @Test func `a child of a fork that comes while a thread opens the fast paths again opens its own`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        Heap.free(Heap.allocate(64))
+        guard stave_hot().pointee.typed_limit > 0 else { return }  // locked caches have no fast path
+        inThreads(2) { thread in
+          for _ in 0..<300 {
+            if thread == 1 {
+              OnRoot.TracingTests.watch(1)
+              Heap.free(Heap.allocate(64))
+              OnRoot.TracingTests.watch(-1)
+              Heap.free(Heap.allocate(64))
+              continue
+            }
+            Heap.prepareFork()
+            let child = stave_syscall6(Int(SYS_fork), 0, 0, 0, 0, 0, 0)
+            if child != 0 {
+              Heap.parentAfterFork()
+              var status: Int32 = 0
+              waitpid(pid_t(child), &status, 0)
+              precondition(status == 0, "\(status)")
+              continue
+            }
+            Heap.childAfterFork()
+            stave_tracers_semaphore().pointee = 0  // the tracer has gone
+            _ = Heap.allocate(64)
+            _exit(stave_hot().pointee.typed_limit > 0 ? 0 : 1)
+          }
+        }
+      }
+    }
+
     @Test func `what is traced is counted as ever`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
