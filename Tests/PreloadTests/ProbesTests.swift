@@ -47,9 +47,7 @@ extension PreloadedLibrary {
     .enabled(if: Library.exists && Library.isStave),
     arguments: [("sizes-by-type", "@requested[images]"), ("zone-growth", "@bytes[malloc-"), ("leak-candidates", "@live[")])
   static func anExampleScriptSeesProbes(_ name: String, _ wanted: String) throws {
-    guard let bpftrace = find("bpftrace") else { return announceSkip("\(name).bt: bpftrace is not installed") }
-    let trial = try run(bpftrace, ["-e", "BEGIN { exit(); }"], seconds: 30)
-    guard trial.succeeded else { return announceSkip("\(name).bt: the kernel does not let bpftrace work: \(trial.errorText)") }
+    guard let bpftrace = try bpftrace(for: "\(name).bt") else { return }
     let script = try String(contentsOf: Place.root.appending(path: "Examples/probes/\(name).bt"), encoding: .utf8)
     let installed = "/usr/local/lib/libstave.so.0"
     #expect(script.contains("usdt:\(installed):"))
@@ -63,5 +61,33 @@ extension PreloadedLibrary {
     // It prints what it has gathered when it is interrupted.
     let ended = try run("/usr/bin/timeout", ["-s", "INT", "6", bpftrace, "-p", "\(subject.id)", file], seconds: 60)
     #expect(ended.text.contains(wanted), ended.report)
+  }
+
+  /// In processes that come later the kernel counts semaphores up when it maps the file.
+  @Test(.enabled(if: Library.exists && Library.isStave))
+  static func aProgramThatStartsWhileSomebodyWatchesIsHeard() throws {
+    guard let bpftrace = try bpftrace(for: "a program that starts later") else { return }
+    // A library of its own, so that no other program is heard.
+    let folder = Folder(), library = folder.file("libstave.so")
+    try FileManager.default.copyItem(atPath: Library.path, toPath: library)
+    let script = "usdt:\(library):stave:free { @free[pid] = count(); } usdt:\(library):stave:zone_grow { @grow[pid] = count(); }"
+    let tracer = try Started("/usr/bin/timeout", ["-s", "INT", "8", bpftrace, "-e", script])
+    let start = ContinuousClock.now
+    while ContinuousClock.now < start + .seconds(7) { _ = try run("/bin/ls", ["/"], environment: ["LD_PRELOAD": library]) }
+    let ended = tracer.end(within: 60)
+    // Some may have been running when the tracer came; so many have not.
+    for probe in ["@free[", "@grow["] { #expect(ended.text.components(separatedBy: probe).count > 5, ended.report) }
+  }
+
+  /// Nil, with the reason printed, where it cannot work.
+  private static func bpftrace(for what: String) throws -> String? {
+    guard let bpftrace = find("bpftrace") else {
+      announceSkip("\(what): bpftrace is not installed")
+      return nil
+    }
+    let trial = try run(bpftrace, ["-e", "BEGIN { exit(); }"], seconds: 30)
+    guard !trial.succeeded else { return bpftrace }
+    announceSkip("\(what): the kernel does not let bpftrace work: \(trial.errorText)")
+    return nil
   }
 }
