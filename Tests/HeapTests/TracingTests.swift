@@ -144,6 +144,22 @@ extension OnRoot {
       }
     }
 
+    @Test func `a list in the environment that is too long, or has no name, is refused aloud as a whole`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        func isTaken(_ entry: String) -> Bool {
+          let text = strdup(entry)
+          let entries: [UnsafePointer<CChar>?] = [UnsafePointer(text), nil]
+          var options = OptionValues()
+          entries.withUnsafeBufferPointer { options.read(environment: $0.baseAddress!) }
+          return options[.probes] == Int64(TraceMode.listed)
+        }
+        let sixteen = Array(repeating: "x", count: 15).joined(separator: "+") + "+malloc"
+        for bad in ["+", "\(sixteen)+b"] { precondition(!isTaken("STAVE_PROBES=\(bad)") && types.pointee.traced.mode == TraceMode.all, bad) }
+        precondition(isTaken("STAVE_OPTIONS=probes:\(sixteen)") && types.traced(0) != nil && types.pointee.traced.count == 16)
+      }
+    }
+
     @Test func `a letter names types`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
