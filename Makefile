@@ -28,7 +28,7 @@ TRAITS ?=
 all: library static command reader
 
 library:
-	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
+	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --no-omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
 	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-malloc.so build/libstave.so
 	@ln -sf libstave.so build/libstave.so.0
 	@mkdir -p build/include && cp -L Sources/StaveC/include/stave.h Sources/StaveC/include/stave_type.h build/include/

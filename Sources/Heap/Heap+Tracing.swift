@@ -32,10 +32,11 @@ extension Heap {
   @inline(never)
   private static func changeTracing() {
     let isTraced = isTraced
-    stave_hot().pointee.traced = isTraced ? 1 : 0
+    heap.openFastPath()
     // What nobody heard of as a sample must not be heard of as freed.
     if !isTraced { Sampling.forgetAll() }
-    heap.openFastPath()
+    // Last: what another thread was at when this one forked, the child does.
+    stave_hot().pointee.traced = isTraced ? 1 : 0
   }
 
   /// A block as probes show it.
