@@ -18,7 +18,7 @@ let embedded: [SwiftSetting] = [
   .enableExperimentalFeature("Embedded", .when(traits: ["Preload"])),
   .unsafeFlags(
     ["-wmo", "-no-allocations", "-Xfrontend", "-function-sections", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xcc", "-fno-stack-protector",
-      "-Xcc", "-fomit-frame-pointer"],
+      "-Xcc", "-momit-leaf-frame-pointer"],
     .when(traits: ["Preload"])),
 ]
 
@@ -26,7 +26,7 @@ let plainC: [CSetting] = [
   .define("STAVE_PRELOAD", .when(traits: ["Preload"])),
   .define("STAVE_INJECT", .when(configuration: .debug)),
   .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
-  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-ffunction-sections", "-O2"], .when(traits: ["Preload"])),
+  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-ffunction-sections", "-O2", "-momit-leaf-frame-pointer"], .when(traits: ["Preload"])),
 ]
 
 let forPreload = Context.environment["STAVE_PRELOAD"] != nil

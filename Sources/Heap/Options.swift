@@ -193,12 +193,7 @@ public struct OptionValues {
         values[option.rawValue] = Int64(index)
         return
       }
-      if option.takesNames && value.count > 0 {
-        var isFirst = true
-        forEachTypeName(in: UnsafeBufferPointer(start: value.start, count: value.count)) { name in
-          _ = types.trace(named: name, isFirst: isFirst)
-          isFirst = false
-        }
+      if option.takesNames && traces(UnsafeBufferPointer(start: value.start, count: value.count)) {
         values[option.rawValue] = Int64(TraceMode.listed)
         return
       }
@@ -212,6 +207,19 @@ public struct OptionValues {
     report.text(option.key)
     report.text("; ignored\n")
     report.write()
+  }
+
+  /// The types of a list; false, and nothing done, if it has none or too many.
+  private func traces(_ list: UnsafeBufferPointer<UInt8>) -> Bool {
+    var count = 0
+    forEachTypeName(in: list) { _ in count += 1 }
+    guard count > 0, count <= TracedTypes.most else { return false }
+    var isFirst = true
+    forEachTypeName(in: list) { name in
+      _ = types.trace(named: name, isFirst: isFirst)
+      isFirst = false
+    }
+    return true
   }
 
   private static func warnUnknown(_ key: TextSlice) {

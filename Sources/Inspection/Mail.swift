@@ -42,7 +42,7 @@ public struct Mail {
   public func trace(_ name: UInt64, isFirst: Bool, waiting seconds: Double) throws(InspectionError) -> Answer {
     let letter = Letter(request: newNumber, command: MailCommand.trace, subject: isFirst ? 1 : 0, value: Int64(bitPattern: name))
     do { return try ask(letter, Option.probes.key.description, waiting: seconds) } catch {
-      if case .refused = error, !isFirst { throw .refused("the list of types is too long, or it was busy: probes holds what was taken so far") }
+      if case .refused = error, !isFirst { throw .refused("it was busy: probes holds the names that were taken so far") }
       throw error
     }
   }

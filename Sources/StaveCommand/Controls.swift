@@ -84,6 +84,9 @@ struct SetCommand: ParsableCommand {
   private func ask(_ wish: Assignment, _ mail: Mail) throws -> Mail.Answer {
     guard let first = wish.names.first else { return try mail.set(wish.option, to: wish.value, waiting: 1.5) }
     let answer = try mail.trace(first, isFirst: true, waiting: 1.5)
+    if wish.names.count > 1, answer == .pending {
+      throw InspectionError.refused("it will take the first name of the list when it next allocates, and that one alone: ask again then")
+    }
     for name in wish.names.dropFirst() { _ = try mail.trace(name, isFirst: false, waiting: 1.5) }
     return answer
   }
