@@ -18,7 +18,8 @@ let embedded: [SwiftSetting] = [
   .enableExperimentalFeature("Embedded", .when(traits: ["Preload"])),
   .unsafeFlags(
     ["-wmo", "-no-allocations", "-Xfrontend", "-function-sections", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xcc", "-fno-stack-protector",
-      "-Xcc", "-momit-leaf-frame-pointer"],
+      // Where a function calls, its frame can be walked over (Diagnostics/StackWalk); fast paths do not call.
+      "-Xcc", "-fno-omit-frame-pointer", "-Xcc", "-momit-leaf-frame-pointer"],
     .when(traits: ["Preload"])),
 ]
 
@@ -26,7 +27,7 @@ let plainC: [CSetting] = [
   .define("STAVE_PRELOAD", .when(traits: ["Preload"])),
   .define("STAVE_INJECT", .when(configuration: .debug)),
   .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
-  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-ffunction-sections", "-O2", "-momit-leaf-frame-pointer"], .when(traits: ["Preload"])),
+  .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-ffunction-sections", "-O2", "-fno-omit-frame-pointer", "-momit-leaf-frame-pointer"], .when(traits: ["Preload"])),
 ]
 
 let forPreload = Context.environment["STAVE_PRELOAD"] != nil
@@ -57,7 +58,7 @@ var targets: [Target] = [
   core("Pages", ["Primitives", "AddressMap"]),
   core("Zones", ["Primitives", "Pages"]),
   core("Accounting", ["Primitives", "AddressMap", "Pages", "Zones"]),
-  core("Diagnostics", []),
+  core("Diagnostics", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
   core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics"]),
 ]
 var products: [Product] = []
@@ -91,8 +92,8 @@ if forPreload {
     .target(name: "StaveC"),
     .target(name: "Stave", dependencies: ["StaveC"]),
     .target(
-      name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Heap"], swiftSettings: checked),
-    .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
+      name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"], swiftSettings: checked),
+    .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),
     .target(name: "StaveMetrics", dependencies: ["Inspection", "Exporters", metrics], swiftSettings: checked),
     .target(name: "CStaveStat", exclude: ["exports.map"]),
     .target(name: "StaveStat", dependencies: ["CStaveStat", "Inspection"], swiftSettings: checked, linkerSettings: [.unsafeFlags(hiddenRuntime, .when(configuration: .release))]),

@@ -106,6 +106,8 @@ public struct TypeRecord: ~Copyable {
   public var isWatched: Bool
   /// Probes do not fire for it.
   var isSilent: Bool
+  /// Whether its memory may be guarded (GuardedTypes).
+  public var guarding: UInt8
   /// The type is gone: what bears its number yet is memory without a type.
   var isEnded: Bool
   /// The author's part, nil for types that Stave makes.

@@ -86,7 +86,9 @@ extension FixedName {
 
 /// Calls `body` with the hash of each name of a list like "images+sqlite". A plus sign beside another one is part of a name, as in
 /// "libstdc++.so.6".
-public func forEachTypeName(in text: UnsafeBufferPointer<UInt8>, _ body: (UInt64) -> Void) {
+public func forEachTypeName(in text: UnsafeBufferPointer<UInt8>, _ body: (UInt64) -> Void) { forEachName(in: text) { body($0.longHash) } }
+
+func forEachName(in text: UnsafeBufferPointer<UInt8>, _ body: (FixedName) -> Void) {
   let plus = UInt8(ascii: "+")
   func separates(_ index: Int) -> Bool {
     text[index] == plus && (index == 0 || text[index - 1] != plus) && (index + 1 == text.count || text[index + 1] != plus)
@@ -98,7 +100,7 @@ public func forEachTypeName(in text: UnsafeBufferPointer<UInt8>, _ body: (UInt64
       if length < 31 { name.bytes[length] = text[index] }
       length += 1
     } else {
-      if length > 0 { body(name.longHash) }
+      if length > 0 { body(name) }
       name = FixedName()
       length = 0
     }

@@ -64,14 +64,14 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
     return memory
   }
 
-  /// Gives memory of the type back by `body`; false, and nothing done, if it is this type's no more.
+  /// Gives memory of the type back by `body`, which says whether it did; false, and nothing done, if it is this type's no more.
   @inline(__always)
-  public func give(_ bytes: Int, isIts: () -> Bool, _ body: () -> Void) -> Bool {
+  public func give(_ bytes: Int, isIts: () -> Bool, _ body: () -> Bool) -> Bool {
     let hasAccount = enter()
     defer { leave() }
     guard isIts() else { return false }
-    body()
-    if hasAccount { credit(Int64(bytes)) }
+    let isGiven = body()
+    if hasAccount && isGiven { credit(Int64(bytes)) }
     return true
   }
 

@@ -153,6 +153,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     record.setMode(limit > 0 ? Gate.accounted : 0)
     record.pointee.isWatched = false
     record.pointee.isSilent = !pointee.traced.includes(name)
+    record.pointee.guarding = guardedTypes.pointee.guarding(name)
     record.pointee.isEnded = false
     record.pointee.author = author
     record.pointee.nextUnused = nil
@@ -194,4 +195,9 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     report.text("\n")
     report.stop()
   }
+}
+
+extension UnsafeMutablePointer where Pointee == TypeRecord {
+  /// Whether the author's structure, if there is one, begins as it did when the type was registered.
+  public var isMarked: Bool { pointee.author.map { $0.pointee.magic == STAVE_TYPE_MAGIC } ?? true }
 }

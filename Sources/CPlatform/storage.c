@@ -21,6 +21,9 @@ unsigned char stave_root_bytes[STAVE_ROOT_BYTES] __attribute__((aligned(4096)));
 extern unsigned char stave_root[STAVE_ROOT_BYTES] __attribute__((alias("stave_root_bytes"), STAVE_ROOT_BINDING));
 struct stave_callers stave_callers_storage;
 char stave_kept_program_name[32];
+struct stave_code stave_own_code;
+char stave_report_path_storage[STAVE_REPORT_PATH_BYTES];
+stave_stack_writer stave_stack_writer_storage;
 #ifdef STAVE_INJECT
 struct stave_injection stave_injection;
 #endif

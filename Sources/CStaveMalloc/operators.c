@@ -9,6 +9,7 @@
 // another is there), and the C++ library's own operators call malloc, aligned_alloc and free anyway.
 
 #define _GNU_SOURCE
+#include "CPlatform.h"
 #include "stave_entry.h"
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -34,6 +35,11 @@ void *stave_new_failed(size_t size) {
   if (memory == NULL) __builtin_trap();
   return memory;
 }
+
+// Of the library; in a program there is no telling which code is ours.
+extern const char image_start[] __asm__("__ehdr_start") __attribute__((visibility("hidden")));
+extern const char image_end[] __asm__("etext") __attribute__((visibility("hidden")));
+void stave_find_own_code(void) { stave_set_own_code((uintptr_t)image_start, (uintptr_t)image_end); }
 
 STAVE_EXPORT void *_Znam(size_t size) { return _Znwm(size); }
 

@@ -49,6 +49,7 @@ __attribute__((constructor(101))) void stave_start(int count, char **arguments, 
   static int started;
   if (started) return;
   started = 1;
+  stave_find_own_code();
   if (count > 0 && arguments[0]) stave_keep_program_name(arguments[0]);
   if (!is_the_malloc()) {
     stave_step_aside(free);

@@ -2,6 +2,9 @@
 //
 // # Diagnostics
 //
+// Two questions about the stack. The second is answered by Stacks, StackStore, StackWalk and Report+Stack: which calls led here?
+// Those files say how. The first by all others:
+//
 // Who asked for this memory: which module (shared object or executable), and which call in it? The caller that a return
 // address names is often only a forwarder: strdup in libc, a string of libstdc++'s, swift_allocObject. So the answer is found
 // by walking up the stack until a module is reached that does not merely forward. What a type is, and what is counted for it,

@@ -47,6 +47,13 @@ public struct FrameRule: Equatable {
   @inline(__always) var offset: UInt { UInt(bits >> 2 & 0x3fff) &* 8 }
   @inline(__always) var saved: UInt { UInt(bits >> 16 & 0x3f) &* 8 }
 
+  /// The CFA, above the stack pointer, with room for what the rule reads between them; nil where there is no rule, or that is not so.
+  func address(of frame: Frame) -> UInt? {
+    guard !isNone else { return nil }
+    let cfa = (isFromStackPointer ? frame.sp : frame.bp) &+ offset
+    return cfa > frame.sp && cfa & 7 == 0 && cfa &- frame.sp >= max(8, saved) ? cfa : nil
+  }
+
   /// The frame that called this one; nil where there is no rule, no return address, or one of the two stack words does not lie
   /// between the frame's stack pointer and `limit`. Loads one or two words of the stack.
   @inline(__always)

@@ -94,7 +94,49 @@ public struct GlobalControl: Sendable {
     },
     option("debug.malloc.failure_rate", .failureRate, "As stave.failure_rate."),
     number("debug.malloc.failure_count", "Calls that it made fail.") { Int($0.snapshot.injectedFailures) },
+    option("vm.debug.divisor", .checkDivisor, "As stave.check_divisor."),
+    number("vm.debug.trashed", "Free items, and large blocks kept for reuse, that item checks have filled.") { Int($0.snapshot.trashed) },
+    number("vm.debug.skipped", "Freed ones that they have not filled, for the divisor or as their pages are not kept.") { Int($0.snapshot.trashSkipped) },
+    number("vm.debug.checked", "Filled ones that they have looked at, when they were handed out or given back.") { Int($0.snapshot.trashChecked) },
+    number("vm.debug.damaged", "Of these, those that had been written to.") { Int($0.snapshot.trashDamaged) },
+    number("vm.debug.reports", "Reports of the program's mistakes.") { $0.snapshot.reports },
+    number("vm.debug.stacks", "Different stacks of calls that are kept.") { $0.snapshot.stacks },
+    number("vm.debug.stacks_left_out", "Stacks that were not kept, for want of room or memory.") { $0.snapshot.stacksLeftOut },
     number("debug.malloc.numzones", "Zones for each size class.") { _ in 1 },
+    number("vm.redzone.extra_mem", "Bytes that live blocks with guard bytes take beyond their sizes.") { $0.snapshot.redZone.extraBytes },
+    number("vm.redzone.blocks", "Live blocks that have guard bytes.") { $0.snapshot.redZone.blocks },
+    number("vm.redzone.damaged", "Blocks whose guard bytes free or realloc found overwritten.") { $0.snapshot.redZone.damaged },
+    option("vm.redzone.panic", .redZonePanic, "As stave.redzone_panic."),
+    GlobalControl(name: "vm.memguard.desc", meaning: "Whose memory is guarded, as stave.memguard_type: a list of names shows as listed.", option: .memguardType) { source in
+      let value = Int(source.snapshot.options[Option.memguardType.rawValue])
+      return Option.memguardType.takes(Int64(value)) ? .text(Option.memguardType.words[value].description) : nil
+    },
+    option("vm.memguard.frequency", .memguard, "One of so many requests is guarded, 0 none, as stave.memguard."),
+    option("vm.memguard.minsize", .memguardMin, "As stave.memguard_min."),
+    option("vm.memguard.maxsize", .memguardMax, "As stave.memguard_max."),
+    option("vm.memguard.divisor", .memguardDivisor, "As stave.memguard_divisor."),
+    number("vm.memguard.options", "Bits: 1 guards beside each block, always; 2 as stave.memguard_pages.") {
+      1 | ($0.snapshot.options[Option.memguardPages.rawValue] == 1 ? 2 : 0)
+    },
+    number("vm.memguard.frequency_hits", "Requests that the lot fell on.") { $0.snapshot.guards.hits },
+    number("vm.memguard.minsize_reject", "Requests that were smaller than minsize.") { $0.snapshot.guards.tooSmall },
+    number("vm.memguard.mapsize", "Bytes of addresses reserved for guarded blocks; 0 until MemGuard is first switched on.") { $0.snapshot.guards.mapped },
+    number("vm.memguard.mapstart", "Where they begin.") { $0.snapshot.guards.start },
+    number("vm.memguard.maplimit", "Bytes of them that have been in use since the start; where nothing is there, it can grow to mapsize.") { $0.snapshot.guards.opened },
+    number("vm.memguard.mapused", "Bytes of them that live blocks take, with their guards.") { $0.snapshot.guards.used },
+    number("vm.memguard.phys_limit", "Bytes of memory that guarded blocks may take.") { $0.snapshot.guards.limit },
+    number("vm.memguard.phys_used", "Bytes of pages of live blocks.") { $0.snapshot.guards.resident },
+    number("vm.memguard.wasted", "Bytes of these pages that are not the blocks'.") { $0.snapshot.guards.wasted },
+    number("vm.memguard.numalloc", "Blocks that have been guarded.") { $0.snapshot.guards.guarded },
+    number("vm.memguard.live", "Those of them that are not freed.") { $0.snapshot.guards.live },
+    number("vm.memguard.fail_kva", "Requests that were not guarded for want of addresses, or of memory for what is kept of them.") { $0.snapshot.guards.withoutAddresses },
+    number("vm.memguard.fail_pgs", "Requests that were not guarded because guarded blocks take as much memory as they may.") { $0.snapshot.guards.withoutPages },
+    number("vm.memguard.fail_map", "Requests that were not guarded, and frees that could not be, because the system refused or the process's map has lines enough.") {
+      $0.snapshot.guards.refused
+    },
+    number("vm.memguard.cursor", "The address from which on the next block is looked for.") { $0.snapshot.guards.cursor },
+    number("vm.memguard.wrapcnt", "How often that began anew.") { $0.snapshot.guards.wraps },
+    number("vm.memguard.reports", "Mistakes that were reported.") { $0.snapshot.guards.reports },
     GlobalControl(name: "stave.version", meaning: "The version of the library.", option: nil) { .text($0.snapshot.version) },
     GlobalControl(name: "stave.caches", meaning: "How per-CPU caches are protected: restartable or locked.", option: nil) {
       .text($0.snapshot.mode.rawValue)

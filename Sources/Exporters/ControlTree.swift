@@ -25,6 +25,8 @@ public struct Assignment {
   public let value: Int64
   /// Instead of a value, of an option that takes names of types: their hashes.
   public let names: [UInt64]
+  /// And of one that takes types to guard.
+  public let guards: [GuardedName]
   /// The value as it is written.
   public let text: String
 }
@@ -83,10 +85,14 @@ public struct ControlTree {
     guard option.isChangeable else { throw .usage("\(control.name) takes its value only when the program starts (STAVE_OPTIONS)") }
     let entry = OptionList.Entry(option)
     if entry.takesList(value) { throw .usage("\(control.name) takes a list of names only when the program starts (STAVE_OPTIONS)") }
+    if entry.isPath(value) { throw .usage("\(control.name) takes a path only when the program starts (STAVE_OPTIONS); file is the one given then") }
     let names = entry.names(in: value)
-    if !names.isEmpty { return Assignment(control: control, option: option, value: Int64(TraceMode.listed), names: names, text: value) }
+    let guards = entry.guardedNames(in: value)
+    if !names.isEmpty || !guards.isEmpty {
+      return Assignment(control: control, option: option, value: Int64(TraceMode.listed), names: names, guards: guards, text: value)
+    }
     guard let number = entry.number(of: value) else { throw .usage("\(control.name) takes \(entry.values); not \(value)") }
-    return Assignment(control: control, option: option, value: number, names: [], text: Self.text(option, Int(number)))
+    return Assignment(control: control, option: option, value: number, names: [], guards: [], text: Self.text(option, Int(number)))
   }
 
   /// An option's value, as it is written.

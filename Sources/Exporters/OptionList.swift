@@ -23,6 +23,7 @@ public enum OptionList {
     /// Names of malloc types are taken as well.
     let takesNames: Bool
     private let isBytes: Bool
+    private let takesPath: Bool
 
     init(_ option: Option) {
       key = option.key.description
@@ -31,6 +32,7 @@ public enum OptionList {
       listPrefix = option.listPrefix.description
       takesNames = option.takesNames
       isBytes = option.isBytes
+      takesPath = option.takesPath
       least = Int(option.least)
       limit = Int(option.limit)
       standard = option.takesWords ? option.words[Int(option.defaultValue)].description : "\(option.defaultValue)"
@@ -39,6 +41,7 @@ public enum OptionList {
 
     /// What it takes, in words.
     public var values: String {
+      if takesPath { return (words.dropLast() + ["/path"]).joined(separator: ", ") }
       if !words.isEmpty {
         return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["up to \(TracedTypes.most) names as in a+b"] : [])).joined(separator: ", ")
       }
@@ -47,15 +50,27 @@ public enum OptionList {
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
-    func takes(_ value: String) -> Bool { number(of: value) != nil || !names(in: value).isEmpty || takesList(value) }
+    func takes(_ value: String) -> Bool {
+      number(of: value) != nil || !names(in: value).isEmpty || !guardedNames(in: value).isEmpty || takesList(value) || isPath(value)
+    }
+    func isPath(_ value: String) -> Bool { takesPath && value.hasPrefix("/") && (2..<256).contains(value.utf8.count) }
 
     /// The types of a list, as the library has their names; empty for what is no list, too long a one, or a word.
     func names(in value: String) -> [UInt64] {
-      guard takesNames, number(of: value) == nil else { return [] }
+      guard takesNames, key != Option.memguardType.key.description, number(of: value) == nil else { return [] }
       var names: [UInt64] = []
       Array(value.utf8).withUnsafeBufferPointer { text in forEachTypeName(in: text) { names.append($0) } }
       return names.count > TracedTypes.most ? [] : names
     }
+
+    /// The same for guards, whose names are also those of zones.
+    func guardedNames(in value: String) -> [GuardedName] {
+      guard key == Option.memguardType.key.description, number(of: value) == nil else { return [] }
+      var names: [GuardedName] = []
+      Array(value.utf8).withUnsafeBufferPointer { text in forEachGuardedName(in: text) { names.append($0) } }
+      return names
+    }
+
     func takesList(_ value: String) -> Bool { !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
 
     /// The number that the library has for a value; nil for what it does not take.

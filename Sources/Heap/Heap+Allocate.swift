@@ -43,11 +43,15 @@ public enum Heap {
 
   /// Of a type's zones, or of malloc's.
   @inline(never)
-  static func allocateSlow(_ size: UInt, type: TypePointer?) -> UnsafeMutableRawPointer? { obtain(Request(size, type: type)) }
+  static func allocateSlow(_ size: UInt, type: TypePointer?) -> UnsafeMutableRawPointer? {
+    passGuards(size, type) ?? obtain(Request(size, type: type))
+  }
 
   /// calloc: zeroed. Blocks fresh from the system are not cleared again.
   public static func allocateZeroed(_ size: UInt, type: TypePointer? = nil) -> UnsafeMutableRawPointer? {
-    guard let item = type == nil ? pop(size) : pop(size, type: type!) else { return obtain(Request(size, type: type, isZeroed: true)) }
+    guard let item = (type == nil ? pop(size) : pop(size, type: type!)) ?? passGuards(size, type) else {
+      return obtain(Request(size, type: type, isZeroed: true))
+    }
     clear(item, bytes: size)
     return item
   }
@@ -56,6 +60,7 @@ public enum Heap {
   public static func allocate(_ size: UInt, alignment: UInt, type: TypePointer? = nil) -> UnsafeMutableRawPointer? {
     let request = Request(size, alignment: alignment, type: type)
     guard let index = request.index else { return obtain(request) }
-    return (type == nil ? pop(UInt(SizeClass.size(index))) : pop(UInt(SizeClass.size(index)), type: type!)) ?? obtain(request)
+    let whole = UInt(SizeClass.size(index))
+    return (type == nil ? pop(whole) : pop(whole, type: type!)) ?? passGuards(whole, type) ?? obtain(request)
   }
 }

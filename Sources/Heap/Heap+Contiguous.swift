@@ -59,7 +59,7 @@ extension Heap {
       report.text("stave_contigfree() of ")
       report.address(UInt(bitPattern: memory))
       report.text(", which is no contiguous block\n")
-      report.stop()
+      return report.finish()
     }
     guard size.roundedUp(to: UInt(pageBytes)) == bytes else {
       var report = Report("bad free")
@@ -70,7 +70,7 @@ extension Heap {
       report.text(", where a contiguous block of ")
       report.number(bytes)
       report.text(" bytes begins\n")
-      report.stop()
+      return report.finish()
     }
     freeSlow(memory)
   }

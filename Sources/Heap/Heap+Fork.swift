@@ -5,6 +5,7 @@
 
 import Accounting
 import CPlatform
+import Diagnostics
 import Pages
 import Primitives
 import Zones
@@ -16,6 +17,7 @@ extension Heap {
     types.lockForFork()
     lockZonesForFork()
     arena.pointee.lock.lock()
+    memGuard.lockForFork()
     metadataPages.pointee.lock.lock()
     stave_own_fork(true)
   }
@@ -24,6 +26,7 @@ extension Heap {
     guard heap.isReady else { return }
     stave_own_fork(false)
     metadataPages.pointee.lock.unlock()
+    memGuard.unlockAfterFork(inChild: false)
     arena.pointee.lock.unlock()
     unlockZonesAfterFork(inChild: false)
     types.unlockAfterFork(inChild: false)
@@ -34,6 +37,7 @@ extension Heap {
     guard heap.isReady else { return }
     stave_own_fork(false)
     metadataPages.pointee.lock.resetInChild()
+    memGuard.unlockAfterFork(inChild: true)
     arena.resumeInChild()
     arena.pointee.lock.resetInChild()
     unlockZonesAfterFork(inChild: true)

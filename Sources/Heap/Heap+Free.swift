@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Freeing, and questions about addresses. Whatever value is given, the answer is right or the process stops with a report.
+// Freeing, and questions about addresses. Whatever value is given, the answer is right or there is a report. What comes after a report,
+// the process's end or going on as if the call had not been, is up to the option `onreport`.
 
 import Diagnostics
 import Accounting
@@ -10,7 +11,7 @@ import Primitives
 import Zones
 
 extension Heap {
-  /// free. Null does nothing. An address that is not the start of a block ends the process with a report.
+  /// free. Null does nothing. An address that is not the start of a block is reported.
   @inline(__always)
   public static func free(_ memory: UnsafeMutableRawPointer?) {
     let hot = stave_hot()
@@ -29,31 +30,51 @@ extension Heap {
       followTracers()
       traceFree(memory)
     }
+    release(memory)
+  }
+
+  private static func release(_ memory: UnsafeMutableRawPointer) {
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
       let keg = keg(of: slab)
       guard let zone = keg.pointee.zone else {
-        reportBadFree("free() of an item whose zone was destroyed", memory.address, keg: keg)
+        return reportBadFree("free() of an item whose zone was destroyed", memory.address, keg: keg)
       }
       guard keg.pointee.flags.contains(.malloc) else {
-        reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
+        return reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
       }
       guard keg.index(of: memory.address, in: slab) != nil else {
-        reportBadFree("free() of an address inside a block", memory.address, keg: keg)
+        if freedWithRedZone(memory) { return }
+        return reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       if zone.pointee.type != 0 { return freeTyped(memory, zone) }
-      zone.freeSlow(memory)
-      noteSlowCall(moving: isTraced ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
+      zone.freeSlow(memory, stack: stackOfFree)
+      noteSlowCall(moving: isTraced || CPUCache.isPassedBy ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
     case .large:
       let type = types.type(Int(arena.largeType(at: memory.address)))
-      let isReleased = type == nil ? arena.releaseLarge(memory.address) : freeTypedLarge(memory.address, type!)
-      guard isReleased else { reportBadLarge("free()", memory.address) }
+      let isReleased = type == nil ? arena.releaseLarge(memory.address, stack: stackOfFree) : freeTypedLarge(memory.address, type!)
+      guard isReleased else {
+        if freedWithRedZone(memory) { return }
+        return reportBadLarge("free()", memory.address)
+      }
       noteSlowCall()
     case .none:
-      guard let elsewhere = heap.pointee.freeElsewhere else { reportUnowned("free()", memory.address) }
+      if freedWithRedZone(memory) { return }
+      if freeGuarded(memory) { return }
+      guard let elsewhere = heap.pointee.freeElsewhere else { return reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
+  }
+
+  /// Whether it was a block with guard bytes: freed now, or reported.
+  private static func freedWithRedZone(_ memory: UnsafeMutableRawPointer) -> Bool {
+    switch takeOffRedZone(memory) {
+    case .item(let item): release(item)
+    case .freedTwice: break
+    case .none: return false
+    }
+    return true
   }
 
   /// The zone may go when the item has been freed: another thread may have ended the type (Accounting/TypeEnds).
@@ -62,16 +83,20 @@ extension Heap {
     while true {
       let number = zone.pointee.type
       let type = types.type(Int(number))!
-      guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory) }) else { continue }
+      demandMarked(type)
+      guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory, stack: stackOfFree) }) else { continue }
       if type.pointee.isWatched && stave_loader_may_change(false) { forgetCallers() }
-      // Of a type with an account, and while somebody traces, each free comes here.
-      return noteSlowCall(moving: type.hasAccount || isTraced ? bytes : bytes * bucketSize)
+      // Of a type with an account, while somebody traces, and with item checks, each free comes here.
+      return noteSlowCall(moving: type.hasAccount || isTraced || CPUCache.isPassedBy ? bytes : bytes * bucketSize)
     }
   }
 
   private static func freeTypedLarge(_ address: UInt, _ type: TypePointer) -> Bool {
     var isReleased = false
-    _ = type.give(Int(arena.largeBytes(at: address) ?? 0), isIts: { true }, { isReleased = arena.releaseLarge(address) })
+    _ = type.give(Int(arena.largeBytes(at: address) ?? 0), isIts: { true }, {
+      isReleased = arena.releaseLarge(address, stack: stackOfFree)
+      return isReleased
+    })
     return isReleased
   }
 
@@ -81,42 +106,47 @@ extension Heap {
 
   /// An address in a large block that is not its start, or a block freed already.
   @inline(never)
-  static func reportBadLarge(_ call: StaticString, _ address: UInt) -> Never {
+  static func reportBadLarge(_ call: StaticString, _ address: UInt) {
     var report = Report("bad free")
     report.text(call)
     report.text(" of ")
     report.address(address)
     arena.describe(address, in: &report)
     report.text("\n")
-    report.stop()
+    report.finish(next: badFreeAdvice)
   }
 
   /// An address without an owner: foreign, or inside a large block.
   @inline(never)
-  static func reportUnowned(_ call: StaticString, _ address: UInt) -> Never {
-    if arena.contains(address) { reportBadLarge(call, address) }
+  static func reportUnowned(_ call: StaticString, _ address: UInt) {
+    if arena.contains(address) { return reportBadLarge(call, address) }
     var report = Report("bad free")
     report.text(call)
     report.text(" of ")
     report.address(address)
     report.text(", which stave does not own\n")
-    report.stop()
+    report.finish(next: badFreeAdvice)
   }
 
   /// malloc_usable_size: bytes that may be used; 0 for null. Nil for an address that is no block of ours.
   public static func usableSize(_ memory: UnsafeMutableRawPointer?) -> UInt? {
     guard let memory else { return 0 }
+    return plainSize(memory) ?? redZoneBlock(at: memory.address)?.block.size
+  }
+
+  /// Of a block without guard bytes.
+  private static func plainSize(_ memory: UnsafeMutableRawPointer) -> UInt? {
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
       let keg = keg(of: slab)
       return keg.index(of: memory.address, in: slab) == nil ? nil : UInt(keg.pointee.layout.size)
     case .large: return arena.largeBytes(at: memory.address)
-    case .none: return nil
+    case .none: return memGuard.liveBlock(at: memory.address)?.pointee.size
     }
   }
 
-  /// realloc. Nil: no memory, and the old block is as it was. An address that is no block ends the process with a report.
+  /// realloc. Nil: no memory, and the old block is as it was. An address that is no block is reported, and then nil, too, with EINVAL.
   /// A block that moves is of `type` from then on; one that stays keeps the type it has.
   /// A block that has to be copied counts twice meanwhile.
   public static func reallocate(
@@ -125,15 +155,28 @@ extension Heap {
     func allocateNew() -> UnsafeMutableRawPointer? {
       type == nil && !flags.maySleep ? allocate(size) : allocate(size, type: type, flags)
     }
+    func replace(_ memory: UnsafeMutableRawPointer, _ old: UInt) -> UnsafeMutableRawPointer? {
+      guard let new = allocateNew() else { return nil }
+      new.copyMemory(from: memory, byteCount: Int(min(old, size)))
+      free(memory)
+      return new
+    }
     guard let memory else { return allocateNew() }
-    guard let old = usableSize(memory) else {
+    if memGuard.holds(memory.address) { return reallocateGuarded(memory, size, type: type, allocateNew) }
+    guard let old = plainSize(memory) else {
+      if let (block, holder) = redZoneBlock(at: memory.address) {
+        let block = checkForRealloc(block, holder)
+        return resize(block, holder, to: size) ?? replace(memory, block.size)
+      }
       switch ownerMap.pointee.owner(of: memory.address) {
       case .large: reportBadLarge("realloc()", memory.address)
       case .slab(let header):
         reportBadFree("realloc() of an address inside a block", memory.address, keg: keg(of: header.assumingMemoryBound(to: Slab.self)))
       case .none: reportUnowned("realloc()", memory.address)
       }
+      return stave_invalid()
     }
+    guard demandLive(memory, "realloc() of a free block") else { return stave_invalid() }
     // The class would not change, or shrinks by less than half (T9).
     if size <= old && (size > old / 2 || old == 16) && (old <= UInt(SizeClass.largest) || size > UInt(SizeClass.largest)) {
       return memory
@@ -141,10 +184,7 @@ extension Heap {
     if old > UInt(SizeClass.largest) && size > UInt(SizeClass.largest) {
       if let result = resize(memory, from: old, to: size) { return result }
     }
-    guard let new = allocateNew() else { return nil }
-    new.copyMemory(from: memory, byteCount: Int(min(old, size)))
-    free(memory)
-    return new
+    return replace(memory, old)
   }
 
   /// A large block in place, or moved without copying; nil if neither can be: as it was. To tracers it is freed and given out, also
@@ -158,7 +198,7 @@ extension Heap {
   }
 
   /// By way of the account of the type that it counts for, if that has one.
-  private static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
+  static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
     guard let type = types.type(Int(arena.largeType(at: address))) else { return place(address, from: old, to: size) }
     guard let bytes = arena.blockBytes(size) else { return nil }
     return type.resize(from: Int(old), to: Int(bytes)) { place(address, from: old, to: size) }

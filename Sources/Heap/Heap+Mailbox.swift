@@ -6,6 +6,7 @@
 
 import Accounting
 import CPlatform
+import Diagnostics
 import Pages
 import Zones
 
@@ -27,6 +28,8 @@ extension Heap {
     case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
     case MailCommand.set: return set(letter.subject, to: letter.value)
     case MailCommand.trace: return trace(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
+    case MailCommand.redZone: return listForRedZone(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
+    case MailCommand.guardType: return guardType(GuardedName(hash: UInt64(bitPattern: letter.value), sizeClass: UInt8(truncatingIfNeeded: letter.subject >> 1)), isFirst: letter.subject & 1 != 0)
     case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
     }
@@ -37,6 +40,22 @@ extension Heap {
     let before = heap.pointee.options[.probes]
     guard types.trace(named: name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
     heap.pointee.options.values[Option.probes.rawValue] = Int64(TraceMode.listed)
+    return (MailStatus.done, before)
+  }
+
+  /// Guard bytes for blocks of the types of this name, too or only. The result is the value of `redzone_type` before.
+  private static func listForRedZone(_ name: UInt64, isFirst: Bool) -> (status: UInt32, result: Int64) {
+    let before = heap.pointee.options[.redZoneType]
+    guard redZone.list(name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
+    heap.pointee.options.values[Option.redZoneType.rawValue] = Int64(TraceMode.listed)
+    return (MailStatus.done, before)
+  }
+
+  /// Memory of this name is to be guarded, too or only. The result is the value of `memguard_type` before.
+  private static func guardType(_ name: GuardedName, isFirst: Bool) -> (status: UInt32, result: Int64) {
+    let before = heap.pointee.options[.memguardType]
+    guard types.setGuarding(name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
+    heap.pointee.options.values[Option.memguardType.rawValue] = Int64(TraceMode.listed)
     return (MailStatus.done, before)
   }
 
@@ -56,21 +75,38 @@ extension Heap {
     guard option.takes(value) else { return (MailStatus.badValue, before) }
     if option == .sizes && value == 1 && before == 0 && !sizeHistogram.begin() { return (MailStatus.noMemory, before) }
     heap.pointee.options.values[option.rawValue] = value
+    if option == .memguard && !configureGuards() {
+      heap.pointee.options.values[option.rawValue] = 0
+      return (MailStatus.noMemory, before)
+    }
+    if option == .check || option == .checkDivisor {
+      guard value == before || heap.applyChecks() else { return (MailStatus.systemRefused, before) }
+    }
     if value != before { heap.apply(option) }
     return (MailStatus.done, before)
   }
 }
 
 extension UnsafeMutablePointer where Pointee == HeapState {
+  /// Where the options about reports are looked at.
+  func applyReports() {
+    stave_reports().pointee.place = UInt32(pointee.options[.report])
+    stave_reports().pointee.mode = UInt32(pointee.options[.onreport])
+    stacks.pointee.mode = UInt32(pointee.options[.stacks])
+  }
+
   /// Does what a change of an option asks for beyond its new value.
   func apply(_ option: Option) {
     switch option {
-    case .failureRate, .sizes: openFastPath()
+    case .failureRate, .sizes, .redZone: openFastPath()
+    case .redZoneType: redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
+    case .report, .onreport, .stacks: applyReports()
     case .probes: types.trace(UInt32(pointee.options[.probes]))
     case .types:
       pointee.watchesLoading = true
       openFastPath()
       Heap.forgetCallers()
+    case .memguardType, .memguardMin, .memguardMax, .memguardPages, .memguardSide, .memguardWidth, .memguardDivisor: _ = Heap.configureGuards()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
     case .inspect: Heap.allowInspection(pointee.options[.inspect] == 1)
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])

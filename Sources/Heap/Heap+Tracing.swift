@@ -13,6 +13,7 @@
 
 import Accounting
 import CPlatform
+import Diagnostics
 import Pages
 import Primitives
 import Zones
@@ -26,7 +27,7 @@ extension Heap {
   static func followTracers() {
     // The second half: who saw the last tracer go may open them behind the back of who saw the next one come.
     let hot = stave_hot()
-    if isTraced != (hot.pointee.traced != 0) || isTraced && (hot.pointee.typed_limit | hot.pointee.small_limit) != 0 { changeTracing() }
+    if isTraced != (hot.pointee.traced != 0) || isTraced && (hot.pointee.typed_limit | hot.pointee.small_limit | hot.pointee.guarded_limit) != 0 { changeTracing() }
   }
 
   @inline(never)
@@ -48,7 +49,9 @@ extension Heap {
   }
 
   /// Nil for what is no block of ours.
-  private static func block(at address: UInt) -> Block? {
+  private static func block(at address: UInt) -> Block? { plainBlock(at: address) ?? redZoneBlock(at: address).flatMap { plainBlock(at: $0.block.item) } }
+
+  private static func plainBlock(at address: UInt) -> Block? {
     switch ownerMap.pointee.owner(of: address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)

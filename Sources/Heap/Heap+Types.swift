@@ -28,7 +28,7 @@ extension Heap {
   /// Without a type, where one could not be registered, it is malloc's memory.
   public static func allocate(_ size: UInt, type: TypePointer?, _ flags: WaitFlags) -> UnsafeMutableRawPointer? {
     let flags = flags.checked
-    guard let type, let item = pop(size, type: type) else {
+    guard let type, let item = pop(size, type: type) ?? passGuards(size, type) else {
       var request = Request(size, type: type, isZeroed: flags.contains(.zero))
       request.zeroesAll = true
       return obtain(request, flags)

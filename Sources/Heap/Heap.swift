@@ -94,7 +94,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, where somebody traces them, where sizes are counted, and where each call is looked at, for its caller or for a scope. At
+  /// to fail, where somebody traces them, where sizes are counted, where some blocks are guarded or have guard bytes, and where each call is looked at, for its caller or for a scope. At
   /// any time: a call that is under way ends as it began.
   func openFastPath() {
     setLimits(isClosing: false)
@@ -107,13 +107,17 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   private func setLimits(isClosing: Bool) {
     let isOpen =
       root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
-      && pointee.options[.sizes] == 0 && !Heap.isTraced
-    let limit = isOpen ? UInt64(SizeClass.largest) + 1 : 0
+      && pointee.options[.sizes] == 0 && pointee.options[.redZone] == 0 && !Heap.isTraced
+    let whole = isOpen ? UInt64(SizeClass.largest) + 1 : 0
+    // While there are guards, what passes them by is served behind both.
+    let guardedLimit = memGuard.isOn ? whole : 0
+    let limit = memGuard.isOn ? 0 : whole
     let smallLimit = Heap.looksAtRequests ? 0 : limit
     // All CPUs read these: a store that changes nothing would still cost them a cache miss.
     let hot = stave_hot()
     if hot.pointee.small_limit != smallLimit && !(isClosing && smallLimit > 0) { hot.pointee.small_limit = smallLimit }
     if hot.pointee.typed_limit != limit && !(isClosing && limit > 0) { hot.pointee.typed_limit = limit }
+    if hot.pointee.guarded_limit != guardedLimit && !(isClosing && guardedLimit > 0) { hot.pointee.guarded_limit = guardedLimit }
   }
 
   private func setUp() -> Bool {
@@ -126,12 +130,14 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       header.pointee.started = stave_nanoseconds()
       pointee.options = OptionValues()
       pointee.classLock.rank = LockRank.fork
+      Heap.nameReports()
       metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
       guard zones.start() else { return false }
       header.pointee.layoutDigest = layoutDigest()
       header.pointee.release = Heap.release
       CPUCache.start(forceLocked: false)
       types.start()
+      Report.showStacks()
       // Done for good, whatever becomes of the rest: a second try begins behind this.
       header.pointee.version = RootLayout.version
     }
@@ -145,10 +151,13 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   public func configure(environment: UnsafePointer<UnsafePointer<CChar>?>?) {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
+    applyReports()
     types.trace(UInt32(pointee.options[.probes]))
+    redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
-    openFastPath()
+    if pointee.options[.memguard] == 0 || !Heap.configureGuards() { openFastPath() }
+    if pointee.options[.check] == 1 { _ = applyChecks() }
     if pointee.options[.inspect] == 1 { Heap.allowInspection(true) }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(pointee.options[.hugepages]) }
     sizeArena()
@@ -257,5 +266,12 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<LargeTotals>.size)
   mix(MemoryLayout<SizeHistogram>.size)
   mix(MemoryLayout<SizeBin>.size)
+  mix(MemoryLayout<ItemChecks>.size)
+  mix(MemoryLayout<MemGuard>.size)
+  mix(MemoryLayout<GuardedBlock>.size)
+  mix(MemoryLayout<StacksState>.size)
+  mix(MemoryLayout<StackTable>.size)
+  mix(MemoryLayout<StackRecord>.size)
+  mix(MemoryLayout<RedZoneState>.size)
   return digest
 }

@@ -12,8 +12,12 @@ public enum Option: Int, Sendable {
   case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, sizes
   case kmemSize, kmemSizeMin, kmemSizeMax, kmemSizeScale
   case probes, otelRate
+  case memguard, memguardType, memguardMin, memguardMax, memguardPages, memguardSide, memguardWidth, memguardDivisor
+  case report, onreport, stacks
+  case check, checkDivisor
+  case redZone, redZoneType, redZonePanic
 
-  public static var count: Int { 16 }
+  public static var count: Int { 32 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -34,6 +38,22 @@ public enum Option: Int, Sendable {
     case .kmemSizeScale: "kmem_size_scale"
     case .probes: "probes"
     case .otelRate: "otel_rate"
+    case .memguard: "memguard"
+    case .memguardType: "memguard_type"
+    case .memguardMin: "memguard_min"
+    case .memguardMax: "memguard_max"
+    case .memguardPages: "memguard_pages"
+    case .memguardSide: "memguard_side"
+    case .memguardWidth: "memguard_width"
+    case .memguardDivisor: "memguard_divisor"
+    case .report: "report"
+    case .onreport: "onreport"
+    case .stacks: "stacks"
+    case .check: "check"
+    case .checkDivisor: "check_divisor"
+    case .redZone: "redzone"
+    case .redZoneType: "redzone_type"
+    case .redZonePanic: "redzone_panic"
     }
   }
 
@@ -55,6 +75,22 @@ public enum Option: Int, Sendable {
     case .kmemSizeScale: "Without kmem_size, but with one of these three: the limit is the memory of the machine or container by n. 0 counts as 1."
     case .probes: "For which malloc types the probes of malloc and free fire while somebody watches them: all, none, those of a list (types that come later too), or those of the last list."
     case .otelRate: "Bytes between two samples of the probes otel_memory, on average; larger blocks are always samples."
+    case .memguard: "n guards one of n requests, by lot, of the types and sizes that memguard_type, memguard_min and memguard_max mean; 1 all of them, 0 none. See stave_memguard(3)."
+    case .memguardType: "Whose memory is guarded: all, none, that of a list of malloc types or zones (those that come later too), or of the last list."
+    case .memguardMin: "The smallest request that is guarded."
+    case .memguardMax: "The largest; 0 for no largest."
+    case .memguardPages: "1 guards each request of a page or more, whatever the lot, the type and memguard_max."
+    case .memguardSide: "Where a guarded block lies: overflow (its end, rounded up to 16 bytes, before the guard), underflow (its start behind one), exact (its end before the guard to the byte; aligned as its size is)."
+    case .memguardWidth: "Bytes of the guards before and behind each block, rounded up to pages."
+    case .memguardDivisor: "Guarded blocks may take this part of the machine's memory; beyond, requests are not guarded. 0 counts as 10."
+    case .report: "Where reports go: stderr, syslog (the datagrams of /dev/log), or a file, by its path from / on, to which they are added; %p in it is the process's number."
+    case .onreport: "What follows the report of a mistake: abort, or continue: the call that was wrong does nothing, and vm.debug.reports counts."
+    case .stacks: "Whether stacks of calls are kept: auto (for blocks that are guarded), 1 (for the frees that item checks see, too), 0 (none). Reports show where they were made in any case."
+    case .check: "1 passes the caches by and checks each malloc and free: every bad or double free is reported at that call, every write to free memory when it is handed out again or given back."
+    case .checkDivisor: "While check is on: free items whose number is a multiple of n are filled, and looked at when they are handed out. 1: all; 0: none."
+    case .redZone: "1 puts 16 guard bytes before and behind each block, n around one in n, which are looked at when it is freed or reallocated, and by stave check; 0 is off."
+    case .redZoneType: "Of which malloc types blocks get guard bytes while redzone is on: all, none, those of a list (types that come later too), or those of the last list."
+    case .redZonePanic: "1 ends the process when guard bytes have been overwritten, whatever is done after other reports."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -66,8 +102,12 @@ public enum Option: Int, Sendable {
     case .stats: ["none", "exit", ""]
     case .inspect: ["descendants", "any", ""]
     case .types: ["none", "library", "site"]
-    case .probes: ["all", "none", "listed"]
+    case .probes, .redZoneType, .memguardType: ["all", "none", "listed"]
+    case .memguardSide: ["overflow", "underflow", "exact"]
     case .hugepages: ["default", "never", "always"]
+    case .report: ["stderr", "syslog", "file"]
+    case .onreport: ["abort", "continue", ""]
+    case .stacks: ["auto", "0", "1"]
     default: ["", "", ""]
     }
   }
@@ -76,13 +116,18 @@ public enum Option: Int, Sendable {
   public var listPrefix: StaticString { self == .types ? "skip=" : "" }
 
   /// Names of malloc types are taken as well.
-  public var takesNames: Bool { self == .probes }
+  public var takesNames: Bool { self == .probes || self == .redZoneType || self == .memguardType }
+
+  /// A path is taken as well.
+  public var takesPath: Bool { self == .report }
 
   public var defaultValue: Int64 {
     switch self {
     case .otelRate: 512 << 10
-    case .background: 1
+    case .background, .checkDivisor: 1
     case .period: 1000
+    case .memguardWidth: 4096
+    case .memguardDivisor: 10
     default: 0
     }
   }
@@ -91,7 +136,10 @@ public enum Option: Int, Sendable {
   public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
   public var limit: Int64 {
     switch self {
-    case .verbose, .background, .sizes: 1
+    case .verbose, .background, .sizes, .check, .redZonePanic, .memguardPages: 1
+    case .checkDivisor: 1_000_000_000
+    case .memguard: 1 << 40
+    case .memguardWidth: 64 << 20
     case .period: 3_600_000
     case .otelRate: 1 << 40
     default: .max
@@ -107,7 +155,7 @@ public enum Option: Int, Sendable {
   }
 
   /// A number of bytes, which may be written with K, M, G or T behind it.
-  public var isBytes: Bool { self == .kmemSize || self == .kmemSizeMin || self == .kmemSizeMax }
+  public var isBytes: Bool { self == .kmemSize || self == .kmemSizeMin || self == .kmemSizeMax || self == .memguardMin || self == .memguardMax || self == .memguardWidth }
 
   /// Whether `value` is one of its values.
   public func takes(_ value: Int64) -> Bool {
@@ -119,7 +167,7 @@ public enum Option: Int, Sendable {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<16, Int64>
+  public var values: InlineArray<32, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)
@@ -193,7 +241,11 @@ public struct OptionValues {
         values[option.rawValue] = Int64(index)
         return
       }
-      if option.takesNames && traces(UnsafeBufferPointer(start: value.start, count: value.count)) {
+      if option.takesPath && Report.send(toFile: value) {
+        values[option.rawValue] = Int64(ReportPlace.file)
+        return
+      }
+      if option.takesNames && takes(UnsafeBufferPointer(start: value.start, count: value.count), option) {
         values[option.rawValue] = Int64(TraceMode.listed)
         return
       }
@@ -209,15 +261,22 @@ public struct OptionValues {
     report.write()
   }
 
-  /// The types of a list; false, and nothing done, if it has none or too many.
-  private func traces(_ list: UnsafeBufferPointer<UInt8>) -> Bool {
+  /// The names of a list; false, and nothing done, if it has none or too many.
+  private func takes(_ list: UnsafeBufferPointer<UInt8>, _ option: Option) -> Bool {
     var count = 0
     forEachTypeName(in: list) { _ in count += 1 }
     guard count > 0, count <= TracedTypes.most else { return false }
     var isFirst = true
-    forEachTypeName(in: list) { name in
-      _ = types.trace(named: name, isFirst: isFirst)
-      isFirst = false
+    if option == .memguardType {
+      forEachGuardedName(in: list) { name in
+        _ = types.setGuarding(name, isFirst: isFirst)
+        isFirst = false
+      }
+    } else {
+      forEachTypeName(in: list) { name in
+        _ = option == .redZoneType ? redZone.list(name, isFirst: isFirst) : types.trace(named: name, isFirst: isFirst)
+        isFirst = false
+      }
     }
     return true
   }

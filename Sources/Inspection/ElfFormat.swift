@@ -15,6 +15,11 @@ enum Elf {
   static let note: UInt32 = 4
   // Types of sections.
   static let symbolTable: UInt32 = 2
+  static let exportedTable: UInt32 = 11
+  // Types of symbols.
+  static let function: UInt8 = 2
+  /// Which function it is, the loader finds out.
+  static let chosenFunction: UInt8 = 10
   /// In `programHeaderCount`: the count did not fit, and stands in the first section header's `info`.
   static let extendedCount: UInt16 = 0xffff
   // A symbol's section when it has none, or when its value is no address of the image.

@@ -137,11 +137,23 @@ public struct Snapshot: Sendable {
   public var cpuLimit = 0
   /// Of the library, as "0.1.0".
   public var version = ""
+  /// Of the program's mistakes.
+  public var reports = 0
+  /// Different stacks that are kept, and how often there was no room for one.
+  public var stacks = 0
+  public var stacksLeftOut = 0
   /// The values of the library's options in force, in the order of its list.
   public var options: [Int64] = []
   /// Calls that returned NULL for want of memory, and those that the option failure_rate made fail.
   public var failures: Int64 = 0
   public var injectedFailures: Int64 = 0
+  /// Of item checks since the start: free items that were filled, or passed over; looked at, and of these written to.
+  public var trashed: Int64 = 0
+  public var trashSkipped: Int64 = 0
+  public var trashChecked: Int64 = 0
+  public var trashDamaged: Int64 = 0
+  public var redZone = RedZoneFigures()
+  public var guards = GuardSnapshot()
   /// Of the kernel, for a live process.
   public var kernel: MemoryTotals?
 

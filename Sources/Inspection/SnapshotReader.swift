@@ -9,6 +9,7 @@
 
 import AddressMap
 import CPlatform
+import Diagnostics
 import Glibc
 import Heap
 import Pages
@@ -61,13 +62,23 @@ public struct SnapshotReader {
     let heap = root.part(HeapState.self, RootLayout.heapOffset)
     snapshot.containerLimit = Int(clamping: heap.pointee.containerLimit)
     snapshot.options = (0..<Option.count).map { heap.pointee.options.values[$0] }
+    let stacks = root.part(StacksState.self, RootLayout.stacksOffset), reports = root.part(stave_reports.self, RootLayout.reportsOffset)
+    (snapshot.stacks, snapshot.stacksLeftOut) = (Int(max(0, stacks.pointee.count)), Int(max(0, stacks.pointee.leftOut)))
+    snapshot.reports = Int(max(0, reports.pointee.count))
     snapshot.failures = max(0, heap.pointee.failures)
     snapshot.injectedFailures = max(0, heap.pointee.injectedFailures)
+    let checks = root.part(ItemChecks.self, RootLayout.checksOffset)
+    snapshot.trashed = max(0, checks.pointee.trashed)
+    snapshot.trashSkipped = max(0, checks.pointee.skipped)
+    snapshot.trashChecked = max(0, checks.pointee.checked)
+    snapshot.trashDamaged = max(0, checks.pointee.damaged)
     snapshot.zones = try readZones(root, copies)
     // The arena's figures last, all of them from one copy.
     let last = try readRoot(copies)
     try describe(last, into: &snapshot)
+    snapshot.redZone = RedZoneFigures(last)
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
+    snapshot.guards = try readGuards(last, copies)
     try readTypes(last, into: &snapshot, copies)
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     return snapshot

@@ -128,11 +128,11 @@ extension UnsafeMutablePointer where Pointee == MetadataPages {
 
 // MARK: - Mapping
 
-let protectionReadWrite: Int32 = 3
-let mapPrivateAnonymous: Int32 = 0x22
-let mapNoReserve: Int32 = 0x4000
+public let protectionReadWrite: Int32 = 3
+public let mapPrivateAnonymous: Int32 = 0x22
+public let mapNoReserve: Int32 = 0x4000
 let mapFixedNoReplace: Int32 = 0x100000
-let mapFixed: Int32 = 0x10
+public let mapFixed: Int32 = 0x10
 
 /// Private zeroed memory somewhere, named for /proc/PID/maps where the kernel can (nameMapping). Nil when the system refuses.
 public func mapAnonymous(bytes: Int, name: StaticString) -> UInt? {

@@ -24,6 +24,7 @@ public enum LockRank {
   public static let internalDepot: UInt8 = 55
   public static let internalKeg: UInt8 = 60
   public static let arena: UInt8 = 70
+  public static let guards: UInt8 = 75
   public static let metadata: UInt8 = 80
   public static let report: UInt8 = 90
 }

@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What a kernel would print on its console: one text, composed on the stack, written with one system call, without
-// allocating. Reports that end the process raise SIGABRT.
+// What a kernel would print on its console: text composed on the stack, and written without allocating. A report that does not fit
+// the buffer goes out in parts, at ends of lines; other text is cut. Where reports go: Report+Sink; how one ends: Report+End.
 
 import CPlatform
 
 public struct Report {
+  static var mostBytes: Int { 768 }
   var buffer: InlineArray<768, UInt8>
   var used: Int
+  /// Whether it is a report, not any text.
+  let isReport: Bool
+  /// Whether this report has the right to write, which it then keeps to its end.
+  var isWriter = false
+  /// Whether it says where in the program it happened, which it does at its end otherwise.
+  public var showsStack = false
 
   /// Begins "stave[process/thread]: kind: ", or "kind detail: ".
   public init(_ kind: StaticString, _ detail: StaticString = "") {
     buffer = InlineArray(repeating: 0)
     used = 0
+    isReport = true
     text("stave[")
     number(UInt(stave_getpid()))
     text("/")
@@ -27,10 +35,12 @@ public struct Report {
   public init() {
     buffer = InlineArray(repeating: 0)
     used = 0
+    isReport = false
   }
 
   public mutating func byte(_ value: UInt8) {
-    if used < 768 {
+    if used == Self.mostBytes && isReport { makeRoom() }
+    if used < Self.mostBytes {
       buffer[used] = value
       used += 1
     }
@@ -90,25 +100,4 @@ public struct Report {
   }
 
   public mutating func newline() { byte(10) }
-
-  /// Writes what has been composed to `file` (standard error if none is given) and empties the report.
-  public mutating func write(to file: Int32 = 2) {
-    let count = used
-    withUnsafePointer(to: &buffer) { start in
-      let raw = UnsafeRawPointer(start)
-      var done = 0
-      while done < count {
-        let written = stave_write(file, raw + done, count - done)
-        if written <= 0 { break }
-        done += written
-      }
-    }
-    used = 0
-  }
-
-  /// Writes the report and ends the process with SIGABRT.
-  public mutating func stop() -> Never {
-    write()
-    stave_abort_now()
-  }
 }

@@ -107,6 +107,8 @@ public func stavePvalloc(_ size: UInt) -> UnsafeMutableRawPointer? {
 public func staveUsableSize(_ memory: UnsafeMutableRawPointer?) -> UInt {
   guard let size = Heap.usableSize(memory) else {
     reportBadFree("malloc_usable_size() of an address that is no block", UInt(bitPattern: memory), keg: nil)
+    return 0
   }
+  if let memory, !Heap.demandLive(memory, "malloc_usable_size() of a free block") { return 0 }
   return size
 }

@@ -1,22 +1,36 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What is said about a free that cannot be: what was done, the address, the nearest item and its zone.
+// What is said about a free that cannot be: what was done, the address, the nearest item and its zone, whose name begins with the
+// type's.
 
 import CPlatform
 import Pages
 import Primitives
 
-/// Says what was done to which address, the nearest item and its zone, and ends the process.
+/// Says what was done to which address, the nearest item and its zone, and ends the process, unless it is to go on: then the free
+/// is to be as if it had not been. Called without locks.
 @inline(never)
-public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer?) -> Never {
+public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer?) {
   var report = Report("bad free")
   report.text(what)
   report.text(" at ")
   report.address(address)
   describeNearest(to: address, keg: keg, in: &report)
+  let owner = lastOwner(of: address)
+  itemChecks.describe(owner, "; freed before by type ", in: &report)
   report.text("\n")
-  report.stop()
+  itemChecks.addStack(of: owner, "freed before", to: &report)
+  report.finish(next: badFreeAdvice)
 }
+
+/// Who freed the item that the address lies in, where that is known.
+private func lastOwner(of address: UInt) -> LastOwner? {
+  guard itemChecks.isOn, case .slab(let header) = ownerMap.pointee.owner(of: address) else { return nil }
+  let slab = header.assumingMemoryBound(to: Slab.self)
+  return stave_kegs()[Int(slab.pointee.kegIndex)]?.assumingMemoryBound(to: Keg.self).lastOwner(ofItemHolding: address, in: slab)
+}
+/// What tells more of a bad free.
+public var badFreeAdvice: StaticString { "STAVE_OPTIONS=check:1 finds bad frees at the call itself, and says who freed first" }
 
 public func describeNearest(to address: UInt, keg known: KegPointer?, in report: inout Report) {
   var keg = known
@@ -46,8 +60,13 @@ public func describeNearest(to address: UInt, keg known: KegPointer?, in report:
     report.address(nearest)
     report.text(" of ")
     report.number(UInt(layout.size))
-    report.text(" bytes")
+    report.text(" bytes, number ")
+    report.number(UInt(index))
+    report.text(" of ")
+    report.number(UInt(layout.items))
+    report.text(" of its slab,")
   }
   report.text(" in zone ")
   report.name(keg.pointee.name)
+  if let zone = keg.pointee.zone, zone.pointee.type != 0 { itemChecks.describe(LastOwner(type: zone.pointee.type, stack: 0), " of type ", in: &report) }
 }

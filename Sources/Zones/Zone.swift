@@ -204,5 +204,6 @@ extension UnsafeMutablePointer where Pointee == Zone {
     precondition(pointee.keg.pointee.slabCount == 0, "hooks of a zone in use cannot change")
     pointee.zoneInit = initialize
     pointee.zoneFini = finish
+    pointee.keg.followTrash()
   }
 }

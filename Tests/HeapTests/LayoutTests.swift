@@ -5,9 +5,11 @@
 @testable import Accounting
 import AddressMap
 import CPlatform
+@testable import Diagnostics
 import Primitives
 import Testing
 
+@testable import Diagnostics
 @testable import Heap
 @testable import Pages
 @testable import Zones
@@ -83,18 +85,37 @@ import Testing
       offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.bins) }, offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.tableCount) },
       offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.since) },
     ]
+    #expect(MemoryLayout<ItemChecks>.offset(of: \.skipped) == 8 && MemoryLayout<ItemChecks>.offset(of: \.damaged) == 24)
+    #expect(RootLayout.checksOffset == 4864 && MemoryLayout<ItemChecks>.size <= 128)
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
     #expect(RootLayout.version == 6, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
-    #expect(heap == [576, 704, 712, 848], hint)
+    #expect(heap == [576, 832, 840, 976], hint)
+    let redZone = [
+      offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.key) }, offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.extraBytes) },
+      offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.blocks) }, offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.damaged) },
+    ]
+    #expect(redZone == [0, 8, 16, 24] && MemoryLayout<RedZoneState>.size <= 128 && MemoryLayout<RedZoneHeader>.size == 16, hint)
     #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
     #expect(type == [0, 8, 0, 8, 40, 44, 48, 768, 776, 784], hint)
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)
     #expect(sizes == [0, 8, 16] && MemoryLayout<SizeBin>.size == 24 && MemoryLayout<SizeBin>.offset(of: \.given) == 16, hint)
     #expect(RootLayout.typesOffset + MemoryLayout<TypesState>.size <= RootLayout.sizesOffset && RootLayout.sizesOffset + MemoryLayout<SizeHistogram>.size <= RootLayout.bytes - 8 && RootLayout.heapOffset + MemoryLayout<HeapState>.size <= RootLayout.typesOffset)
+    let guards = [
+      offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.start) }, offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.guarded) },
+      offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.hits) }, offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.lots) },
+      offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.cursor) },
+    ]
+    #expect(guards == [8, 40, 80, 128, 168] && MemoryLayout<stave_lot>.size == 64 && MemoryLayout<GuardedBlock>.stride == 64, hint)
+    #expect(RootLayout.guardedTypesOffset + MemoryLayout<GuardedTypes>.size <= RootLayout.memguardOffset && RootLayout.memguardOffset + MemoryLayout<MemGuard>.size <= 4736)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
+    #expect(RootLayout.stacksOffset == 4096 && MemoryLayout<StacksState>.size <= 128 && RootLayout.reportsOffset == 4224 && MemoryLayout<stave_reports>.size <= 128, hint)
+    #expect(MemoryLayout<StacksState>.offset(of: \.table) == 0 && MemoryLayout<StacksState>.offset(of: \.words) == 8, hint)
+    #expect(MemoryLayout<StacksState>.offset(of: \.count) == 16 && MemoryLayout<StacksState>.offset(of: \.leftOut) == 24, hint)
+    #expect(MemoryLayout<StackTable>.size == 65536 + 2048 && MemoryLayout<StackTable>.offset(of: \.blocks) == 65536, hint)
+    #expect(MemoryLayout<StackRecord>.size == 16 && MemoryLayout<StackRecord>.offset(of: \.count) == 8 && MemoryLayout<stave_reports>.offset(of: \.count) == 0, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.itemBytes) == 8 && MemoryLayout<SlabLayout>.offset(of: \.slabBytes) == 16, hint)
     #expect(MemoryLayout<SlabLayout>.offset(of: \.items) == 24 && MemoryLayout<SlabLayout>.offset(of: \.lookup) == 56, hint)
   }

@@ -111,6 +111,59 @@ extension OnRoot {
         "free() of an item whose zone was destroyed", "in zone forgotten")
     }
 
+    @Test func `L21 where the process goes on, what cannot be freed stays as it was, and figures are right`() async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+        Stage.up()
+        heap.pointee.options.values[Option.onreport.rawValue] = 1
+        heap.apply(.onreport)
+        var chance = Generator(73)
+        var blocks: [(start: UnsafeMutableRawPointer, size: Int)] = []
+        let before = live()
+        var bad: Int64 = 0
+        func refuse(_ address: UnsafeMutableRawPointer?) {
+          bad += 1
+          if chance.below(2) == 0 { return Heap.free(address) }
+          stave_set_errno(0)
+          precondition(Heap.reallocate(address, 100) == nil && stave_errno() == EINVAL)
+        }
+        for _ in 0..<2000 {
+          switch chance.below(8) {
+          case 0..<4:
+            let size = chance.below(20) == 0 ? 40_000 + chance.below(100_000) : 32 + chance.size(upTo: 3000)
+            let block = Heap.allocate(UInt(size))!
+            fill(block, size, UInt8(truncatingIfNeeded: size))
+            blocks.append((block, size))
+          case 4, 5:
+            guard let index = blocks.indices.randomElement(using: &chance) else { break }
+            precondition(holds(blocks[index].start, blocks[index].size, UInt8(truncatingIfNeeded: blocks[index].size)), "a block was touched")
+            Heap.free(blocks.remove(at: index).start)
+          case 6: refuse(blocks.randomElement(using: &chance).map { $0.start + 1 + chance.below($0.size - 1) } ?? UnsafeMutableRawPointer(bitPattern: 16))
+          default: refuse(UnsafeMutableRawPointer(bitPattern: UInt(1 + chance.below(1 << 40))))
+          }
+        }
+        precondition(stave_reports().pointee.count == bad && bad > 100)
+        freeAll(blocks.map(\.start))
+        precondition(live().items == before.items && live().large == before.large)
+        // Twice, on top of the cache and deeper.
+        bind(toCPU: usableCPUs[0])
+        let first = Heap.allocate(100)!, second = Heap.allocate(100)!
+        Heap.free(first)
+        Heap.free(first)
+        Heap.free(second)
+        Heap.free(first)
+        reclaimAll(.drainCPU)
+        precondition(stave_reports().pointee.count == bad + 2)
+        precondition(live().items == before.items && live().large == before.large, "a free that was none is not counted")
+        for index in 0..<SizeClass.count { if let zone = heap.pointee.classZones[index] { zone.pointee.keg.checkInvariants() } }
+        let large = Heap.allocate(1 << 20)!
+        Heap.free(large)
+        Heap.free(large)
+        precondition(stave_reports().pointee.count == bad + 3 && live().large == before.large)
+        stave_reports().pointee.writer = 0
+      }
+      expectStopped(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "\n  next: ")
+    }
+
     @Test func `every offset into an item of every class is known for what it is`() {
       Stage.up()
       for index in 0..<SizeClass.count {

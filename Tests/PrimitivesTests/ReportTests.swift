@@ -63,6 +63,17 @@ private func text(_ name: FixedName) -> String {
     #expect(written { $0.pad(-3) } == "")
   }
 
+  @Test(arguments: [
+    (0, "1970-01-01 00:00:00"), (951_782_399, "2000-02-28 23:59:59"), (951_782_400, "2000-02-29 00:00:00"), (951_868_800, "2000-03-01 00:00:00"),
+    (1_709_164_800, "2024-02-29 00:00:00"), (1_735_689_599, "2024-12-31 23:59:59"), (1_735_689_600, "2025-01-01 00:00:00"), (4_107_542_400, "2100-03-01 00:00:00"),
+  ])
+  func `dates are those of the calendar`(seconds: Int, expected: String) {
+    #expect(written { $0.date(seconds: Int64(seconds)) } == expected)
+    let formatter = ISO8601DateFormatter()
+    formatter.formatOptions = [.withInternetDateTime]
+    #expect(formatter.string(from: Date(timeIntervalSince1970: Double(seconds))) == expected.split(separator: " ").joined(separator: "T") + "Z")
+  }
+
   @Test func `pieces join to one text`() {
     let text = written { report in
       report.text("zone ")

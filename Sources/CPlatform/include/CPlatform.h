@@ -16,5 +16,8 @@
 #include "stave_capture.h"
 #include "stave_tracing.h"
 #include "stave_probes.h"
+#include "stave_stacks.h"
+#include "stave_faults.h"
+#include "stave_reports.h"
 
 #endif

@@ -44,7 +44,7 @@ struct stave_hot {
   uint32_t scopes;                // 1 once a thread has entered a scope: each request is looked at
   uint32_t scopes_refused;        // 1 once that was said
   uint64_t traced;                // 1 while the fast paths are closed for a tracer
-  uint64_t reserved;
+  uint64_t guarded_limit;         // as typed_limit, for requests that guards pass by; 0 without guards
   struct stave_cell *_Nullable cpu[STAVE_CPU_GUARDS + STAVE_MAX_CPUS];
   uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What the C of this target calls: Swift functions of StaveMalloc. And the one function that two of its files share.
+// What the C of this target calls: Swift functions of StaveMalloc. And the functions that two of its files share.
 
 #ifndef STAVE_ENTRY_H
 #define STAVE_ENTRY_H
@@ -22,6 +22,8 @@ void stave_prepare_fork(void);
 void stave_parent_after_fork(void);
 void stave_child_after_fork(void);
 void stave_totals(size_t *totals);
+// Says which code is the library's, where there is one (CPlatform/stave_stacks.h).
+void stave_find_own_code(void);
 
 // Whether an exported name leads here. The compiler may not see through it: to it, different names are different functions.
 static inline _Bool stave_is(const void *name, const void *ours) {

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What is kept of a guarded block, live or freed, until its addresses are used again. Records lie in metadata, apart from what they
+// tell of, in chunks that stay where they are; a table with a word for each page of the range leads to them.
+
+import Accounting
+import CPlatform
+import Pages
+import Primitives
+
+public struct GuardedBlock {
+  public var address: UInt
+  /// As requested.
+  public var size: UInt
+  /// Of the range: the region, and in it the pages that may be touched.
+  public var firstPage: UInt32
+  public var pageCount: UInt32
+  public var dataPage: UInt32
+  public var dataCount: UInt32
+  public var state: Int32
+  /// The type's number, and its name's hash, by which a later type of this number is told apart.
+  public var type: UInt32
+  public var typeHash: UInt32
+  /// Stacks (Diagnostics/Stacks), 0 where there is none.
+  public var allocationStack: UInt32
+  public var freeStack: UInt32
+  /// A page has been made accessible, to go on after a report.
+  var isPatched: UInt32
+  /// Among those without a block.
+  var next: UInt32
+
+  static var perChunk: Int { 4096 }
+}
+
+public enum GuardedState {
+  /// A record without a block.
+  public static var none: Int32 { 0 }
+  public static var live: Int32 { 1 }
+  /// In the hands of free.
+  public static var closing: Int32 { 2 }
+  public static var freed: Int32 { 3 }
+  /// It could not be closed as others are: its addresses are never used again.
+  public static var lost: Int32 { 4 }
+}
+
+public typealias GuardedBlockPointer = UnsafeMutablePointer<GuardedBlock>
+
+extension UnsafeMutablePointer where Pointee == GuardedBlock {
+  public var end: UInt { pointee.address &+ pointee.size }
+  var endPage: UInt32 { pointee.firstPage + pointee.pageCount }
+
+  /// The name of the type that asked for it, "malloc" without one.
+  func describeType(in report: inout Report) {
+    guard pointee.type != 0 else { return report.text("malloc") }
+    if let type = types.type(Int(pointee.type)), type.pointee.name.hash == pointee.typeHash { return report.name(type.pointee.name) }
+    report.text("a type that is gone")
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == MemGuard {
+  var pageCount: UInt32 { UInt32(pointee.bytes / UInt(pageBytes)) }
+  var openedPages: UInt32 { UInt32(pointee.opened / UInt(pageBytes)) }
+  func address(ofPage page: UInt32) -> UInt { pointee.start + UInt(page) * UInt(pageBytes) }
+
+  @inline(__always)
+  func record(_ index: UInt32) -> GuardedBlockPointer {
+    pointee.chunks![Int(index) / GuardedBlock.perChunk]! + Int(index) % GuardedBlock.perChunk
+  }
+
+  /// The block to whose region an address belongs, the last one if it is freed; nil where there has been none. Three loads, no lock.
+  public func block(around address: UInt) -> GuardedBlockPointer? {
+    guard holds(address), address - pointee.start < pointee.opened, let table = pointee.table else { return nil }
+    let index = table[Int((address - pointee.start) / UInt(pageBytes))]
+    return index == 0 ? nil : record(index)
+  }
+
+  /// The block that begins here and is live.
+  public func liveBlock(at address: UInt) -> GuardedBlockPointer? {
+    guard let block = block(around: address), block.pointee.address == address, block.pointee.state == GuardedState.live else { return nil }
+    return block
+  }
+
+  /// A record without a block; 0 if memory for more is not to be had. Under the lock.
+  func takeRecord() -> UInt32 {
+    if pointee.freeRecord != 0 {
+      let index = pointee.freeRecord
+      pointee.freeRecord = record(index).pointee.next
+      return index
+    }
+    let index = pointee.recordCount, chunk = Int(index) / GuardedBlock.perChunk
+    if pointee.chunks![chunk] == nil {
+      let bytes = (GuardedBlock.perChunk * MemoryLayout<GuardedBlock>.stride).roundedUp(to: pageBytes)
+      guard let memory = metadataPages.allocate(bytes: bytes) else { return 0 }
+      pointee.chunks![chunk] = memory.assumingMemoryBound(to: GuardedBlock.self)
+    }
+    pointee.recordCount += 1
+    return index
+  }
+
+  func releaseRecord(_ index: UInt32) {
+    record(index).pointee.state = GuardedState.none
+    record(index).pointee.next = pointee.freeRecord
+    pointee.freeRecord = index
+  }
+}

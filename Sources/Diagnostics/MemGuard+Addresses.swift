@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Addresses for a region: from the cursor on and up, over what has never been used and what is freed, and once round from the range's
+// start (L43, spec 8.7). And how pages are opened and closed.
+
+import CPlatform
+import Pages
+import Primitives
+
+let adviseGuardInstall: Int32 = 102
+let adviseGuardRemove: Int32 = 103
+let adviseDontNeed: Int32 = 4
+
+extension UnsafeMutablePointer where Pointee == MemGuard {
+  /// Regions that one search steps over at most, so that it is short also where nearly all is in use.
+  static var mostSteps: Int { 4096 }
+
+  /// A region of so many pages, and a record that the table names for all of them; nil if there are no addresses, or no memory for the
+  /// record. `isPatched`: something in it may be accessible. Under the lock.
+  func takeRegion(_ count: UInt32, isPatched: inout Bool) -> UInt32? {
+    let index = takeRecord()
+    guard index != 0 else { return nil }
+    guard let first = findRun(count) else {
+      releaseRecord(index)
+      return nil
+    }
+    let end = first + count, table = pointee.table!
+    var page = first
+    while page < end {
+      let old = table[Int(page)]
+      guard old != 0 else {
+        page += 1
+        continue
+      }
+      let block = record(old), next = block.endPage
+      if block.pointee.isPatched != 0 { isPatched = true }
+      if next > end {
+        // The rest of it is the freed block's yet.
+        block.pointee.pageCount = next - end
+        block.pointee.firstPage = end
+      } else {
+        releaseRecord(old)
+      }
+      page = next
+    }
+    for page in first..<end { table[Int(page)] = index }
+    record(index).pointee.firstPage = first
+    record(index).pointee.pageCount = count
+    pointee.cursor = end
+    return index
+  }
+
+  /// The first of so many free pages in a row.
+  private func findRun(_ count: UInt32) -> UInt32? {
+    var first = pointee.cursor, page = pointee.cursor
+    var steps = 0
+    var hasWrapped = false
+    while page - first < count {
+      if page >= openedPages {
+        if !openMore(count - (page - first), isForced: hasWrapped) {
+          guard !hasWrapped else { return nil }
+          hasWrapped = true
+          pointee.wraps += 1
+          (first, page) = (0, 0)
+        }
+        continue
+      }
+      let index = pointee.table![Int(page)]
+      if index == 0 {
+        page += 1
+        continue
+      }
+      let block = record(index)
+      page = block.endPage
+      if stave_load32(&block.pointee.state) != GuardedState.freed {
+        first = page
+        steps += 1
+        if steps > Self.mostSteps {
+          pointee.cursor = first
+          return nil
+        }
+      }
+    }
+    return first
+  }
+
+  /// Lets the range be used further up: by four MiB at least, as far as the table's next page describes. False at its end, where enough
+  /// is open already and it need not be, or if the system refuses.
+  private func openMore(_ wanted: UInt32, isForced: Bool) -> Bool {
+    let page = UInt(pageBytes), opened = pointee.opened
+    guard isForced || opened < pointee.kept || UInt(pointee.mappedBytes) > opened / 4 else { return false }
+    let step = page * (page / 4)
+    guard let bytes = (UInt(wanted) * page).roundedUp(to: step), bytes <= pointee.bytes - opened else { return false }
+    let tablePart = UInt(bitPattern: pointee.table) + opened / page * 4
+    guard stave_mprotect(tablePart, Int(bytes / page * 4), protectionReadWrite) == 0 else { return false }
+    if pointee.usesMarks {
+      // Marked first: nothing of it is ever accessible.
+      let isMarked = stave_madvise(pointee.start + opened, Int(bytes), adviseGuardInstall) == 0
+      if isMarked {
+        guard stave_mprotect(pointee.start + opened, Int(bytes), protectionReadWrite) == 0 else { return false }
+      } else if opened == 0 {
+        pointee.usesMarks = false
+      } else {
+        return false
+      }
+    }
+    pointee.opened = opened + bytes
+    return true
+  }
+
+  // MARK: - Opening and closing
+
+  /// Lets the block's pages be touched, and nothing else of its region. False if the system refuses, or the map has lines enough.
+  func open(_ block: GuardedBlockPointer, isPatched: Bool) -> Bool {
+    if isPatched && !closeRegion(block) { return false }
+    let start = address(ofPage: block.pointee.dataPage), bytes = Int(block.pointee.dataCount) * pageBytes
+    if pointee.usesMarks { return stave_madvise(start, bytes, adviseGuardRemove) == 0 }
+    // Two lines: the block's, and what it cuts off.
+    guard pointee.lines + 2 <= pointee.mostLines else { return false }
+    guard stave_mprotect(start, bytes, protectionReadWrite) == 0 else { return false }
+    stave_add32(&pointee.lines, 2)
+    return true
+  }
+
+  /// The pages go back to the system at once, and nothing of the block may be touched any more. False if that could not be done as
+  /// it should: its addresses must not be used again then.
+  func close(_ block: GuardedBlockPointer) -> Bool {
+    if block.pointee.isPatched != 0 { return closeRegion(block) }
+    return closePages(block.pointee.dataPage, block.pointee.dataCount)
+  }
+
+  private func closeRegion(_ block: GuardedBlockPointer) -> Bool { closePages(block.pointee.firstPage, block.pointee.pageCount) }
+
+  private func closePages(_ first: UInt32, _ count: UInt32) -> Bool {
+    let start = address(ofPage: first), bytes = Int(count) * pageBytes
+    if pointee.usesMarks && stave_madvise(start, bytes, adviseGuardInstall) == 0 { return true }
+    // Mapped anew: without pages, without access.
+    let place = stave_mmap(start, bytes, 0, mapPrivateAnonymous | mapNoReserve | mapFixed)
+    if place > 0 {
+      if !pointee.usesMarks { stave_add32(&pointee.lines, -2) }
+      return !pointee.usesMarks
+    }
+    // At least its memory.
+    _ = stave_madvise(start, bytes, adviseDontNeed)
+    return false
+  }
+
+  /// Makes the page of an address accessible, after a report, for the program to go on.
+  func patch(_ address: UInt, of block: GuardedBlockPointer) -> Bool {
+    block.pointee.isPatched = 1
+    let page = address.roundedDown(to: UInt(pageBytes))
+    if pointee.usesMarks && stave_madvise(page, pageBytes, adviseGuardRemove) == 0 && stave_mprotect(page, pageBytes, protectionReadWrite) == 0 {
+      return true
+    }
+    guard stave_mprotect(page, pageBytes, protectionReadWrite) == 0 else { return false }
+    if !pointee.usesMarks { stave_add32(&pointee.lines, 2) }
+    return true
+  }
+}
+
+/// Lines that the system allows a process's map; its usual number where it does not say.
+func mapLineLimit() -> Int {
+  var text = InlineArray<32, UInt8>(repeating: 0)
+  let path: StaticString = "/proc/sys/vm/max_map_count"
+  let file = path.utf8Start.withMemoryRebound(to: CChar.self, capacity: 1) { Int32(truncatingIfNeeded: stave_open($0, 0o2000000 /* O_CLOEXEC */)) }
+  guard file >= 0 else { return 65530 }
+  defer { _ = stave_close(file) }
+  return withUnsafeMutablePointer(to: &text) { raw -> Int in
+    let bytes = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: UInt8.self)
+    let count = stave_read(file, bytes, 32)
+    guard count > 0 else { return 65530 }
+    var slice = TextSlice(start: UnsafePointer(bytes), count: count)
+    return Int(slice.cut(at: 10).number ?? 65530)
+  }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// `stave guard`: switches MemGuard on and off in a running process, and shows what it does there.
+
+import ArgumentParser
+import Exporters
+import Glibc
+import Inspection
+
+extension GuardSideName: ExpressibleByArgument {}
+
+struct GuardCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "guard", abstract: "Guard the memory of a running process, or stop that.",
+    discussion: """
+      Each guarded block lies on pages of its own between pages that cannot be touched, and has none once it is freed: an overrun, \
+      an underrun or a use after free is reported at the instruction that does it. Blocks that are there already stay as they are, \
+      and guarded ones stay guarded when it is switched off. What is not said goes back to its default: all types, all sizes, \
+      every request. Without anything to change, figures are shown.
+      """)
+
+  @OptionGroup var target: TargetArguments
+
+  @Option(
+    help: ArgumentHelp("Guard memory of these malloc types or zones only, as in images+malloc-128; types that come later too.", valueName: "names"))
+  var type: String?
+
+  @Option(help: ArgumentHelp("Guard memory that this library asks for only, as libfoo.so.1; counts memory for libraries from then on (types=library).", valueName: "file"))
+  var library: String?
+
+  @Option(help: ArgumentHelp("Guard one of so many requests, by lot; 1 all.", valueName: "n"))
+  var oneIn: Int64?
+
+  @Option(help: ArgumentHelp("Guard requests of at least so many bytes.", valueName: "bytes"))
+  var min: Int64?
+
+  @Option(help: ArgumentHelp("Guard requests of at most so many bytes.", valueName: "bytes"))
+  var max: Int64?
+
+  @Option(help: ArgumentHelp("Where a block lies: overflow (before a guard, at a multiple of 16), underflow (behind one), exact (before one, to the byte).", valueName: "side"))
+  var side: GuardSideName?
+
+  @Flag(help: "Guard every request that is meant; what is said without any other option to begin with the defaults.")
+  var on = false
+
+  @Flag(help: "Guard nothing from now on.")
+  var off = false
+
+  func validate() throws {
+    if let oneIn, !(1...1 << 40 ~= oneIn) { throw ValidationError("--one-in takes a number from 1 on.") }
+    for size in [min, max] { if let size, size < 0 { throw ValidationError("A size is a number of bytes.") } }
+    if type != nil && library != nil { throw ValidationError("Give --type or --library, not both.") }
+    if off && (on || isSaid) { throw ValidationError("--off goes with nothing else.") }
+  }
+
+  private var isSaid: Bool { type != nil || library != nil || oneIn != nil || min != nil || max != nil || side != nil }
+
+  func run() throws {
+    guard off || on || isSaid else { return try show() }
+    let memory = try target.open()
+    guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file has nothing that can be guarded") }
+    let reader = try SnapshotReader(live)
+    let snapshot = try reader.look()
+    let mail = Mail(live, reader.location)
+    let counts = try ControlTree(ControlSource(snapshot, largestFree: nil)).find("stave.types").first?.value.text
+    for text in assignments(counting: counts != "none") {
+      let wish = try ControlTree.assignment(text)
+      switch try SetCommand.ask(wish, mail) {
+      case .done(let before):
+        let old = ControlTree.text(wish.option, before)
+        if old != wish.text { emit("\(wish.control.name): \(old) -> \(wish.text)") }
+      case .pending: emit("\(wish.control.name): pending: the process will take \(wish.text) when it next allocates")
+      }
+    }
+  }
+
+  /// In this order: what is to be guarded first, then the switch.
+  private func assignments(counting: Bool) -> [String] {
+    if off { return ["memguard=0"] }
+    var texts: [String] = []
+    if library != nil && !counting { texts.append("types=library") }
+    texts.append("memguard_type=\(type ?? library ?? "all")")
+    texts.append("memguard_min=\(min ?? 0)")
+    texts.append("memguard_max=\(max ?? 0)")
+    texts.append("memguard_side=\((side ?? .overflow).rawValue)")
+    texts.append("memguard=\(oneIn ?? 1)")
+    return texts
+  }
+
+  private func show() throws {
+    let reader = try SnapshotReader(target.open())
+    let tree = ControlTree(ControlSource(try reader.look(), largestFree: nil))
+    emit(ControlTree.lines(try tree.find("vm.memguard")).joined(separator: "\n"))
+  }
+}
+
+enum GuardSideName: String, CaseIterable {
+  case overflow, underflow, exact
+}

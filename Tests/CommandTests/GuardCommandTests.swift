@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// `stave guard` on a program that works: guards are switched on, aimed and off again from outside, and a mistake that comes then is
+// caught.
+
+import Foundation
+import Testing
+
+@testable import Exporters
+@testable import Inspection
+@testable import StaveCommand
+@testable import TestSupport
+
+/// A program that has a block, waits for a file, takes another, frees the first, touches it, and writes behind the second.
+private func waiting(_ options: String = "") throws -> (process: Started, folder: Folder)? {
+  guard let compiler = find("gcc", "clang", "cc") else {
+    announceSkip("programs that wait: no compiler")
+    return nil
+  }
+  let folder = Folder()
+  let text = """
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <unistd.h>
+    int main(int count, char **words) {
+      volatile char *early = malloc(100);
+      puts("ready");
+      fflush(stdout);
+      while (access(words[1], F_OK) != 0) { free(malloc(100000)); usleep(5000); }
+      volatile char *late = malloc(100);
+      free((void *)early);
+      early[20] = 1;
+      free(malloc(20));
+      late[count == 2 ? 112 : 0] = 1;
+      puts("end");
+    }
+    """
+  let built = try run(compiler, ["-O1", "-w", "-fno-builtin", folder.write(text, "main.c"), "-o", folder.file("patient")])
+  #expect(built.succeeded, built.report)
+  let started = try Started(folder.file("patient"), [folder.file("go")], environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": options])
+  #expect(wait { started.printed.contains("ready") }, "\(started.complained)")
+  return (started, folder)
+}
+
+@Suite(.enabled(if: Built.hasLibrary)) struct GuardCommandTests {
+  @Test func `guards switched on in a running program catch what it does then, and let be what was there before`() throws {
+    guard let (process, folder) = try waiting() else { return }
+    let said = try stave("guard", "\(process.id)", "--on")
+    #expect(said.succeeded && said.text.contains("stave.memguard: 0 -> 1"), said.report)
+    let shown = try stave("guard", "\(process.id)").text
+    #expect(shown.contains("vm.memguard.frequency: 1\n") && shown.contains("vm.memguard.desc: all\n") && shown.contains("vm.memguard.mapsize: "), "\(shown)")
+    _ = folder.write("", "go")
+    let ended = process.end()
+    #expect(ended.signal == SIGABRT && ended.errorText.contains("12 bytes behind the end of the block at") && !ended.text.contains("end"), ended.report)
+  }
+
+  @Test func `a library's memory alone, in a program that did not count for libraries`() throws {
+    guard let (process, folder) = try waiting() else { return }
+    let said = try stave("guard", "\(process.id)", "--library", "patient", "--min", "50")
+    #expect(said.succeeded && said.text.contains("stave.types: none -> library") && said.text.contains("-> patient"), said.report)
+    _ = folder.write("", "go")
+    let ended = process.end()
+    #expect(ended.signal == SIGABRT && ended.errorText.contains("of 100 bytes, of type patient"), ended.report)
+  }
+
+  @Test func `aimed elsewhere, or switched off again, nothing is caught; what is still guarded is freed well`() throws {
+    for words in [["--type", "images+malloc-64"], ["--max", "99"], ["--one-in", "1000000000"], ["--off"]] {
+      guard let (process, folder) = try waiting("memguard:1,memguard_max:100") else { return }
+      let said = try stave(["guard", "\(process.id)"] + words)
+      #expect(said.succeeded, said.report)
+      let live = try stave("get", "\(process.id)", "vm.memguard").text
+      #expect(live.contains("vm.memguard.live: 1\n") || live.range(of: "vm.memguard.live: [1-9]", options: .regularExpression) != nil, "\(live)")
+      _ = folder.write("", "go")
+      let ended = process.end()
+      // The early block is guarded, so that its use after free is.
+      #expect(ended.signal == SIGABRT && ended.errorText.contains("20 bytes into the block") && ended.errorText.contains("freed"), ended.report)
+    }
+  }
+
+  @Test func `stave set does the same, and wrong usage is said before anybody is asked`() throws {
+    guard let (process, folder) = try waiting() else { return }
+    let said = try stave("set", "\(process.id)", "memguard_type=malloc-112", "memguard=1")
+    #expect(said.succeeded && said.text.contains("stave.memguard_type: all -> malloc-112"), said.report)
+    for words in [["--one-in", "0"], ["--min", "-1"], ["--off", "--on"], ["--side", "left"], ["--type", "a", "--library", "b"]] {
+      #expect(try stave(["guard", "\(process.id)"] + words).status == 2, "\(words)")
+    }
+    #expect(try stave("guard", "999999999", "--on").status == 1)
+    _ = folder.write("", "go")
+    #expect(process.end().signal == SIGABRT)
+  }
+}
+
+private func stave(_ words: [String]) throws -> Ended { try start(Built.command, words).end() }

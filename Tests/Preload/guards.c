@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Under MemGuard: mistakes with guarded blocks, each made by a process of its own, which must end in a report; and the program's own
+// SIGSEGV handlers, of every kind, which must get every fault that is not a guard's, while guards go on working. To be run with
+// memguard:1 or as the role wants it; the runner (PreloadTests/GuardTests) knows what each role must end in. A role "fine …" ends well.
+
+#include <setjmp.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+#include "scenario.h"
+
+/// A touch that no compiler removes, in a function whose name the report's stack has.
+__attribute__((noinline)) static void poke(volatile char *place) { *place = 1; }
+__attribute__((noinline)) static char peek(volatile char *place) { return *place; }
+
+static char *block(size_t size) {
+  char *result = hide(malloc(size));
+  CHECK(result, "%zu bytes: %s", size, strerror(errno));
+  memset(result, 0x11, size);
+  return result;
+}
+
+// MARK: Mistakes
+
+static void overflowWrite(void) { poke(block(100) + 112); }
+static void overflowRead(void) { peek(block(64) + 64); }
+static void overflowFar(void) { poke(block(40) + 48 + 4000); }
+static void overflowLarge(void) { poke(block(300000) + 300000); }
+static void overflowSlack(void) {
+  char *it = block(100);
+  it[100] = 0;
+  free(hide(it));
+}
+static void overflowSlackRealloc(void) {
+  char *it = block(100);
+  it[111] = 7;
+  if (hide(realloc(hide(it), hideSize(200)))) return;
+}
+static void overflowExact(void) { peek(block(101) + 101); }
+static void underflowWrite(void) { poke(block(100) - 1); }
+static void underflowRead(void) { peek(block(5000) - 4096); }
+static void underflowFound(void) {
+  char *it = block(100);
+  it[-3] = 1;
+  free(hide(it));
+}
+static void afterFreeRead(void) {
+  char *it = block(100);
+  free(it);
+  peek((char *)hide(it) + 50);
+}
+static void afterFreeWrite(void) {
+  char *it = block(70000);
+  free(it);
+  poke((char *)hide(it) + 60000);
+}
+static void afterRealloc(void) {
+  char *it = block(100), *more = hide(realloc(it, hideSize(101)));
+  CHECK(more && more != (char *)hide(it), "a guarded block stayed in place");
+  poke((char *)hide(it) + 1);
+}
+static void twice(void) {
+  char *it = block(100);
+  free(it);
+  free(hide(it));
+}
+static void inside(void) { free(block(100) + 16); }
+static void reallocFreed(void) {
+  char *it = block(100);
+  free(it);
+  if (realloc(hide(it), hideSize(200))) return;
+}
+static void zeroed(void) {
+  char *it = hide(calloc(10, 16));
+  for (int i = 0; i < 160; i++) CHECK(it[i] == 0, "byte %d is %d", i, it[i]);
+  peek(it + 160);
+}
+static void aligned(void) {
+  char *it = hide(aligned_alloc(1024, 3072));
+  CHECK((uintptr_t)it % 1024 == 0, "%p", (void *)it);
+  poke(it + 3072);
+}
+
+static void *freer(void *it) {
+  free(it);
+  return NULL;
+}
+static void *writer(void *it) {
+  poke(it);
+  return NULL;
+}
+static void inThread(void *(*body)(void *), void *argument) {
+  pthread_t thread;
+  CHECK(!pthread_create(&thread, NULL, body, argument), "a thread");
+  pthread_join(thread, NULL);
+}
+static void threads(void) {
+  char *it = block(500);
+  inThread(freer, it);
+  inThread(writer, hide(it + 3));
+}
+
+/// A child's guards are its parent's, and what it frees is its own affair.
+static void forked(void) {
+  char *freed = block(100), *kept = block(100);
+  free(freed);
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    for (int i = 0; i < 100; i++) free(block((size_t)i * 50 + 1));
+    free(kept);
+    poke((char *)hide(freed) + 2);
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "the child ended with %x", status);
+  CHECK(peek(kept + 99) == 0x11, "the child's free reached its parent");
+  free(kept);
+  peek(hide(kept));
+}
+
+// MARK: The program's own handlers
+
+static sigjmp_buf back;
+static char *forbidden;
+static volatile int handled, oldCalled;
+static void *volatile handledAt, *volatile handlerFrame;
+static struct sigaction previous;
+
+static void jumping(int signal, siginfo_t *info, void *context) {
+  (void)signal, (void)context;
+  handled++;
+  handledAt = info->si_addr;
+  handlerFrame = __builtin_frame_address(0);
+  siglongjmp(back, 1);
+}
+static void plain(int signal) {
+  CHECK(signal == SIGSEGV, "signal %d", signal);
+  handled++;
+  siglongjmp(back, 1);
+}
+/// As a virtual machine does it: repairs, and goes on.
+static void repairing(int signal, siginfo_t *info, void *context) {
+  (void)signal, (void)context;
+  handled++;
+  handledAt = info->si_addr;
+  mprotect(forbidden, 4096, PROT_READ | PROT_WRITE);
+}
+/// As a Go runtime does it: goes on elsewhere.
+static void away(void) { siglongjmp(back, 1); }
+static void redirecting(int signal, siginfo_t *info, void *context) {
+  (void)signal, (void)info;
+  handled++;
+#if defined(__x86_64__)
+  ucontext_t *at = context;
+  at->uc_mcontext.gregs[REG_RSP] = (at->uc_mcontext.gregs[REG_RSP] - 512) / 16 * 16 - 8;
+  at->uc_mcontext.gregs[REG_RIP] = (greg_t)away;
+#else
+  (void)context;
+  siglongjmp(back, 1);
+#endif
+}
+/// Passes on what it does not know to the handler that it found.
+static void chaining(int signal, siginfo_t *info, void *context) {
+  handled++;
+  if (previous.sa_flags & SA_SIGINFO) {
+    oldCalled++;
+    previous.sa_sigaction(signal, info, context);
+  } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
+    oldCalled++;
+    previous.sa_handler(signal);
+  }
+}
+
+static void install(void *handler, int flags) {
+  struct sigaction action = {.sa_flags = flags};
+  action.sa_sigaction = (void (*)(int, siginfo_t *, void *))handler;
+  CHECK(!sigaction(SIGSEGV, &action, &previous), "sigaction: %s", strerror(errno));
+}
+
+static char *pageOfOurs(void) {
+  forbidden = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(forbidden != MAP_FAILED, "mmap: %s", strerror(errno));
+  return forbidden;
+}
+
+/// A fault that is the program's own: its handler has it, once, with its address.
+static void ownFault(const char *what) {
+  handled = 0;
+  handledAt = NULL;
+  if (sigsetjmp(back, 1) == 0) poke(pageOfOurs() + 77);
+  CHECK(handled == 1, "%s: the handler had %d signals", what, handled);
+  CHECK(handledAt == NULL || handledAt == forbidden + 77, "%s: at %p", what, handledAt);
+}
+
+/// And then one that is a guard's.
+static void guardsFault(void) {
+  int before = handled;
+  char *it = block(100);
+  free(it);
+  if (sigsetjmp(back, 1) == 0) poke(hide(it));
+  fail(__FILE__, __LINE__, "a report", "the program's handler had the guard's fault (%d signals)", handled - before);
+}
+
+static void kindOf(void *handler, int flags, int isBefore) {
+  if (!isBefore) free(block(10));
+  install(handler, flags);
+  free(block(10));
+  for (int i = 0; i < 3; i++) ownFault("own");
+  guardsFault();
+}
+static void informed(void) { kindOf(jumping, SA_SIGINFO, 1); }
+static void informedAfter(void) { kindOf(jumping, SA_SIGINFO | SA_NODEFER, 0); }
+static void plainBefore(void) { kindOf(plain, 0, 1); }
+static void plainAfter(void) { kindOf(plain, SA_RESTART, 0); }
+static void repaired(void) { kindOf(repairing, SA_SIGINFO, 0); }
+static void redirected(void) { kindOf(redirecting, SA_SIGINFO, 0); }
+
+/// Handlers that pass on to what they found, in layers, with guards between them.
+static void layers(void) {
+  install(jumping, SA_SIGINFO);
+  free(block(10));
+  ownFault("first layer");
+  install(chaining, SA_SIGINFO);
+  CHECK(previous.sa_flags & SA_SIGINFO, "what was there is not known to take three words");
+  free(block(10));
+  handled = oldCalled = 0;
+  if (sigsetjmp(back, 1) == 0) poke(pageOfOurs());
+  CHECK(handled == 2 && oldCalled == 1, "%d signals, %d passed on", handled, oldCalled);
+  guardsFault();
+}
+
+/// Set, set back, and set again, more often than there are layers.
+static void backAndForth(void) {
+  free(block(10));
+  for (int i = 0; i < 50; i++) {
+    struct sigaction first = {.sa_flags = SA_SIGINFO, .sa_sigaction = jumping}, old;
+    CHECK(!sigaction(SIGSEGV, &first, &old), "sigaction: %s", strerror(errno));
+    free(block(10));
+    ownFault("set again");
+    CHECK(!sigaction(SIGSEGV, &old, NULL), "sigaction: %s", strerror(errno));
+    free(block(10));
+  }
+  guardsFault();
+}
+
+/// The kernel has run it on the stack that the program asked for, and on no other.
+static void onStack(void) {
+  static char room[65536];
+  stack_t other = {.ss_sp = room, .ss_size = sizeof room};
+  CHECK(!sigaltstack(&other, NULL), "sigaltstack: %s", strerror(errno));
+  for (int i = 0; i < 4; i++) {
+    int isOn = i & 1;
+    install(jumping, SA_SIGINFO | (isOn ? SA_ONSTACK : 0));
+    free(block(10));
+    ownFault("stacks");
+    char *at = handlerFrame;
+    CHECK((at >= room && at < room + sizeof room) == isOn, "flag %d, and the frame is at %p", isOn, (void *)at);
+  }
+  guardsFault();
+}
+
+static void once(void) {
+  install(jumping, SA_SIGINFO | (int)SA_RESETHAND);
+  free(block(10));
+  ownFault("once");
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    poke(pageOfOurs());
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "the second one: %x", status);
+  install(jumping, SA_SIGINFO | (int)SA_RESETHAND);
+  free(block(10));
+  ownFault("once more");
+  install(jumping, SA_SIGINFO);
+  guardsFault();
+}
+
+/// Sent by kill: nobody's fault.
+static void sent(void) {
+  install(jumping, SA_SIGINFO);
+  free(block(10));
+  handled = 0;
+  if (sigsetjmp(back, 1) == 0) kill(getpid(), SIGSEGV);
+  CHECK(handled == 1, "%d signals", handled);
+  signal(SIGSEGV, SIG_IGN);
+  free(block(10));
+  kill(getpid(), SIGSEGV);
+  CHECK(handled == 1, "ignored, and %d signals", handled);
+  guardsFault();
+}
+
+static void ownDefault(void) {
+  free(block(10));
+  poke(pageOfOurs());
+}
+static void ownSentDefault(void) {
+  free(block(10));
+  kill(getpid(), SIGSEGV);
+  for (;;) pause();
+}
+static void ownIgnored(void) {
+  signal(SIGSEGV, SIG_IGN);
+  free(block(10));
+  poke(pageOfOurs());
+}
+
+// MARK: What ends well
+
+static void fine(void) {
+  Random random = randomFrom(1);
+  enum { count = 300 };
+  static char *held[count];
+  static size_t sizes[count];
+  for (unsigned long i = 0; i < scaled(20000); i++) {
+    unsigned at = (unsigned)below(&random, count);
+    if (held[at]) {
+      verify(held[at], sizes[at], tagOf(held[at], 3), "before its end");
+      CHECK(malloc_usable_size(held[at]) >= sizes[at], "usable size");
+    }
+    size_t size = randomSize(&random, 100000);
+    if (held[at] && below(&random, 3) == 0 && size > 0) {
+      size_t kept = sizes[at] < size ? sizes[at] : size;
+      uint64_t tag = tagOf(held[at], 3);
+      held[at] = realloc(held[at], size);
+      CHECK(held[at], "realloc");
+      verifyKept(held[at], sizes[at], kept, tag, "after realloc");
+    } else {
+      free(held[at]);
+      held[at] = malloc(size);
+    }
+    sizes[at] = size;
+    paint(held[at], size, tagOf(held[at], 3));
+  }
+}
+
+static const struct {
+  const char *name;
+  void (*body)(void);
+} roles[] = {
+    {"overflow-write", overflowWrite}, {"overflow-read", overflowRead}, {"overflow-far", overflowFar}, {"overflow-large", overflowLarge},
+    {"overflow-slack", overflowSlack}, {"overflow-slack-realloc", overflowSlackRealloc}, {"overflow-exact", overflowExact},
+    {"underflow-write", underflowWrite}, {"underflow-read", underflowRead}, {"underflow-found", underflowFound},
+    {"after-free-read", afterFreeRead}, {"after-free-write", afterFreeWrite}, {"after-realloc", afterRealloc}, {"double-free", twice},
+    {"free-inside", inside}, {"realloc-freed", reallocFreed}, {"zeroed", zeroed}, {"aligned", aligned}, {"threads", threads}, {"fork", forked},
+    {"handler", informed}, {"handler-after", informedAfter}, {"handler-plain", plainBefore}, {"handler-plain-after", plainAfter},
+    {"handler-repairs", repaired}, {"handler-redirects", redirected}, {"handler-layers", layers}, {"handler-back-and-forth", backAndForth},
+    {"handler-stack", onStack}, {"handler-once", once}, {"handler-sent", sent}, {"own-default", ownDefault}, {"own-sent", ownSentDefault},
+    {"own-ignored", ownIgnored}, {"fine", fine},
+};
+
+int main(int count, char **arguments) {
+  begin(count, arguments);
+  for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+    if (strcmp(role, roles[i].name)) continue;
+    roles[i].body();
+    return 0;
+  }
+  CHECK(!*role, "there is no role %s", role);
+  return 0;
+}
