@@ -18,12 +18,12 @@ extension Report {
       text("  no stack is known\n")
       return
     }
-    stack(frames.baseAddress!, count: frames.count, isExact: false)
+    stack(frames.baseAddress!, count: frames.count)
   }
 
-  private mutating func stack(_ pcs: UnsafePointer<UInt>, count: Int, isExact: Bool) {
+  private mutating func stack(_ pcs: UnsafePointer<UInt>, count: Int) {
     for index in 0..<count {
-      let address = pcs[index] &- (index == 0 && isExact ? 0 : 1)
+      let address = pcs[index] &- 1
       text("  #")
       number(UInt(index))
       text(" ")
@@ -93,10 +93,12 @@ extension Report {
   /// The stack from `frame` on, outwards. `isExact`: where a signal came in; its address is that of an instruction, not of a return.
   public mutating func stack(from frame: Frame, isExact: Bool = false) {
     showsStack = true
+    // What is known of a frame is known of the code before its address, which a call lies at.
+    let frame = isExact ? Frame(pc: frame.pc &+ 1, sp: frame.sp, bp: frame.bp) : frame
     var pcs = InlineArray<32, UInt>(repeating: 0)
     withUnsafeMutablePointer(to: &pcs) {
       let first = UnsafeMutableRawPointer($0).assumingMemoryBound(to: UInt.self)
-      stack(first, count: callers.stack(from: frame, into: first, most: Stacks.mostFrames), isExact: isExact)
+      stack(first, count: callers.stack(from: frame, into: first, most: Stacks.mostFrames))
     }
   }
 

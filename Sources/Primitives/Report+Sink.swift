@@ -37,8 +37,12 @@ extension Report {
     end()
   }
 
-  /// What the buffer has of whole lines goes out; all of it if there is none.
+  /// What the buffer has of whole lines goes out; all of it if there is none. Behind the last report that is written it is dropped.
   mutating func makeRoom() {
+    if !Self.endsProcess && stave_reports().pointee.count >= Self.mostReports {
+      used = 0
+      return
+    }
     var count = used
     while count > 0 && buffer[count - 1] != 10 { count -= 1 }
     if count == 0 { count = used }

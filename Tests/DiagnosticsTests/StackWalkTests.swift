@@ -7,6 +7,7 @@ import Foundation
 import Testing
 
 @testable import Diagnostics
+@testable import Primitives
 @testable import TestSupport
 
 @Suite struct StackWalkTests {
@@ -69,6 +70,22 @@ import Testing
     }
     #expect(steps > 500, "so that the rest means something")
     #expect(longest >= 3 && longest < 1000)
+  }
+
+  @Test(.enabled(if: Module.isAvailable)) func `a stack from a function's first instruction is shown from there on`() throws {
+    // As a signal would find it: nothing has been pushed but the address to return to.
+    var words: [UInt] = [UInt(bitPattern: dlsym(nil, "qsort")) + 40, 0, 0]
+    let first = try #require(dlsym(nil, "strlen")).address
+    let pipe = Pipe()
+    words.withUnsafeMutableBufferPointer {
+      var report = Report()
+      report.stack(from: Frame(pc: first, sp: UInt(bitPattern: $0.baseAddress!), bp: 0), isExact: true)
+      report.write(to: pipe.fileHandleForWriting.fileDescriptor)
+    }
+    try pipe.fileHandleForWriting.close()
+    let lines = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self).split(separator: "\n")
+    #expect(lines.count >= 2 && lines[0].hasPrefix("  #0 0x\(String(first, radix: 16)) /"), "\(lines)")
+    #expect(lines.dropFirst().first?.hasPrefix("  #1 0x\(String(words[0] - 1, radix: 16)) /") == true, "\(lines)")
   }
 
   @Test(.enabled(if: Module.isAvailable)) func `a walk begins where it is told and ends at a frame without a rule, or when it has enough`() {

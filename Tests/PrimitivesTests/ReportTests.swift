@@ -74,6 +74,26 @@ private func text(_ name: FixedName) -> String {
     #expect(formatter.string(from: Date(timeIntervalSince1970: Double(seconds))) == expected.split(separator: " ").joined(separator: "T") + "Z")
   }
 
+  @Test func `behind the thousandth report nothing is written, however long one is`() async {
+    let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      stave_reports().pointee.mode = ReportMode.goOn
+      for _ in 0..<1003 {
+        var report = Report("test")
+        for _ in 0..<30 { report.text("0123456789 0123456789 0123456789\n") }
+        report.finish(next: "nothing")
+      }
+      precondition(stave_reports().pointee.count == 1003)
+    }
+    let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    let reports = text.components(separatedBy: "]: test: ").dropFirst()
+    #expect(reports.count == 1000)
+    for report in reports.dropLast() {
+      let lines = report.split(separator: "\n")
+      #expect(lines.count == 33 && lines[..<30].allSatisfy { $0.hasPrefix("0123456789 ") }, "\(report)")
+    }
+    #expect(text.hasSuffix("  further reports are counted, not written\n"))
+  }
+
   @Test func `pieces join to one text`() {
     let text = written { report in
       report.text("zone ")
