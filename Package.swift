@@ -58,7 +58,7 @@ var targets: [Target] = [
   core("Pages", ["Primitives", "AddressMap"]),
   core("Zones", ["Primitives", "Pages"]),
   core("Accounting", ["Primitives", "AddressMap", "Pages", "Zones"]),
-  core("Diagnostics", ["Primitives", "Pages", "Zones", "Accounting"]),
+  core("Diagnostics", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
   core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics"]),
 ]
 var products: [Product] = []
@@ -93,7 +93,7 @@ if forPreload {
     .target(name: "Stave", dependencies: ["StaveC"]),
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"], swiftSettings: checked),
-    .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Heap", "Inspection"], swiftSettings: checked),
+    .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),
     .target(name: "StaveMetrics", dependencies: ["Inspection", "Exporters", metrics], swiftSettings: checked),
     .target(name: "CStaveStat", exclude: ["exports.map"]),
     .target(name: "StaveStat", dependencies: ["CStaveStat", "Inspection"], swiftSettings: checked, linkerSettings: [.unsafeFlags(hiddenRuntime, .when(configuration: .release))]),

@@ -94,10 +94,19 @@ public struct GlobalControl: Sendable {
     },
     option("debug.malloc.failure_rate", .failureRate, "As stave.failure_rate."),
     number("debug.malloc.failure_count", "Calls that it made fail.") { Int($0.snapshot.injectedFailures) },
+    option("vm.debug.divisor", .checkDivisor, "As stave.check_divisor."),
+    number("vm.debug.trashed", "Free items, and large blocks kept for reuse, that item checks have filled.") { Int($0.snapshot.trashed) },
+    number("vm.debug.skipped", "Freed ones that they have not filled, for the divisor or as their pages are not kept.") { Int($0.snapshot.trashSkipped) },
+    number("vm.debug.checked", "Filled ones that they have looked at, when they were handed out or given back.") { Int($0.snapshot.trashChecked) },
+    number("vm.debug.damaged", "Of these, those that had been written to.") { Int($0.snapshot.trashDamaged) },
     number("vm.debug.reports", "Reports of the program's mistakes.") { $0.snapshot.reports },
     number("vm.debug.stacks", "Different stacks of calls that are kept.") { $0.snapshot.stacks },
     number("vm.debug.stacks_left_out", "Stacks that were not kept, for want of room or memory.") { $0.snapshot.stacksLeftOut },
     number("debug.malloc.numzones", "Zones for each size class.") { _ in 1 },
+    number("vm.redzone.extra_mem", "Bytes that live blocks with guard bytes take beyond their sizes.") { $0.snapshot.redZone.extraBytes },
+    number("vm.redzone.blocks", "Live blocks that have guard bytes.") { $0.snapshot.redZone.blocks },
+    number("vm.redzone.damaged", "Blocks whose guard bytes free or realloc found overwritten.") { $0.snapshot.redZone.damaged },
+    option("vm.redzone.panic", .redZonePanic, "As stave.redzone_panic."),
     GlobalControl(name: "vm.memguard.desc", meaning: "Whose memory is guarded, as stave.memguard_type: a list of names shows as listed.", option: .memguardType) { source in
       let value = Int(source.snapshot.options[Option.memguardType.rawValue])
       return Option.memguardType.takes(Int64(value)) ? .text(Option.memguardType.words[value].description) : nil

@@ -30,6 +30,10 @@ extension Heap {
       followTracers()
       traceFree(memory)
     }
+    release(memory)
+  }
+
+  private static func release(_ memory: UnsafeMutableRawPointer) {
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
@@ -41,21 +45,36 @@ extension Heap {
         return reportBadFree("free() of an item that malloc did not give", memory.address, keg: keg)
       }
       guard keg.index(of: memory.address, in: slab) != nil else {
+        if freedWithRedZone(memory) { return }
         return reportBadFree("free() of an address inside a block", memory.address, keg: keg)
       }
       if zone.pointee.type != 0 { return freeTyped(memory, zone) }
-      zone.freeSlow(memory)
-      noteSlowCall(moving: isTraced ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
+      zone.freeSlow(memory, stack: stackOfFree)
+      noteSlowCall(moving: isTraced || CPUCache.isPassedBy ? zone.pointee.size : zone.pointee.bucketSize * zone.pointee.size)
     case .large:
       let type = types.type(Int(arena.largeType(at: memory.address)))
-      let isReleased = type == nil ? arena.releaseLarge(memory.address) : freeTypedLarge(memory.address, type!)
-      guard isReleased else { return reportBadLarge("free()", memory.address) }
+      let isReleased = type == nil ? arena.releaseLarge(memory.address, stack: stackOfFree) : freeTypedLarge(memory.address, type!)
+      guard isReleased else {
+        if freedWithRedZone(memory) { return }
+        return reportBadLarge("free()", memory.address)
+      }
       noteSlowCall()
     case .none:
+      if freedWithRedZone(memory) { return }
       if freeGuarded(memory) { return }
       guard let elsewhere = heap.pointee.freeElsewhere else { return reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }
+  }
+
+  /// Whether it was a block with guard bytes: freed now, or reported.
+  private static func freedWithRedZone(_ memory: UnsafeMutableRawPointer) -> Bool {
+    switch takeOffRedZone(memory) {
+    case .item(let item): release(item)
+    case .freedTwice: break
+    case .none: return false
+    }
+    return true
   }
 
   /// The zone may go when the item has been freed: another thread may have ended the type (Accounting/TypeEnds).
@@ -64,17 +83,18 @@ extension Heap {
     while true {
       let number = zone.pointee.type
       let type = types.type(Int(number))!
-      guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory) }) else { continue }
+      demandMarked(type)
+      guard type.give(bytes, isIts: { zone.pointee.type == number }, { zone.freeSlow(memory, stack: stackOfFree) }) else { continue }
       if type.pointee.isWatched && stave_loader_may_change(false) { forgetCallers() }
-      // Of a type with an account, and while somebody traces, each free comes here.
-      return noteSlowCall(moving: type.hasAccount || isTraced ? bytes : bytes * bucketSize)
+      // Of a type with an account, while somebody traces, and with item checks, each free comes here.
+      return noteSlowCall(moving: type.hasAccount || isTraced || CPUCache.isPassedBy ? bytes : bytes * bucketSize)
     }
   }
 
   private static func freeTypedLarge(_ address: UInt, _ type: TypePointer) -> Bool {
     var isReleased = false
     _ = type.give(Int(arena.largeBytes(at: address) ?? 0), isIts: { true }, {
-      isReleased = arena.releaseLarge(address)
+      isReleased = arena.releaseLarge(address, stack: stackOfFree)
       return isReleased
     })
     return isReleased
@@ -111,6 +131,11 @@ extension Heap {
   /// malloc_usable_size: bytes that may be used; 0 for null. Nil for an address that is no block of ours.
   public static func usableSize(_ memory: UnsafeMutableRawPointer?) -> UInt? {
     guard let memory else { return 0 }
+    return plainSize(memory) ?? redZoneBlock(at: memory.address)?.block.size
+  }
+
+  /// Of a block without guard bytes.
+  private static func plainSize(_ memory: UnsafeMutableRawPointer) -> UInt? {
     switch ownerMap.pointee.owner(of: memory.address) {
     case .slab(let header):
       let slab = header.assumingMemoryBound(to: Slab.self)
@@ -122,7 +147,7 @@ extension Heap {
   }
 
   /// realloc. Nil: no memory, and the old block is as it was. An address that is no block is reported, and then nil, too, with EINVAL.
-  /// A block that moves is of `type` from then on; one that stays keeps the type it has (3.11).
+  /// A block that moves is of `type` from then on; one that stays keeps the type it has.
   /// A block that has to be copied counts twice meanwhile.
   public static func reallocate(
     _ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer? = nil, _ flags: WaitFlags = .noWait
@@ -130,9 +155,19 @@ extension Heap {
     func allocateNew() -> UnsafeMutableRawPointer? {
       type == nil && !flags.maySleep ? allocate(size) : allocate(size, type: type, flags)
     }
+    func replace(_ memory: UnsafeMutableRawPointer, _ old: UInt) -> UnsafeMutableRawPointer? {
+      guard let new = allocateNew() else { return nil }
+      new.copyMemory(from: memory, byteCount: Int(min(old, size)))
+      free(memory)
+      return new
+    }
     guard let memory else { return allocateNew() }
     if memGuard.holds(memory.address) { return reallocateGuarded(memory, size, type: type, allocateNew) }
-    guard let old = usableSize(memory) else {
+    guard let old = plainSize(memory) else {
+      if let (block, holder) = redZoneBlock(at: memory.address) {
+        let block = checkForRealloc(block, holder)
+        return resize(block, holder, to: size) ?? replace(memory, block.size)
+      }
       switch ownerMap.pointee.owner(of: memory.address) {
       case .large: reportBadLarge("realloc()", memory.address)
       case .slab(let header):
@@ -141,17 +176,15 @@ extension Heap {
       }
       return stave_invalid()
     }
-    // The class would not change, or shrinks by less than half (spec 4.9, T9).
+    guard demandLive(memory, "realloc() of a free block") else { return stave_invalid() }
+    // The class would not change, or shrinks by less than half (T9).
     if size <= old && (size > old / 2 || old == 16) && (old <= UInt(SizeClass.largest) || size > UInt(SizeClass.largest)) {
       return memory
     }
     if old > UInt(SizeClass.largest) && size > UInt(SizeClass.largest) {
       if let result = resize(memory, from: old, to: size) { return result }
     }
-    guard let new = allocateNew() else { return nil }
-    new.copyMemory(from: memory, byteCount: Int(min(old, size)))
-    free(memory)
-    return new
+    return replace(memory, old)
   }
 
   /// A large block in place, or moved without copying; nil if neither can be: as it was. To tracers it is freed and given out, also
@@ -165,7 +198,7 @@ extension Heap {
   }
 
   /// By way of the account of the type that it counts for, if that has one.
-  private static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
+  static func resizeLarge(_ address: UInt, from old: UInt, to size: UInt) -> UInt? {
     guard let type = types.type(Int(arena.largeType(at: address))) else { return place(address, from: old, to: size) }
     guard let bytes = arena.blockBytes(size) else { return nil }
     return type.resize(from: Int(old), to: Int(bytes)) { place(address, from: old, to: size) }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What this process does when another asks: give memory back, change an option or a type's limit. A letter is a claim by somebody who may trace this
-// process; it is checked here all the same, since a wrong one could be a mistake, and a right one is nothing that a check costs.
+// What this process does when another asks: give memory back, change an option, the list of types that are traced, or a type's limit.
+// A letter comes from somebody who may trace this process; it is checked here all the same, since a wrong one could be a mistake, and
+// a check costs next to nothing.
 
 import Accounting
 import CPlatform
@@ -27,6 +28,7 @@ extension Heap {
     case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
     case MailCommand.set: return set(letter.subject, to: letter.value)
     case MailCommand.trace: return trace(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
+    case MailCommand.redZone: return listForRedZone(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
     case MailCommand.guardType: return guardType(GuardedName(hash: UInt64(bitPattern: letter.value), sizeClass: UInt8(truncatingIfNeeded: letter.subject >> 1)), isFirst: letter.subject & 1 != 0)
     case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
@@ -38,6 +40,14 @@ extension Heap {
     let before = heap.pointee.options[.probes]
     guard types.trace(named: name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
     heap.pointee.options.values[Option.probes.rawValue] = Int64(TraceMode.listed)
+    return (MailStatus.done, before)
+  }
+
+  /// Guard bytes for blocks of the types of this name, too or only. The result is the value of `redzone_type` before.
+  private static func listForRedZone(_ name: UInt64, isFirst: Bool) -> (status: UInt32, result: Int64) {
+    let before = heap.pointee.options[.redZoneType]
+    guard redZone.list(name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
+    heap.pointee.options.values[Option.redZoneType.rawValue] = Int64(TraceMode.listed)
     return (MailStatus.done, before)
   }
 
@@ -69,6 +79,9 @@ extension Heap {
       heap.pointee.options.values[option.rawValue] = 0
       return (MailStatus.noMemory, before)
     }
+    if option == .check || option == .checkDivisor {
+      guard value == before || heap.applyChecks() else { return (MailStatus.systemRefused, before) }
+    }
     if value != before { heap.apply(option) }
     return (MailStatus.done, before)
   }
@@ -85,7 +98,8 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// Does what a change of an option asks for beyond its new value.
   func apply(_ option: Option) {
     switch option {
-    case .failureRate, .sizes: openFastPath()
+    case .failureRate, .sizes, .redZone: openFastPath()
+    case .redZoneType: redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
     case .report, .onreport, .stacks: applyReports()
     case .probes: types.trace(UInt32(pointee.options[.probes]))
     case .types:

@@ -12,9 +12,9 @@
 // thread while others wait. It needs no libc. Options are read when libstave's constructor runs, since only then the
 // environment is known; until then the defaults hold.
 //
-// Fork. All locks are taken in rank order before, released after in the parent, reset in the child. What other threads of
-// the parent held in hand at that moment, at most a bucket or a new slab each, is lost to the child. The background thread does not exist
-// in the child until it is needed there.
+// Fork. All locks are taken in rank order before, released after in the parent, reset in the child. What other threads of the
+// parent held in hand at that moment, at most a bucket or a new slab each, is lost to the child. The background thread does not
+// exist in the child until it is needed there.
 //
 // Giving back. A background thread (Heap+Background) looks once a period while there is something to do, and ends itself
 // when there is not.
@@ -94,7 +94,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, where somebody traces them, where sizes are counted, where some are guarded, and where each call is looked at, for its caller or for a scope. At
+  /// to fail, where somebody traces them, where sizes are counted, where some blocks are guarded or have guard bytes, and where each call is looked at, for its caller or for a scope. At
   /// any time: a call that is under way ends as it began.
   func openFastPath() {
     setLimits(isClosing: false)
@@ -107,7 +107,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   private func setLimits(isClosing: Bool) {
     let isOpen =
       root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
-      && pointee.options[.sizes] == 0 && !Heap.isTraced
+      && pointee.options[.sizes] == 0 && pointee.options[.redZone] == 0 && !Heap.isTraced
     let whole = isOpen ? UInt64(SizeClass.largest) + 1 : 0
     // While there are guards, what passes them by is served behind both.
     let guardedLimit = memGuard.isOn ? whole : 0
@@ -130,6 +130,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       header.pointee.started = stave_nanoseconds()
       pointee.options = OptionValues()
       pointee.classLock.rank = LockRank.fork
+      Heap.nameReports()
       metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
       guard zones.start() else { return false }
       header.pointee.layoutDigest = layoutDigest()
@@ -152,9 +153,11 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if let environment { pointee.options.read(environment: environment) }
     applyReports()
     types.trace(UInt32(pointee.options[.probes]))
+    redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
     if pointee.options[.memguard] == 0 || !Heap.configureGuards() { openFastPath() }
+    if pointee.options[.check] == 1 { _ = applyChecks() }
     if pointee.options[.inspect] == 1 { Heap.allowInspection(true) }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(pointee.options[.hugepages]) }
     sizeArena()
@@ -263,10 +266,12 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<LargeTotals>.size)
   mix(MemoryLayout<SizeHistogram>.size)
   mix(MemoryLayout<SizeBin>.size)
+  mix(MemoryLayout<ItemChecks>.size)
   mix(MemoryLayout<MemGuard>.size)
   mix(MemoryLayout<GuardedBlock>.size)
   mix(MemoryLayout<StacksState>.size)
   mix(MemoryLayout<StackTable>.size)
   mix(MemoryLayout<StackRecord>.size)
+  mix(MemoryLayout<RedZoneState>.size)
   return digest
 }

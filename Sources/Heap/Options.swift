@@ -14,8 +14,10 @@ public enum Option: Int, Sendable {
   case probes, otelRate
   case memguard, memguardType, memguardMin, memguardMax, memguardPages, memguardSide, memguardWidth, memguardDivisor
   case report, onreport, stacks
+  case check, checkDivisor
+  case redZone, redZoneType, redZonePanic
 
-  public static var count: Int { 27 }
+  public static var count: Int { 32 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -47,6 +49,11 @@ public enum Option: Int, Sendable {
     case .report: "report"
     case .onreport: "onreport"
     case .stacks: "stacks"
+    case .check: "check"
+    case .checkDivisor: "check_divisor"
+    case .redZone: "redzone"
+    case .redZoneType: "redzone_type"
+    case .redZonePanic: "redzone_panic"
     }
   }
 
@@ -79,6 +86,11 @@ public enum Option: Int, Sendable {
     case .report: "Where reports go: stderr, syslog (the datagrams of /dev/log), or a file, by its path from / on, to which they are added; %p in it is the process's number."
     case .onreport: "What follows the report of a mistake: abort, or continue: the call that was wrong does nothing, and vm.debug.reports counts."
     case .stacks: "Whether stacks of calls are kept: auto (for blocks that are guarded), 1 (for the frees that item checks see, too), 0 (none). Reports show where they were made in any case."
+    case .check: "1 passes the caches by and checks each malloc and free: every bad or double free is reported at that call, every write to free memory when it is handed out again or given back."
+    case .checkDivisor: "While check is on: free items whose number is a multiple of n are filled, and looked at when they are handed out. 1: all; 0: none."
+    case .redZone: "1 puts 16 guard bytes before and behind each block, n around one in n, which are looked at when it is freed or reallocated, and by stave check; 0 is off."
+    case .redZoneType: "Of which malloc types blocks get guard bytes while redzone is on: all, none, those of a list (types that come later too), or those of the last list."
+    case .redZonePanic: "1 ends the process when guard bytes have been overwritten, whatever is done after other reports."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -90,8 +102,7 @@ public enum Option: Int, Sendable {
     case .stats: ["none", "exit", ""]
     case .inspect: ["descendants", "any", ""]
     case .types: ["none", "library", "site"]
-    case .probes: ["all", "none", "listed"]
-    case .memguardType: ["all", "none", "listed"]
+    case .probes, .redZoneType, .memguardType: ["all", "none", "listed"]
     case .memguardSide: ["overflow", "underflow", "exact"]
     case .hugepages: ["default", "never", "always"]
     case .report: ["stderr", "syslog", "file"]
@@ -105,7 +116,7 @@ public enum Option: Int, Sendable {
   public var listPrefix: StaticString { self == .types ? "skip=" : "" }
 
   /// Names of malloc types are taken as well.
-  public var takesNames: Bool { self == .probes || self == .memguardType }
+  public var takesNames: Bool { self == .probes || self == .redZoneType || self == .memguardType }
 
   /// A path is taken as well.
   public var takesPath: Bool { self == .report }
@@ -113,7 +124,7 @@ public enum Option: Int, Sendable {
   public var defaultValue: Int64 {
     switch self {
     case .otelRate: 512 << 10
-    case .background: 1
+    case .background, .checkDivisor: 1
     case .period: 1000
     case .memguardWidth: 4096
     case .memguardDivisor: 10
@@ -125,7 +136,8 @@ public enum Option: Int, Sendable {
   public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
   public var limit: Int64 {
     switch self {
-    case .verbose, .background, .sizes, .memguardPages: 1
+    case .verbose, .background, .sizes, .check, .redZonePanic, .memguardPages: 1
+    case .checkDivisor: 1_000_000_000
     case .memguard: 1 << 40
     case .memguardWidth: 64 << 20
     case .period: 3_600_000
@@ -233,20 +245,7 @@ public struct OptionValues {
         values[option.rawValue] = Int64(ReportPlace.file)
         return
       }
-      if option.takesNames && value.count > 0 {
-        var isFirst = true
-        let text = UnsafeBufferPointer(start: value.start, count: value.count)
-        if option == .memguardType {
-          forEachGuardedName(in: text) { name in
-            _ = types.setGuarding(name, isFirst: isFirst)
-            isFirst = false
-          }
-        } else {
-          forEachTypeName(in: text) { name in
-            _ = types.trace(named: name, isFirst: isFirst)
-            isFirst = false
-          }
-        }
+      if option.takesNames && takes(UnsafeBufferPointer(start: value.start, count: value.count), option) {
         values[option.rawValue] = Int64(TraceMode.listed)
         return
       }
@@ -260,6 +259,26 @@ public struct OptionValues {
     report.text(option.key)
     report.text("; ignored\n")
     report.write()
+  }
+
+  /// The names of a list; false, and nothing done, if it has none or too many.
+  private func takes(_ list: UnsafeBufferPointer<UInt8>, _ option: Option) -> Bool {
+    var count = 0
+    forEachTypeName(in: list) { _ in count += 1 }
+    guard count > 0, count <= TracedTypes.most else { return false }
+    var isFirst = true
+    if option == .memguardType {
+      forEachGuardedName(in: list) { name in
+        _ = types.setGuarding(name, isFirst: isFirst)
+        isFirst = false
+      }
+    } else {
+      forEachTypeName(in: list) { name in
+        _ = option == .redZoneType ? redZone.list(name, isFirst: isFirst) : types.trace(named: name, isFirst: isFirst)
+        isFirst = false
+      }
+    }
+    return true
   }
 
   private static func warnUnknown(_ key: TextSlice) {

@@ -18,7 +18,7 @@ struct Request {
   /// The class that serves it; nil for a large block.
   var index: Int?
   var isZeroed: Bool
-  /// Zero are all bytes of the class, not only those asked for (4.5).
+  /// Zero are all bytes of the class, not only those asked for.
   var zeroesAll = false
   /// What stopped the last try: the type's limit, not a want of memory.
   var isAtLimit = false
@@ -50,13 +50,18 @@ extension Heap {
     followTracers()
     // Who waits cannot fail (L34).
     if heap.pointee.options[.failureRate] > 0 && !flags.maySleep && injectsFailure() { return refuse(request.type) }
+    if let type = request.type { demandMarked(type) }
     var request = request
     if request.index != nil { noteSlowCall() }
     if memGuard.isOn, let memory = takeGuarded(request) { return memory }
+    let size = request.size
+    let guarded = heap.pointee.options[.redZone] > 0 ? withRedZone(request) : nil
+    if let guarded { request = guarded }
     var memory = take(&request)
     if memory == nil && flags.maySleep { memory = waitFor(&request, canFail: flags.contains(.canFail)) }
-    guard let memory else { return fail(request) }
-    if isTraced { traceAllocation(memory, request.size) }
+    guard var memory else { return fail(request) }
+    if guarded != nil { memory = putRedZone(memory, request, size: size) }
+    if isTraced { traceAllocation(memory, size) }
     return memory
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What one look into a process yields: plain values, no address of the target needed to understand them. Every table, sum,
-// and later every metric, is made from these.
+// What one look into a process yields: plain values, no address of the target needed to understand them. Every table, sum and
+// metric is made from these.
 
 /// How the process's per-CPU caches are protected.
 public enum CacheModeName: String, Sendable {
@@ -147,6 +147,12 @@ public struct Snapshot: Sendable {
   /// Calls that returned NULL for want of memory, and those that the option failure_rate made fail.
   public var failures: Int64 = 0
   public var injectedFailures: Int64 = 0
+  /// Of item checks since the start: free items that were filled, or passed over; looked at, and of these written to.
+  public var trashed: Int64 = 0
+  public var trashSkipped: Int64 = 0
+  public var trashChecked: Int64 = 0
+  public var trashDamaged: Int64 = 0
+  public var redZone = RedZoneFigures()
   public var guards = GuardSnapshot()
   /// Of the kernel, for a live process.
   public var kernel: MemoryTotals?

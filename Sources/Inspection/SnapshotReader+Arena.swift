@@ -38,21 +38,10 @@ extension SnapshotReader {
     let root = try readRoot(copies)
     let arena = root.part(Arena.self, RootLayout.arenaOffset)
     let (start, end) = (arena.pointee.windowStart, arena.pointee.windowEnd)
-    let limit = max(1, min(arena.pointee.map.count, 1 << 24)) * 2
     var used: [(start: UInt, end: UInt)] = []
-    var level = [UInt(bitPattern: arena.pointee.map.tree.root)].filter { $0 != 0 }
-    var seen = 0
-    while !level.isEmpty {
-      seen += level.count
-      guard seen <= limit else { throw .damaged("an address map with more entries than it counts") }
-      var next: [UInt] = []
-      for case let entry? in try target.read(MapEntryCopy.self, at: level) {
-        if entry.left != 0 { next.append(entry.left) }
-        if entry.right != 0 { next.append(entry.right) }
-        let isUsed = entry.kind == RangeKind.slab || entry.kind == RangeKind.large || entry.kind == RangeKind.foreign
-        if isUsed && start <= entry.start && entry.start < entry.end && entry.end <= end { used.append((entry.start, entry.end)) }
-      }
-      level = next
+    for entry in try mapEntries(root) {
+      let isUsed = entry.kind == RangeKind.slab || entry.kind == RangeKind.large || entry.kind == RangeKind.foreign
+      if isUsed && start <= entry.start && entry.start < entry.end && entry.end <= end { used.append((entry.start, entry.end)) }
     }
     used.sort { $0.start < $1.start }
     var largest: UInt = 0
@@ -62,6 +51,25 @@ extension SnapshotReader {
       free = max(free, range.end)
     }
     return Int(clamping: max(largest, end > free ? end - free : 0))
+  }
+
+  /// All of the arena's map, in no order.
+  func mapEntries(_ root: RootCopy) throws(InspectionError) -> [MapEntryCopy] {
+    let arena = root.part(Arena.self, RootLayout.arenaOffset)
+    let limit = max(1, min(arena.pointee.map.count, 1 << 24)) * 2
+    var entries: [MapEntryCopy] = []
+    var level = [UInt(bitPattern: arena.pointee.map.tree.root)].filter { $0 != 0 }
+    while !level.isEmpty {
+      guard entries.count + level.count <= limit else { throw .damaged("an address map with more entries than it counts") }
+      var next: [UInt] = []
+      for case let entry? in try target.read(MapEntryCopy.self, at: level) {
+        if entry.left != 0 { next.append(entry.left) }
+        if entry.right != 0 { next.append(entry.right) }
+        entries.append(entry)
+      }
+      level = next
+    }
+    return entries
   }
 }
 
@@ -75,4 +83,6 @@ struct MapEntryCopy: BitwiseCopyable {
   var others: (UInt, UInt, UInt)
   var words: (UInt, UInt)
   var kind: UInt8
+  var flags: UInt8
+  var owner: UInt16
 }

@@ -19,7 +19,7 @@ extension SnapshotReader {
   private static var mostReadings: Int { 3 }
   private static var patience: UInt64 { 50_000_000 }
 
-  private typealias Place = (zone: UInt, identity: ZoneIdentity, cells: [UInt], cpus: [Int])
+  typealias Place = (zone: UInt, identity: ZoneIdentity, cells: [UInt], cpus: [Int])
 
   func readZones(_ root: RootCopy, _ copies: Copies) throws(InspectionError) -> [ZoneSnapshot] {
     // A CPU that gets its caches meanwhile has counts that were not looked at; it keeps them, so few tries do.
@@ -31,7 +31,7 @@ extension SnapshotReader {
     return try readZones(root, try readRegions(root), copies)
   }
 
-  private func readRegions(_ root: RootCopy) throws(InspectionError) -> [UInt] {
+  func readRegions(_ root: RootCopy) throws(InspectionError) -> [UInt] {
     let header = root.part(RootHeader.self, 0)
     return try target.readArray(
       UInt.self, at: header.pointee.regions, count: Int(header.pointee.cpuCount), limit: Int(STAVE_MAX_CPUS))
@@ -64,7 +64,7 @@ extension SnapshotReader {
   }
 
   /// Oldest first.
-  private func findZones(_ root: RootCopy, _ regions: [UInt], _ copies: Copies) throws(InspectionError) -> [Place] {
+  func findZones(_ root: RootCopy, _ regions: [UInt], _ copies: Copies) throws(InspectionError) -> [Place] {
     let state = root.part(ZonesState.self, RootLayout.zonesOffset)
     let cells = state.pointee.nextCell
     guard 0...Int(STAVE_MAX_CELLS) ~= cells else { throw .damaged("\(cells) cells, where at most \(STAVE_MAX_CELLS) make sense") }
@@ -258,7 +258,7 @@ extension SnapshotReader {
 }
 
 /// What a zone keeps as long as it lives, and whether it is about to go.
-private struct ZoneIdentity: Equatable {
+struct ZoneIdentity: Equatable {
   var keg: UInt
   var cell: Int
   var instance: UInt32

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// From a target's memory to a snapshot: the root, and all slabs through the owner map; the zones are in
-// SnapshotReader+Zones, the arena in SnapshotReader+Arena. Nothing in the target is locked or stopped. Every count and list from the target is bounded before it
-// is believed.
+// From a target's memory to a snapshot: the root, and all slabs through the owner map; the zones are in SnapshotReader+Zones, the
+// types in SnapshotReader+Types, the arena in SnapshotReader+Arena. Nothing in the target is locked or stopped. Every count and list
+// from the target is bounded before it is believed.
 //
 // The structures are the core's own (same source, same layout in both builds); the digest in the root says whether the
 // target's are the same.
@@ -67,10 +67,16 @@ public struct SnapshotReader {
     snapshot.reports = Int(max(0, reports.pointee.count))
     snapshot.failures = max(0, heap.pointee.failures)
     snapshot.injectedFailures = max(0, heap.pointee.injectedFailures)
+    let checks = root.part(ItemChecks.self, RootLayout.checksOffset)
+    snapshot.trashed = max(0, checks.pointee.trashed)
+    snapshot.trashSkipped = max(0, checks.pointee.skipped)
+    snapshot.trashChecked = max(0, checks.pointee.checked)
+    snapshot.trashDamaged = max(0, checks.pointee.damaged)
     snapshot.zones = try readZones(root, copies)
     // The arena's figures last, all of them from one copy.
     let last = try readRoot(copies)
     try describe(last, into: &snapshot)
+    snapshot.redZone = RedZoneFigures(last)
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
     snapshot.guards = try readGuards(last, copies)
     try readTypes(last, into: &snapshot, copies)

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Large blocks: ranges of their own, in whole pages, whose entry is their record. wordA holds the
-// block's bytes; wordB is 1 for a block that mremap has moved, whose mapping the kernel will not join with its neighbours again, and 2
-// for one that is physically contiguous (Arena+Contiguous); `owner`
-// is the number of the malloc type that it counts for (Arena+LargeTotals), 0 for none.
+// Large blocks: ranges of their own, in whole pages, whose entry is their record. wordA holds the block's bytes; wordB is 1 for a block
+// that mremap has moved, whose mapping the kernel will not join with its neighbours again, and 2 for one that is physically contiguous
+// (Arena+Contiguous); `owner` is the number of the malloc type that it counts for (Arena+LargeTotals), 0 for none.
 
 import AddressMap
 import CPlatform
@@ -25,12 +24,16 @@ extension UnsafeMutablePointer where Pointee == Arena {
   public func takeLarge(size: UInt, alignment: UInt = 1, type: UInt32 = 0) -> LargeBlock? {
     guard alignment <= 1 << 46, let bytes = blockBytes(size) else { return nil }
     pointee.lock.lock()
-    defer { pointee.lock.unlock() }
     if alignment <= UInt(pageBytes), let entry = takeRecent(bytes: bytes) {
+      let isTrashed = endTrash(entry)
       entry.pointee.owner = UInt16(truncatingIfNeeded: type)
       countTyped(entry, bytes, 1)
-      return LargeBlock(start: entry.pointee.start, isZero: false)
+      let start = entry.pointee.start
+      pointee.lock.unlock()
+      if isTrashed { lookAtLarge(start, bytes: bytes) }
+      return LargeBlock(start: start, isZero: false)
     }
+    defer { pointee.lock.unlock() }
     guard let range = takeRange(bytes: bytes, alignment: Swift.max(alignment, UInt(pageBytes)), kind: RangeKind.large) else {
       return nil
     }
@@ -44,8 +47,8 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return LargeBlock(start: range.start, isZero: range.isZero)
   }
 
-  /// The block begins at `start`: the caller has asked the owner map. False if it was freed meanwhile.
-  public func releaseLarge(_ start: UInt) -> Bool {
+  /// The block begins at `start`: the caller has asked the owner map. False if it was freed meanwhile. `stack`: of the free.
+  public func releaseLarge(_ start: UInt, stack: UInt32 = 0) -> Bool {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     guard case .large(let record) = ownerMap.pointee.owner(of: start) else { return false }
@@ -56,7 +59,9 @@ extension UnsafeMutablePointer where Pointee == Arena {
     pointee.largeFrees += 1
     if entry.pointee.length <= Self.recentLimit / 4 && entry.pointee.wordB == 0 {
       keepRecent(entry)
+      fillRecent(entry, stack: stack)
     } else {
+      skipTrash()
       dropLarge(entry)
     }
     return true
@@ -118,6 +123,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
   private func forgetRecent(at position: Int) {
     let entry = removeRecent(at: position)
     entry.pointee.kind = RangeKind.large
+    _ = endTrash(entry)
     dropLarge(entry)
   }
 

@@ -67,6 +67,8 @@ public enum MailCommand {
   public static let limit: UInt32 = 3
   /// Probes for the types of a name, whose hash is the value. Subject: 1 if it is the first of a list.
   public static let trace: UInt32 = 4
+  /// Guard bytes for blocks of the types of a name; value and subject as above.
+  public static let redZone: UInt32 = 8
   /// Guards for a name, whose hash is the value. Subject: 1 if it is the first of a list; above bit 1 a size class and one, 0 for all.
   public static let guardType: UInt32 = 5
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The command `stave`: its sub-commands, printing, and the exit status (0 fine; 1 not found, no Stave in it, or not readable;
-// 2 wrong usage).
+// The command `stave`: its sub-commands, printing, and the exit status (0 fine; 1 not found, no Stave in it, not readable, or refused
+// by the process; 2 wrong usage).
 
 import ArgumentParser
 import Glibc
@@ -15,7 +15,7 @@ struct Stave: ParsableCommand {
     abstract: "Run programs on Stave's memory system, and look into them.",
     version: "\(Heap.version)",
     subcommands: [
-      Run.self, ZonesCommand.self, TypesCommand.self, SizesCommand.self, ShowCommand.self, Sum.self, Top.self, Trim.self, GuardCommand.self, GetCommand.self, SetCommand.self, MetricsCommand.self, StreamCommand.self, SymbolizeCommand.self, OptionsCommand.self,
+      Run.self, ZonesCommand.self, TypesCommand.self, SizesCommand.self, ShowCommand.self, CheckCommand.self, Sum.self, Top.self, Trim.self, GuardCommand.self, GetCommand.self, SetCommand.self, MetricsCommand.self, StreamCommand.self, SymbolizeCommand.self, OptionsCommand.self,
     ])
 
   static func main() {

@@ -109,5 +109,6 @@ public func staveUsableSize(_ memory: UnsafeMutableRawPointer?) -> UInt {
     reportBadFree("malloc_usable_size() of an address that is no block", UInt(bitPattern: memory), keg: nil)
     return 0
   }
+  if let memory, !Heap.demandLive(memory, "malloc_usable_size() of a free block") { return 0 }
   return size
 }

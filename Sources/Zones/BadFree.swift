@@ -16,10 +16,19 @@ public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer
   report.text(" at ")
   report.address(address)
   describeNearest(to: address, keg: keg, in: &report)
+  let owner = lastOwner(of: address)
+  itemChecks.describe(owner, "; freed before by type ", in: &report)
   report.text("\n")
+  itemChecks.addStack(of: owner, "freed before", to: &report)
   report.finish(next: badFreeAdvice)
 }
 
+/// Who freed the item that the address lies in, where that is known.
+private func lastOwner(of address: UInt) -> LastOwner? {
+  guard itemChecks.isOn, case .slab(let header) = ownerMap.pointee.owner(of: address) else { return nil }
+  let slab = header.assumingMemoryBound(to: Slab.self)
+  return stave_kegs()[Int(slab.pointee.kegIndex)]?.assumingMemoryBound(to: Keg.self).lastOwner(ofItemHolding: address, in: slab)
+}
 /// What tells more of a bad free.
 public var badFreeAdvice: StaticString { "STAVE_OPTIONS=check:1 finds bad frees at the call itself, and says who freed first" }
 
@@ -51,8 +60,13 @@ public func describeNearest(to address: UInt, keg known: KegPointer?, in report:
     report.address(nearest)
     report.text(" of ")
     report.number(UInt(layout.size))
-    report.text(" bytes")
+    report.text(" bytes, number ")
+    report.number(UInt(index))
+    report.text(" of ")
+    report.number(UInt(layout.items))
+    report.text(" of its slab,")
   }
   report.text(" in zone ")
   report.name(keg.pointee.name)
+  if let zone = keg.pointee.zone, zone.pointee.type != 0 { itemChecks.describe(LastOwner(type: zone.pointee.type, stack: 0), " of type ", in: &report) }
 }

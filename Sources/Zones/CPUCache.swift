@@ -100,7 +100,7 @@ public enum CPUCache {
 
   /// Gives this CPU a region if it has none. Failure leaves it without: operations then go round the cache.
   static func prepare() {
-    guard let cpu = currentCPU, stave_regions()[cpu] == nil, CachePatience.mayAsk else { return }
+    guard let cpu = currentCPU, stave_regions()[cpu] == nil, !isPassedBy, CachePatience.mayAsk else { return }
     zones.pointee.regionLock.lock()
     defer { zones.pointee.regionLock.unlock() }
     guard stave_regions()[cpu] == nil else { return }
@@ -113,7 +113,7 @@ public enum CPUCache {
     // The pointer is published last; threads on this CPU see it by the next load of the table.
     atomicStoreFence()
     stave_regions()[cpu] = UnsafeMutableRawPointer(cells)
-    if !isLocked { stave_cpu_table()[cpu] = cells }
+    if !isLocked { publish(cells, for: cpu) }
     zones.pointee.regionCount += 1
   }
 
@@ -288,12 +288,12 @@ public enum CPUCache {
     }
     stave_cpu_table()[cpu] = stave_no_cells()
     guard stave_membarrier(restart, 1 /* this CPU only */, Int32(cpu)) == 0 || stave_membarrier(restart, 0, 0) == 0 else {
-      stave_cpu_table()[cpu] = cells
+      publish(cells, for: cpu)
       return false
     }
     body(cells)
     atomicStoreFence()
-    stave_cpu_table()[cpu] = cells
+    publish(cells, for: cpu)
     return true
   }
 }

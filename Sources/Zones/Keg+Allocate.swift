@@ -10,7 +10,10 @@ extension UnsafeMutablePointer where Pointee == Keg {
   func take(into buffer: UnsafeMutablePointer<UInt>, count: Int, flags: WaitFlags) -> Int {
     var taken = 0
     pointee.lock.lock()
+    var trash = pointee.trash
     while taken < count {
+      // It changes only while the lock is dropped; then what is in the buffer was free under the old one.
+      guard taken == 0 || pointee.trash == trash else { break }
       if pointee.reserve > 0 && pointee.freeItems <= pointee.reserve && !flags.contains(.useReserve)
         && pointee.freeItems > 0
       {
@@ -29,11 +32,13 @@ extension UnsafeMutablePointer where Pointee == Keg {
       }
       // Not beyond the reserve, for those who may not use it.
       let limit = flags.contains(.useReserve) ? count : Swift.min(count, taken + Swift.max(1, pointee.freeItems - pointee.reserve))
+      trash = pointee.trash
       taken += takeItems(of: slab, into: buffer + taken, count: limit - taken)
       if slab.pointee.freeCount == 0 { pointee.full.insert(slab) } else { pointee.partial.insert(slab) }
       if flags.contains(.useReserve) && pointee.freeItems < pointee.reserve { break }
     }
     pointee.lock.unlock()
+    if trash != 0 { lookAtTaken(buffer, count: taken, trash) }
     var low = 0
     var high = taken - 1
     while low < high {
@@ -65,6 +70,13 @@ extension UnsafeMutablePointer where Pointee == Keg {
     slab.pointee.freeCount &-= UInt16(taken)
     pointee.freeItems &-= taken
     return taken
+  }
+
+  @inline(never)
+  private func lookAtTaken(_ items: UnsafeMutablePointer<UInt>, count: Int, _ divisor: Int) {
+    for index in 0..<count {
+      if let slab = slab(of: items[index]) { look(items[index], in: slab, divisor, "it was handed out again") }
+    }
   }
 
   func takeOne(flags: WaitFlags = .noWait) -> UnsafeMutableRawPointer? {

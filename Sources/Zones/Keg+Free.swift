@@ -9,8 +9,9 @@ import Primitives
 extension UnsafeMutablePointer where Pointee == Keg {
   /// Gives items back to their slabs. Slabs that become wholly free go back to the page source, except a few.
   /// An address that is no item of this keg, or is free already, is reported. How many were given where the process goes on after that.
+  /// `stack` is that of the free, for one item.
   @discardableResult
-  func give(_ items: UnsafeMutablePointer<UInt>, count: Int) -> Int {
+  func give(_ items: UnsafeMutablePointer<UInt>, count: Int, stack: UInt32 = 0) -> Int {
     var refused = 0
     pointee.lock.lock()
     // Items that come together often come from one unit, and so from one slab.
@@ -22,7 +23,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
         slab = self.slab(of: address)
         unit = address >> unitShift
       }
-      guard let slab, let index = index(of: address, in: slab) else {
+      guard let slab, slab.pointee.kegIndex == pointee.index, let index = index(of: address, in: slab) else {
         refuse("free of an address that is no item", address)
         (refused, unit) = (refused + 1, .max)
         continue
@@ -33,6 +34,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
         (refused, unit) = (refused + 1, .max)
         continue
       }
+      if pointee.trash != 0 { fill(index, of: slab, stack: stack) }
       bits.insert(index)
       if slab.pointee.freeCount == 0 {
         pointee.full.remove(slab)
@@ -46,9 +48,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
         pointee.freeSlabCount += 1
       }
     }
-    let surplus = takeSurplusSlabs(keeping: pointee.slabsKept)
+    let surplus = takeSurplusSlabs(keeping: pointee.slabsKept), trash = pointee.trash
     pointee.lock.unlock()
-    release(surplus)
+    release(surplus, trash)
     return count - refused
   }
 
@@ -66,9 +68,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
   func drain() -> Bool {
     guard !pointee.flags.contains(.noFree) || pointee.flags.contains(.dying) else { return false }
     pointee.lock.lock()
-    let surplus = takeSurplusSlabs(keeping: 0)
+    let surplus = takeSurplusSlabs(keeping: 0), trash = pointee.trash
     pointee.lock.unlock()
-    release(surplus)
+    release(surplus, trash)
     return surplus != nil
   }
 

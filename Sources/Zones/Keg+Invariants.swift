@@ -5,6 +5,16 @@
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Keg {
+  /// Whether all that is free is as item checks want it.
+  private func isTrash(_ slab: SlabPointer) -> Bool {
+    guard pointee.trash != 0 else { return true }
+    let bits = freeItems(of: slab)
+    for index in 0..<pointee.layout.items where bits.contains(index) && isChosen(index, of: slab, pointee.trash) {
+      if !isFilled(item(index, of: slab)) { return false }
+    }
+    return true
+  }
+
   /// Walks the three lists: every slab is on the list its free count says, bitmaps agree with counts, sums agree.
   public func checkInvariants() {
     pointee.lock.lock()
@@ -20,6 +30,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
         precondition(slab.pointee.kegIndex == pointee.index, "slab on a foreign keg")
         precondition(freeItems(of: slab).population == Int(slab.pointee.freeCount), "free count and bitmap differ")
         precondition(isRight(Int(slab.pointee.freeCount)), "slab on the wrong list")
+        precondition(isTrash(slab), "a free item that is not filled")
         items += Int(slab.pointee.freeCount)
         slabs += 1
         count += 1

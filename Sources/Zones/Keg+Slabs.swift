@@ -16,6 +16,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     if slab != nil { stave_zone_grow_probe(shownName, shownSize, UInt64(pointee.layout.slabBytes), UInt64(pointee.slabCount + 1)) }
     pointee.lock.lock()
     if let slab {
+      if pointee.trash != 0 { fillFree(of: slab) }
       pointee.free.insert(slab)
       pointee.freeSlabCount += 1
       pointee.slabCount += 1
@@ -92,11 +93,13 @@ extension UnsafeMutablePointer where Pointee == Keg {
     return true
   }
 
-  /// Finishes the items of slabs already unlinked and returns their pages; no lock is held.
-  func release(_ slabs: SlabPointer?) {
+  /// Finishes the items of slabs already unlinked and returns their pages; no lock is held. `trash`: the keg's when they were
+  /// unlinked.
+  func release(_ slabs: SlabPointer?, _ trash: Int) {
     var rest = slabs
     while let slab = rest {
       rest = slab.pointee.next
+      if trash != 0 { lookAtAll(of: slab, trash) }
       if pointee.finish != nil {
         var index = pointee.layout.items - 1
         while index >= 0 {

@@ -45,6 +45,8 @@ public struct Keg: ~Copyable {
   public var slabsMade: Int
   /// Wholly free slabs that are kept rather than returned at once.
   var slabsKept: Int
+  /// Of free items, each of which the number is a multiple of this is filled with trash (Keg+Trash); 0 for none.
+  var trash: Int
 }
 
 public typealias KegPointer = UnsafeMutablePointer<Keg>
@@ -74,6 +76,14 @@ extension UnsafeMutablePointer where Pointee == Keg {
       offset < 1 << 32
       ? Int(truncatingIfNeeded: UInt64(offset).multipliedFullWidth(by: pointee.inverse).high) : offset / pointee.layout.itemBytes
     return index &* pointee.layout.itemBytes == offset && index < pointee.layout.items ? index : nil
+  }
+
+  /// The start of the item that `address`, which is in `slab`, lies in; nil where there is none.
+  public func start(ofItemHolding address: UInt, in slab: SlabPointer) -> UInt? {
+    let offset = Int(bitPattern: address &- base(of: slab)) &- pointee.layout.firstItem
+    guard offset >= 0 && offset < pointee.layout.slabBytes else { return nil }
+    let index = offset / pointee.layout.itemBytes
+    return index < pointee.layout.items ? item(index, of: slab) : nil
   }
 
   /// The slab that holds `address`, nil if it is not in one of this keg's slabs. For in-page slabs found by mask the address

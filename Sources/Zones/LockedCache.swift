@@ -11,9 +11,8 @@ extension CPUCache {
   private static func withLockedCell<Result>(_ cell: Int, otherwise: Result, _ body: (CellPointer) -> Result) -> Result {
     guard let cpu = currentCPU, let cells = cells(of: cpu) else { return otherwise }
     lock(of: cells).pointee.lock()
-    let result = body(cells + cell)
-    lock(of: cells).pointee.unlock()
-    return result
+    defer { lock(of: cells).pointee.unlock() }
+    return isPassedBy ? otherwise : body(cells + cell)
   }
 
   static func lockedPop(_ index: Int) -> UnsafeMutableRawPointer? {

@@ -63,7 +63,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// One item for the caller, counted as allocated, and as many more for this CPU's cell as are at hand. `isRefused`
   /// becomes true if it was the zone's init that left none: waiting would not help.
   private func refill(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
-    if pointee.cell != 0 {
+    if pointee.cell != 0 && !CPUCache.isPassedBy {
       if !flags.contains(.noVM) { CPUCache.prepare() }
       if let item = CPUCache.pop(pointee.cell) { return item }
       CPUCache.noteEmpty(pointee.cell)
@@ -95,7 +95,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     var buffer = InlineArray<64, UInt>(repeating: 0)
     return withUnsafeMutablePointer(to: &buffer) { raw -> UnsafeMutableRawPointer? in
       let items = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: UInt.self)
-      let wanted = pointee.cell == 0 ? 1 : Swift.min(pointee.bucketSize, 64)
+      let wanted = pointee.cell == 0 || CPUCache.isPassedBy ? 1 : Swift.min(pointee.bucketSize, 64)
       var count = pointee.keg.take(into: items, count: wanted, flags: flags)
       if count > 0, let zoneInit = pointee.zoneInit {
         count = initialize(items, count: count, zoneInit, flags)

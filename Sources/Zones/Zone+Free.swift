@@ -12,6 +12,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   public func free(_ item: UnsafeMutableRawPointer?, argument: UnsafeMutableRawPointer? = nil) {
     guard let item else { return }
     if pointee.flags.contains(.ctorDtor), let destructor = pointee.destructor {
+      if CPUCache.isPassedBy && !pointee.keg.demandTaken(item.address, "double free") { return }
       FutexLock.enterHook(maySleep: false)
       destructor(item, pointee.size, argument)
       FutexLock.leaveHook(maySleep: false)
@@ -27,10 +28,12 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   /// The item is destructed and known to be this zone's. Makes room in the cell, or goes round it. False if it is known to be free
-  /// already, and the process goes on.
+  /// already, and the process goes on. `stack`: of the free.
   @inline(never) @discardableResult
-  public func freeSlow(_ item: UnsafeMutableRawPointer) -> Bool {
-    if pointee.cell != 0 && !CPUCache.isClosed(pointee.cell) {
+  public func freeSlow(_ item: UnsafeMutableRawPointer, stack: UInt32 = 0) -> Bool {
+    // Before an author's fini sees it.
+    if CPUCache.isPassedBy && pointee.zoneFini != nil && !pointee.keg.demandTaken(item.address, "double free") { return false }
+    if pointee.cell != 0 && !CPUCache.isPassedBy && !CPUCache.isClosed(pointee.cell) {
       CPUCache.prepare()
       var tries = 0
       while tries < 4 {
@@ -47,7 +50,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     stave_add(&pointee.directFrees, 1)
     var address = item.address
-    return release(&address, count: 1) == 1
+    return release(&address, count: 1, stack: stack) == 1
   }
 
   /// Moves a bucketful from this CPU's cell to the depot. False if there is no bucket or nothing to move.
@@ -63,15 +66,15 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return true
   }
 
-  /// Back to the keg, with the zone's fini: how many it took.
+  /// Back to the keg, with the zone's fini: how many it took. `stack`: of the free.
   @discardableResult
-  func release(_ items: UnsafeMutablePointer<UInt>, count: Int) -> Int {
+  func release(_ items: UnsafeMutablePointer<UInt>, count: Int, stack: UInt32 = 0) -> Int {
     if let zoneFini = pointee.zoneFini {
       FutexLock.enterHook(maySleep: false)
       for index in 0..<count { zoneFini(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size) }
       FutexLock.leaveHook(maySleep: false)
     }
-    return pointee.keg.give(items, count: count)
+    return pointee.keg.give(items, count: count, stack: stack)
   }
 
   // MARK: - The depot
@@ -98,7 +101,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Puts a bucket with items on the depot, or its items back to the keg if the depot holds enough.
   func putBucket(_ bucket: UnsafeMutablePointer<Bucket>) {
     pointee.depotLock.lock()
-    if pointee.depotItems + Int(bucket.pointee.count) <= pointee.depotLimit && !pointee.flags.contains(.dying) {
+    if pointee.depotItems + Int(bucket.pointee.count) <= pointee.depotLimit && !pointee.flags.contains(.dying) && !CPUCache.isPassedBy {
       bucket.pointee.next = pointee.full
       pointee.full = bucket
       noteDepot(Int(bucket.pointee.count))

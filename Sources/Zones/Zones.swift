@@ -47,12 +47,13 @@ public struct ZonesState: ~Copyable {
   public var regionCount: Int
   public var nextCell: Int
   var nextSlot: UInt32
-  /// Guards the list of zones and the keg table.
+  /// Reports so far of waits, and of wait flags, that are wrong.
   var badFlagReports: Int32
   /// Bytes in depots of zones that have a malloc type, about.
   var typedDepotBytes: Int64
   /// Tries without the system that caches have before them.
   var triesLeft: Int32
+  /// Guards the list of zones and the keg table.
   var listLock: FutexLock
   var regionLock: FutexLock
   var reclaimLock: FutexLock
@@ -135,6 +136,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
     while index < Int(STAVE_MAX_KEGS) && table[index] != nil { index += 1 }
     guard index < Int(STAVE_MAX_KEGS) else { return false }
     keg.pointee.index = UInt32(index)
+    keg.setTrash()
     table[index] = UnsafeMutableRawPointer(keg)
     pointee.kegCount = Swift.max(pointee.kegCount, index + 1)
     return true
@@ -154,7 +156,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
         name: name, index: 0, flags: flags, layout: layout, inverse: .max / UInt64(layout.itemBytes) + 1, alignMask: alignMask, reserve: 0, slabCount: 0, freeSlabCount: 0,
         freeItems: 0, partial: SlabList(), free: SlabList(), full: SlabList(), cellOffset: 0, zone: nil,
         lock: FutexLock(rank: rank), source: source, initialize: hook, finish: finish, headerKeg: nil, slabsMade: 0,
-        slabsKept: 1))
+        slabsKept: 1, trash: 0))
   }
 
   /// A keg of the zone system itself: in-page headers in metadata pages.

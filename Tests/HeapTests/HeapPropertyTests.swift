@@ -24,7 +24,8 @@ extension OnRoot {
   @Suite struct HeapPropertyTests {
     init() { Stage.up() }
 
-    static func randomOperations(_ stream: UInt64) {
+    /// Switching item checks on and off as well, or not.
+    static func randomOperations(_ stream: UInt64, switchingChecks: Bool = false) {
       var generator = Generator(stream)
       var blocks: [Block] = []
       let base = live()
@@ -59,7 +60,11 @@ extension OnRoot {
           blocks[index].size = new
           fill(moved, new, blocks[index].mark)
         case 15 where generator.below(40) == 0:
-          switch generator.below(4) {
+          switch generator.below(switchingChecks ? 8 : 4) {
+          case 4...:
+            let isOn = generator.below(3) > 0
+            demand(setChecks(isOn, divisor: [0, 1, 1, 1, 3][generator.below(5)]) == MailStatus.done, "switching")
+            if isOn { demandNothingCached() }
           case 0: _ = Heap.trim()
           case 1: reclaimAll([.trim, .drain, .drainCPU][generator.below(3)])
           case 2: _ = Heap.endOfPeriod()
@@ -103,7 +108,7 @@ extension OnRoot {
 
     /// Threads with blocks of all sizes, a third of which somebody else frees, hopping from CPU to CPU; one thread gives
     /// everything back all the time.
-    static func stress() {
+    static func stress(switchingChecks: Bool = false) {
       let base = live()
       let workers = 4
       let slots = 64
@@ -141,6 +146,10 @@ extension OnRoot {
           }
         case workers + 1:
           while running.pointee > 0 {
+            if switchingChecks {
+              setChecks(generator.below(2) == 0, divisor: [0, 1, 1, 2][generator.below(4)])
+              usleep(UInt32(generator.below(3000)))
+            }
             for index in 0..<SizeClass.count {
               guard let zone = heap.pointee.classZones[index] else { continue }
               let counts = ZoneCounts(zone)

@@ -9,6 +9,7 @@ import CPlatform
 import Primitives
 import Testing
 
+@testable import Diagnostics
 @testable import Heap
 @testable import Pages
 @testable import Zones
@@ -84,12 +85,19 @@ import Testing
       offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.bins) }, offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.tableCount) },
       offset { (s: UnsafeMutablePointer<SizeHistogram>) in pointer(&s.pointee.since) },
     ]
+    #expect(MemoryLayout<ItemChecks>.offset(of: \.skipped) == 8 && MemoryLayout<ItemChecks>.offset(of: \.damaged) == 24)
+    #expect(RootLayout.checksOffset == 4864 && MemoryLayout<ItemChecks>.size <= 128)
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
     #expect(RootLayout.version == 6, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
     #expect(heap == [576, 832, 840, 976], hint)
+    let redZone = [
+      offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.key) }, offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.extraBytes) },
+      offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.blocks) }, offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.damaged) },
+    ]
+    #expect(redZone == [0, 8, 16, 24] && MemoryLayout<RedZoneState>.size <= 128 && MemoryLayout<RedZoneHeader>.size == 16, hint)
     #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
     #expect(type == [0, 8, 0, 8, 40, 44, 48, 768, 776, 784], hint)
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)

@@ -86,7 +86,7 @@ extension PreloadedLibrary {
     try #require(plain.succeeded, "\(program.name) fails without the library: \(plain.report)")
     // A script that proves nothing would pass for ever.
     try #require(!expected.output.isEmpty || !expected.results.isEmpty)
-    for mode in Mode.tried {
+    for mode in Mode.triedByPrograms {
       let (outcome, trace) = try workshop.run(program, mode)
       #expect(outcome.succeeded, "\(program.name), mode \(mode): \(outcome.report)")
       #expect(trace.output == expected.output, "\(program.name), mode \(mode): output differs\n\(difference(expected.output, trace.output))")

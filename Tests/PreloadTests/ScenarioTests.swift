@@ -27,7 +27,7 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     Scenario(file: "forks.c", isRandom: true), Scenario(file: "forks.c", role: "handlers", isRandom: true), Scenario(file: "spawns.c"),
     Scenario(file: "signals.c", isRandom: true), Scenario(file: "background.c"), Scenario(file: "early.c", isItsOwnLibrary: true),
     Scenario(file: "hopping.c", isRandom: true), Scenario(file: "random.c", isRandom: true), Scenario(file: "exhaustion.c"), Scenario(file: "daemon.c"),
-    Scenario(file: "misuse.c"), Scenario(file: "contiguous.c"), Scenario(file: "scopes.c"), Scenario(file: "limits.c", isRandom: true, usesTypes: true),
+    Scenario(file: "misuse.c"), Scenario(file: "checked.c"), Scenario(file: "contiguous.c"), Scenario(file: "scopes.c"), Scenario(file: "limits.c", isRandom: true, usesTypes: true),
   ]
   static let random = all.filter { $0.isRandom }
 

@@ -29,15 +29,19 @@ enum Library {
 
 /// How the library is told to work.
 enum Mode: String, CaseIterable, CustomTestStringConvertible {
-  case standard, locked, counted
+  case standard, locked, counted, guarded, checked
 
-  static var tried: [Mode] { Library.isStave ? allCases : [.standard] }
+  static var tried: [Mode] { Library.isStave ? [.standard, .locked, .counted, .checked] : [.standard] }
+  /// Real programs ask for nothing that guard bytes change.
+  static var triedByPrograms: [Mode] { tried + (Library.isStave ? [.guarded] : []) }
   var testDescription: String { rawValue }
   var environment: [String: String] {
     switch self {
     case .standard: ["LD_PRELOAD": Library.path]
     case .locked: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "percpu:locked"]
     case .counted: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "types:library"]
+    case .guarded: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "redzone:1"]
+    case .checked: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "check:1"]
     }
   }
 }

@@ -52,6 +52,7 @@ func check(_ zone: ZonePointer, holding: Int? = nil, sourceLocation: SourceLocat
     }
   }
   let counts = ZoneCounts(zone)
+  if CPUCache.isPassedBy { demand(zone.pointee.depotItems == 0 && counts.cached == 0, "cached items while caches are passed by") }
   demand(counts.used >= 0 && counts.cached >= 0, "negative figures")
   demand(
     Int(counts.used) + Int(counts.cached) + zone.pointee.depotItems == zone.pointee.keg.outstanding,

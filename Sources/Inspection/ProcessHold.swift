@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Holding a process for a moment: every thread of it stopped by PTRACE_INTERRUPT, without a signal that it could see, and let go
+// afterwards whatever happens. If this process ends meanwhile, be it killed, the kernel lets go.
+//
+// A thread that is just being sent a signal stops for that, and gets the signal when it is let go. One that was stopped before (SIGSTOP)
+// stays so. What sleeps in the kernel beyond reach of signals, as a parent in vfork does, does not stop: it is counted, and cannot
+// do anything either until it comes back, when it stops at once.
+
+import CPlatform
+import Glibc
+
+public final class ProcessHold {
+  /// Threads that stand still, and those that did not stop in time.
+  public var held: Int { threads.count }
+  public private(set) var unheld = 0
+
+  /// The signal that each is to get when it is let go; 0 for none.
+  private var threads: [Int32: Int32] = [:]
+
+  private static var seize: Int { 0x4206 }
+  private static var interrupt: Int { 0x4207 }
+  private static var detach: Int { 17 }
+
+  /// Returns when all threads stand still, also those begun meanwhile, or after `patience` seconds. Throws `permissionDenied`,
+  /// `refused` where a debugger is at it, `noSuchProcess`; then nothing is held. To be let go by the thread that made it.
+  public init(_ process: Int32, patience: Double = 2) throws(InspectionError) {
+    let end = clock_gettime_nsec() + UInt64(patience * 1e9)
+    var known: Set<Int32> = []
+    while true {
+      let new = Self.threads(of: process).filter { known.insert($0).inserted }
+      if known.isEmpty { throw .noSuchProcess(process) }
+      if new.isEmpty { return }
+      for thread in new {
+        let result = Self.ptrace(Self.seize, thread)
+        if result == -Int(ESRCH) || result < 0 && Self.hasEnded(process, thread) { continue }
+        if result < 0 {
+          letGo()
+          throw Self.failure(process, thread, Int32(truncatingIfNeeded: -result))
+        }
+        _ = Self.ptrace(Self.interrupt, thread)
+        wait(for: thread, until: end)
+      }
+    }
+  }
+
+  deinit { letGo() }
+
+  public func letGo() {
+    for (thread, signal) in threads { _ = Self.ptrace(Self.detach, thread, Int(signal)) }
+    threads = [:]
+  }
+
+  private func wait(for thread: Int32, until end: UInt64) {
+    var pause: UInt32 = 20
+    while true {
+      var status: Int32 = 0
+      let result = waitpid(thread, &status, WNOHANG | Int32(bitPattern: 0x4000_0000 /* __WALL */))
+      if result == thread {
+        // Stopped, in the low bits; else it has ended.
+        if status & 0xff == 0x7f { threads[thread] = status >> 16 == 128 /* PTRACE_EVENT_STOP */ ? 0 : status >> 8 & 0xff }
+        return
+      }
+      if result < 0 && errno != EINTR { return }
+      if clock_gettime_nsec() >= end {
+        unheld += 1
+        return
+      }
+      usleep(pause)
+      pause = min(pause * 2, 5000)
+    }
+  }
+
+  private static func ptrace(_ request: Int, _ thread: Int32, _ data: Int = 0) -> Int {
+    stave_syscall6(Int(SYS_ptrace), request, Int(thread), 0, data, 0, 0)
+  }
+
+  private static func threads(of process: Int32) -> [Int32] {
+    guard let folder = opendir("/proc/\(process)/task") else { return [] }
+    defer { closedir(folder) }
+    var found: [Int32] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      if let number = Int32(name) { found.append(number) }
+    }
+    return found
+  }
+
+  /// A first thread that has ended is there until the others have.
+  private static func hasEnded(_ process: Int32, _ thread: Int32) -> Bool {
+    guard let text = readSmallFile("/proc/\(process)/task/\(thread)/stat") else { return true }
+    // Behind the name, which may hold anything.
+    let state = text.lastIndex(of: UInt8(ascii: ")")).flatMap { $0 + 2 < text.count ? text[$0 + 2] : nil }
+    return state == UInt8(ascii: "Z") || state == UInt8(ascii: "X")
+  }
+
+  private static func failure(_ process: Int32, _ thread: Int32, _ code: Int32) -> InspectionError {
+    let tracer = readSmallFile("/proc/\(process)/task/\(thread)/status").flatMap { text -> Int32? in
+      String(decoding: text, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("TracerPid:") }
+        .flatMap { Int32($0.dropFirst(10).filter(\.isNumber)) }
+    }
+    if let tracer, tracer > 0 { return .refused("process \(tracer) is tracing it already, as a debugger does; write a core and look at that") }
+    return code == EPERM || code == EACCES ? .permissionDenied(process: process, yamaScope: LiveProcess.yamaScope) : LiveProcess.failure(process, code)
+  }
+}

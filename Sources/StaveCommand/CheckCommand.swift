@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// `stave check`: the guard bytes of all live blocks, looked at from outside.
+
+import ArgumentParser
+import Exporters
+import Glibc
+import Inspection
+
+struct CheckCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check", abstract: "Look for overwritten guard bytes around all live blocks.",
+    discussion: """
+      Blocks have guard bytes while the option `redzone` is on: stave set PID redzone=1, or STAVE_OPTIONS=redzone:1 from the start. The \
+      library looks at them when a block is freed; this command looks at those that live. A process is held meanwhile, all of its threads, \
+      and goes on afterwards. The exit status is 1 if a block is damaged.
+      """)
+
+  @OptionGroup var target: TargetArguments
+
+  @Flag(help: "JSON: one object.")
+  var json = false
+
+  func run() throws {
+    let memory = try target.open()
+    let reader = try SnapshotReader(memory)
+    let reading: RedZoneReading
+    if let live = memory as? LiveProcess {
+      let hold = try ProcessHold(live.process)
+      defer { hold.letGo() }
+      reading = try reader.checkRedZone()
+      if hold.unheld > 0 { printError("stave: \(hold.unheld) threads of the process could not be stopped: they wait in the kernel.") }
+    } else {
+      reading = try reader.checkRedZone()
+    }
+    let table = RedZoneTable(reading, target: memory.name.printable)
+    emit(json ? table.json.description : table.lines.joined(separator: "\n"))
+    if !reading.damaged.isEmpty { throw ExitCode(1) }
+  }
+}
