@@ -36,7 +36,7 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     let ended = try start(Built.command, ["symbolize", folder.write(report)] + arguments).end()
     #expect(ended.succeeded, ended.report)
     return ended.text.split(separator: "\n").filter { $0.contains("  #") }.map { line in
-      let words = line.split(separator: " ", maxSplits: 2)
+      let words = line[line.firstIndex(of: "#")!...].split(separator: " ", maxSplits: 2)
       let name = words.count > 2 ? String(words[2]) : ""
       return name.range(of: "+0x").map { String(name[..<$0.lowerBound]) } ?? name
     }
@@ -61,7 +61,8 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
       let ended = try run(program, [role])
       #expect(ended.signal == SIGABRT, "\(role): \(ended.report)")
       #expect(ended.errorText.contains(kind) && ended.errorText.contains("\n  at 20") && ended.errorText.contains("\n  next: "), "\(role): \(ended.report)")
-      #expect(try names(ended.errorText).starts(with: stack), "\(compiler) \(flags) \(role): \(try names(ended.errorText)) \(ended.report)")
+      let found = try names(ended.errorText)
+      #expect(found.starts(with: stack), "\(compiler) \(flags) \(role): \(found) \(ended.report)")
     }
     let found = try names(run(program, ["in_callback"]).errorText)
     #expect(found.starts(with: ["free_global", "compare"]) && found.contains("in_callback") && found.contains("main"), "\(found)")
@@ -80,7 +81,9 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     guard let program = try build("mistaken.cc", by: compiler, ["-O2", "-fomit-frame-pointer"], in: folder) else { return }
     let ended = try run(program, [])
     #expect(ended.signal == SIGABRT)
-    #expect(try names(ended.errorText).starts(with: ["shop::Cart<long>::drop(long*)", "shop::Visit::~Visit()", "main"]), "\(try names(ended.errorText)) \(ended.report)")
+    let found = try names(ended.errorText)
+    // gcc makes a version of its own of the first, and says so.
+    #expect(found.count > 2 && found[0].hasPrefix("shop::Cart<long>::drop(long*)") && found[1...2] == ["shop::Visit::~Visit()", "main"], "\(found) \(ended.report)")
   }
 
   @Test func `functions of Swift have their names`() throws {
@@ -107,7 +110,8 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     // Another program takes its place.
     guard let other = try build("mistaken.c", by: "gcc", ["-O0", "-pthread", "-w", "-Wl,--build-id=sha1"], in: folder) else { return }
     #expect(other == program)
-    #expect(try !names(report).contains("free_global") && !names(report).contains("main"))
+    let believed = try names(report)
+    #expect(!believed.contains("free_global") && !believed.contains("main"), "\(believed)")
     #expect(try names(report, "--debug", folder.file("symbols")).starts(with: ["free_global", "main"]))
   }
 
@@ -182,7 +186,8 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     #expect(lines.first?.hasPrefix("<11>stave[") == true && lines.first?.contains("bad free") == true, ended.report)
     #expect(lines.dropFirst().allSatisfy { $0.hasPrefix("<11>stave[") && $0.contains("]:   ") } && lines.last?.contains("next: ") == true, ended.report)
     #expect(ended.errorText.isEmpty, ended.report)
-    #expect(try names(ended.text).starts(with: ["free_global", "main"]), "\(try names(ended.text))")
+    let found = try names(ended.text)
+    #expect(found.starts(with: ["free_global", "main"]), "\(found)")
   }
 
   // MARK: - The command
