@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make            build/stave, build/libstave.so, build/libstave.a and build/libstavestat.so; TRAITS=NIO gives the command `stave metrics --listen`
+# make            build/stave, build/libstave.so, build/libstave.a and build/libstavestat.so; TRAITS=NIO gives the command
+#                 `stave metrics --listen`
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
@@ -27,8 +28,9 @@ TRAITS ?=
 all: library static command reader
 
 library:
-	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
+	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --no-omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
 	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-malloc.so build/libstave.so
+	@ln -sf libstave.so build/libstave.so.0
 	@mkdir -p build/include && cp -L Sources/StaveC/include/stave.h Sources/StaveC/include/stave_type.h build/include/
 
 static: library

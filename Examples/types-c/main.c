@@ -2,7 +2,7 @@
 //
 // Memory with malloc types: a program that keeps names and numbers, and can tell at any time who holds what.
 //
-//     cc main.c -I../../build/include -u malloc ../../build/libstave.a -o types      # or -L../../build -lstave
+//     cc main.c -I../../build/include -u malloc ../../build/libstave.a -o types      # or, with Stave installed, -lstave
 //     ./types wait & stave types $!
 
 #include <stave.h>

@@ -20,7 +20,7 @@
 // the zones of malloc that no other type has.
 //
 // Cost: nothing for memory without a type. For memory with one, finding the class by arithmetic instead of a table; of memory, a
-// record of 1 KiB, and for each class in use a zone (some 600 bytes), what its slabs' last pages waste, and what its caches
+// record of 1 KiB, and for each class in use a zone with its keg (some 600 bytes), what its slabs' last pages waste, and what its caches
 // hold: up to half as much as malloc's own (`cellCapacity`). Cells and kegs are finite (STAVE_MAX_CELLS, STAVE_MAX_KEGS): beyond
 // some 3,800 pairs of type and class a zone works without a cell, through its depot's lock; beyond some 7,600 a pair has no zone,
 // and what it asks for is malloc's.

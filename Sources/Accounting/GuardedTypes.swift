@@ -88,16 +88,15 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     }
   }
 
-  /// Whether memory of this type and class may be guarded; nil: without a type, a large block. One load, but where names are of zones.
+  /// Whether memory of this type and size may be guarded; nil: without a type. One load, but where names are of zones.
   @inline(__always)
-  public func guards(_ type: TypePointer?, class index: Int?) -> Bool {
+  public func guards(_ type: TypePointer?, _ size: UInt, isLarge: Bool) -> Bool {
     let guarding = type?.pointee.guarding ?? guardedTypes.pointee.plain
-    return guarding == Guarding.all || guarding == Guarding.someClasses && guardsClass(type, index)
+    return guarding == Guarding.all || guarding == Guarding.someClasses && !isLarge && guardsClass(type, SizeClass.index(for: Int(size)))
   }
 
   @inline(never)
-  private func guardsClass(_ type: TypePointer?, _ index: Int?) -> Bool {
-    guard let index else { return false }
+  private func guardsClass(_ type: TypePointer?, _ index: Int) -> Bool {
     let hash = type?.pointee.name.longHash ?? FixedName("malloc").longHash
     return guardedTypes.pointee.names(hash, class: index)
   }

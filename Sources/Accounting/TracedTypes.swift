@@ -10,6 +10,8 @@ import Primitives
 public struct TracedTypes {
   public var mode: UInt32 = TraceMode.all
   var count: UInt32 = 0
+  /// Names that a list may have.
+  public static var most: Int { 16 }
   var names: InlineArray<16, UInt64> = InlineArray(repeating: 0)
   /// Memory without a type.
   var isPlainSilent = false
@@ -45,7 +47,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     if isFirst { pointee.traced.count = 0 }
-    guard pointee.traced.count < 16 else { return false }
+    guard pointee.traced.count < TracedTypes.most else { return false }
     pointee.traced.names[Int(pointee.traced.count)] = hash
     pointee.traced.count += 1
     pointee.traced.mode = TraceMode.listed

@@ -71,7 +71,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     record.pointee.author = nil
     record.pointee.isEnded = true
     pointee.lock.unlock()
-    // No look sees the type any more: only now sums are taken (3.5).
+    // No look sees the type any more: only now sums are taken.
     let totals = TypeTotals(record)
     if totals.used > 0 {
       var report = Report("malloc type ended with blocks out")

@@ -9,7 +9,7 @@ public struct TypeTotals {
   /// Successful requests (L55), and frees.
   public var allocations: Int64 = 0
   public var frees: Int64 = 0
-  /// Bytes of classes and of whole pages, not as requested (3.7).
+  /// Bytes of classes and of whole pages, not as requested.
   public var allocatedBytes: Int64 = 0
   public var freedBytes: Int64 = 0
   /// Bit i: class i has served the type. Large blocks set none.

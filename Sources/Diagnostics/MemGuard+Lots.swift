@@ -8,13 +8,12 @@ import Accounting
 import CPlatform
 import Pages
 import Primitives
-import Zones
 
 extension UnsafeMutablePointer where Pointee == MemGuard {
-  /// Whether such a request is meant at all. `index`: its class.
+  /// Whether such a request is meant at all. `large`: it is not served by a size class.
   @inline(__always)
-  public func isMeant(_ size: UInt, _ type: TypePointer?, class index: Int?) -> Bool {
-    size >= pointee.least && size <= pointee.most && types.guards(type, class: index)
+  public func isMeant(_ size: UInt, _ type: TypePointer?, isLarge: Bool) -> Bool {
+    size >= pointee.least && size <= pointee.most && types.guards(type, size, isLarge: isLarge)
   }
 
   /// A request has been served; it counts if it was too small.
@@ -61,7 +60,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   }
 
   @inline(__always)
-  private var lot: UnsafeMutablePointer<stave_lot> { stave_lots() + (CPUCache.currentCPU ?? 0) & Int(STAVE_LOTS - 1) }
+  private var lot: UnsafeMutablePointer<stave_lot> { stave_lots() + Int(stave_rseq_cpu()) & Int(STAVE_LOTS - 1) }
 
   /// Evenly from 0 to `bound` - 1: splitmix.
   private func chance(below bound: UInt64) -> UInt64 {

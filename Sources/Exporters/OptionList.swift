@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The library's options for readers: as text, as JSON, for the README; the
-// manual is made from its entries. All of it from the one list that the
-// library itself reads (Heap/Options.swift).
+// The library's options for readers: as text, as JSON, for the README; the manual is made from its entries. All of it from the one
+// list that the library itself reads (Heap/Options.swift).
 
 import Accounting
 import Heap
@@ -44,7 +43,7 @@ public enum OptionList {
     public var values: String {
       if takesPath { return (words.dropLast() + ["/path"]).joined(separator: ", ") }
       if !words.isEmpty {
-        return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["names as in a+b"] : [])).joined(separator: ", ")
+        return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["up to \(TracedTypes.most) names as in a+b"] : [])).joined(separator: ", ")
       }
       if isBytes { return "bytes, as 512M" }
       if limit == 1 { return "0, 1" }
@@ -56,12 +55,12 @@ public enum OptionList {
     }
     func isPath(_ value: String) -> Bool { takesPath && value.hasPrefix("/") && (2..<256).contains(value.utf8.count) }
 
-    /// The types of a list, as the library has their names; empty for what is no list, or a word.
+    /// The types of a list, as the library has their names; empty for what is no list, too long a one, or a word.
     func names(in value: String) -> [UInt64] {
       guard takesNames, key != Option.memguardType.key.description, number(of: value) == nil else { return [] }
       var names: [UInt64] = []
       Array(value.utf8).withUnsafeBufferPointer { text in forEachTypeName(in: text) { names.append($0) } }
-      return names
+      return names.count > TracedTypes.most ? [] : names
     }
 
     /// The same for guards, whose names are also those of zones.

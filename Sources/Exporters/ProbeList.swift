@@ -92,7 +92,8 @@ extension Probe {
       """
       // SPDX-License-Identifier: BSD-2-Clause
       //
-      // The probes. Made from Sources/Exporters/ProbeList.swift by `make probes`: edit that. stave_tracing.h says what notes and semaphores are.
+      // The probes. Made from Sources/Exporters/ProbeList.swift by `make probes`: edit that. stave_tracing.h says what notes and
+      // semaphores are.
 
       #ifndef STAVE_PROBES_H
       #define STAVE_PROBES_H

@@ -109,8 +109,8 @@ extension Heap {
   /// Room on either side of the thread pointer; the stack lies below both.
   private static let roomBytes = 8192
 
-  /// A thread pointer in the thread's memory, whose rseq area says "not registered", so that sections go round the caches, and libc asks the kernel for the CPU. Nil
-  /// if libc keeps that area, which may lie on either side, too far away.
+  /// A thread pointer in the thread's memory, whose rseq area says "not registered", so that sections go round the caches, and libc
+  /// asks the kernel for the CPU. Nil if libc keeps that area, which may lie on either side, too far away.
   static func placeThreadPointer(in base: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
     let pointer = base + stackBytes - roomBytes
     pointer.storeBytes(of: pointer.address, as: UInt.self)
@@ -137,9 +137,10 @@ extension Heap {
     if rights < 0 { runBriefly() }
   }
 
-  /// Where the thread cannot find out whether the process has given up rights (no /proc, as after chroot; no table of
-  /// descriptors of its own, before Linux 5.9), or has others from the start, since the thread that started it has, it must not stay: four looks in one second, as many as what lies in a cell takes
-  /// by way of depot, slab and cached run, and it ends. The next slow call that finds work starts another, with the rights of then.
+  /// Where the thread cannot find out whether the process has given up rights (no /proc, as after chroot; no table of descriptors of
+  /// its own, before Linux 5.9), or has others from the start, since the thread that started it has, it must not stay: four looks in
+  /// one second, as many as what lies in a cell takes by way of depot, slab and cached run, and it ends. The next slow call that finds
+  /// work starts another, with the rights of then.
   private static func runBriefly() {
     for _ in 0..<4 {
       sleep(250_000_000)

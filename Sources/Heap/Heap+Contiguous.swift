@@ -9,7 +9,7 @@ import Primitives
 import Zones
 
 extension Heap {
-  /// Nil with ENOMEM or ENOTSUP in errno; `verbose:1` says why on standard error. What is no request (6.1) ends the process.
+  /// Nil with ENOMEM or ENOTSUP in errno; `verbose:1` says why on standard error. What is no request ends the process.
   public static func allocateContiguous(
     _ request: ContiguousRequest, type: TypePointer, _ flags: WaitFlags
   ) -> UnsafeMutableRawPointer? {
@@ -52,7 +52,7 @@ extension Heap {
     return fail(type)
   }
 
-  /// The exact size again (6.1). free() and its relatives take such a block as well; this finds out mistakes.
+  /// The exact size again, in whole pages. free() and its relatives take such a block as well; this finds out mistakes.
   public static func freeContiguous(_ memory: UnsafeMutableRawPointer?, size: UInt) {
     guard let memory, let bytes = heap.isReady ? arena.contiguousBytes(at: memory.address) : nil else {
       var report = Report("bad free")

@@ -147,7 +147,7 @@ extension Heap {
   }
 
   /// realloc. Nil: no memory, and the old block is as it was. An address that is no block is reported, and then nil, too, with EINVAL.
-  /// A block that moves is of `type` from then on; one that stays keeps the type it has (3.11).
+  /// A block that moves is of `type` from then on; one that stays keeps the type it has.
   /// A block that has to be copied counts twice meanwhile.
   public static func reallocate(
     _ memory: UnsafeMutableRawPointer?, _ size: UInt, type: TypePointer? = nil, _ flags: WaitFlags = .noWait
@@ -177,7 +177,7 @@ extension Heap {
       return stave_invalid()
     }
     guard demandLive(memory, "realloc() of a free block") else { return stave_invalid() }
-    // The class would not change, or shrinks by less than half (spec 4.9, T9).
+    // The class would not change, or shrinks by less than half (T9).
     if size <= old && (size > old / 2 || old == 16) && (old <= UInt(SizeClass.largest) || size > UInt(SizeClass.largest)) {
       return memory
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What this process does when another asks: give memory back, change an option or a type's limit. A letter is a claim by somebody who may trace this
-// process; it is checked here all the same, since a wrong one could be a mistake, and a right one is nothing that a check costs.
+// What this process does when another asks: give memory back, change an option, the list of types that are traced, or a type's limit.
+// A letter comes from somebody who may trace this process; it is checked here all the same, since a wrong one could be a mistake, and
+// a check costs next to nothing.
 
 import Accounting
 import CPlatform

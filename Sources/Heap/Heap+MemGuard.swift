@@ -38,10 +38,9 @@ extension Heap {
   }
 
   private static func takeUnguarded(_ size: UInt, _ type: TypePointer?) -> UnsafeMutableRawPointer? {
-    let index = SizeClass.index(for: Int(size))
-    let isMeant = memGuard.isMeant(size, type, class: index)
+    let isMeant = memGuard.isMeant(size, type, isLarge: false)
     if isMeant && !memGuard.passesBy() || memGuard.isLargeEnough(size) { return nil }
-    let cell = type.map { UInt64($0.pointee.cells[index]) } ?? UInt64(stave_size_table()[Int((size + 15) >> 4)])
+    let cell = type.map { UInt64($0.pointee.cells[SizeClass.index(for: Int(size))]) } ?? UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])
     if let item = stave_pop(cell &* 32) {
       memGuard.note(size)
       return item
@@ -54,7 +53,7 @@ extension Heap {
   /// The request as a guarded block, if it is to be one and can.
   static func takeGuarded(_ request: Request) -> UnsafeMutableRawPointer? {
     memGuard.note(request.size)
-    let isIt = memGuard.isMeant(request.size, request.type, class: request.index) && memGuard.draw()
+    let isIt = memGuard.isMeant(request.size, request.type, isLarge: request.index == nil) && memGuard.draw()
     guard isIt || memGuard.isLargeEnough(request.size), memGuard.isOn else { return nil }
     return makeGuarded(request.size, alignment: request.alignment, type: request.type)
   }

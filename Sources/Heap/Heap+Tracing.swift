@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The probes of malloc and free: how the fast paths make way for a tracer, and what it is told (spec 13.6.1).
+// The probes of malloc and free: how the fast paths make way for a tracer, and what it is told.
 //
 // A tracer counts up a semaphore in our memory and tells nobody. It is a part of the word that free() takes from each unit number,
 // so the next free of any thread takes the slow path; as does the next request that its cell cannot serve. Either looks here, and
@@ -33,10 +33,11 @@ extension Heap {
   @inline(never)
   private static func changeTracing() {
     let isTraced = isTraced
-    stave_hot().pointee.traced = isTraced ? 1 : 0
+    heap.openFastPath()
     // What nobody heard of as a sample must not be heard of as freed.
     if !isTraced { Sampling.forgetAll() }
-    heap.openFastPath()
+    // Last: what another thread was at when this one forked, the child does.
+    stave_hot().pointee.traced = isTraced ? 1 : 0
   }
 
   /// A block as probes show it.

@@ -24,7 +24,7 @@ extension Heap {
   }
 
   /// As malloc(9): with `wait` it sleeps until there is memory, and room within the type's limit, unless no giving back could ever
-  /// make so much; with `canFail` as well not for ever; with `zero` all that may be used is zero, not only what was asked for (4.5).
+  /// make so much; with `canFail` as well not for ever; with `zero` all that may be used is zero, not only what was asked for.
   /// Without a type, where one could not be registered, it is malloc's memory.
   public static func allocate(_ size: UInt, type: TypePointer?, _ flags: WaitFlags) -> UnsafeMutableRawPointer? {
     let flags = flags.checked

@@ -12,9 +12,9 @@
 // thread while others wait. It needs no libc. Options are read when libstave's constructor runs, since only then the
 // environment is known; until then the defaults hold.
 //
-// Fork. All locks are taken in rank order before, released after in the parent, reset in the child. What other threads of
-// the parent held in hand at that moment, at most a bucket or a new slab each, is lost to the child. The background thread does not exist
-// in the child until it is needed there.
+// Fork. All locks are taken in rank order before, released after in the parent, reset in the child. What other threads of the
+// parent held in hand at that moment, at most a bucket or a new slab each, is lost to the child. The background thread does not
+// exist in the child until it is needed there.
 //
 // Giving back. A background thread (Heap+Background) looks once a period while there is something to do, and ends itself
 // when there is not.

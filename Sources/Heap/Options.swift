@@ -245,20 +245,7 @@ public struct OptionValues {
         values[option.rawValue] = Int64(ReportPlace.file)
         return
       }
-      if option.takesNames && value.count > 0 {
-        var isFirst = true
-        let text = UnsafeBufferPointer(start: value.start, count: value.count)
-        if option == .memguardType {
-          forEachGuardedName(in: text) { name in
-            _ = types.setGuarding(name, isFirst: isFirst)
-            isFirst = false
-          }
-        } else {
-          forEachTypeName(in: text) { name in
-            _ = option == .redZoneType ? redZone.list(name, isFirst: isFirst) : types.trace(named: name, isFirst: isFirst)
-            isFirst = false
-          }
-        }
+      if option.takesNames && takes(UnsafeBufferPointer(start: value.start, count: value.count), option) {
         values[option.rawValue] = Int64(TraceMode.listed)
         return
       }
@@ -272,6 +259,26 @@ public struct OptionValues {
     report.text(option.key)
     report.text("; ignored\n")
     report.write()
+  }
+
+  /// The names of a list; false, and nothing done, if it has none or too many.
+  private func takes(_ list: UnsafeBufferPointer<UInt8>, _ option: Option) -> Bool {
+    var count = 0
+    forEachTypeName(in: list) { _ in count += 1 }
+    guard count > 0, count <= TracedTypes.most else { return false }
+    var isFirst = true
+    if option == .memguardType {
+      forEachGuardedName(in: list) { name in
+        _ = types.setGuarding(name, isFirst: isFirst)
+        isFirst = false
+      }
+    } else {
+      forEachTypeName(in: list) { name in
+        _ = option == .redZoneType ? redZone.list(name, isFirst: isFirst) : types.trace(named: name, isFirst: isFirst)
+        isFirst = false
+      }
+    }
+    return true
   }
 
   private static func warnUnknown(_ key: TextSlice) {

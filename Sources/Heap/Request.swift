@@ -18,7 +18,7 @@ struct Request {
   /// The class that serves it; nil for a large block.
   var index: Int?
   var isZeroed: Bool
-  /// Zero are all bytes of the class, not only those asked for (4.5).
+  /// Zero are all bytes of the class, not only those asked for.
   var zeroesAll = false
   /// What stopped the last try: the type's limit, not a want of memory.
   var isAtLimit = false

@@ -69,9 +69,12 @@ public struct FunctionNames: Sendable {
     return nil
   }
 
+  /// Without the version that libraries have behind it.
   private func name(_ offset: UInt32) -> String {
     guard Int(offset) < strings.count else { return "?" }
-    return String(decoding: strings[Int(offset)...].prefix { $0 != 0 }, as: UTF8.self).printable
+    let text = strings[Int(offset)...].prefix { $0 != 0 }
+    let end = text.dropFirst().firstIndex(of: UInt8(ascii: "@")) ?? text.endIndex
+    return String(decoding: text[..<end], as: UTF8.self).printable
   }
 }
 

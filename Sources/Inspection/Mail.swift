@@ -44,7 +44,7 @@ public struct Mail {
     let command = option == .redZoneType ? MailCommand.redZone : MailCommand.trace
     let letter = Letter(request: newNumber, command: command, subject: isFirst ? 1 : 0, value: Int64(bitPattern: name))
     do { return try ask(letter, option.key.description, waiting: seconds) } catch {
-      if case .refused = error, !isFirst { throw .refused("the list of types is too long, or it was busy: \(option.key) holds what was taken so far") }
+      if case .refused = error, !isFirst { throw .refused("it was busy: \(option.key) holds the names that were taken so far") }
       throw error
     }
   }
@@ -54,7 +54,7 @@ public struct Mail {
     let letter = Letter(
       request: newNumber, command: MailCommand.guardType, subject: (isFirst ? 1 : 0) | UInt32(name.sizeClass) << 1, value: Int64(bitPattern: name.hash))
     do { return try ask(letter, Option.memguardType.key.description, waiting: seconds) } catch {
-      if case .refused = error, !isFirst { throw .refused("the list of types is too long, or it was busy: memguard_type holds what was taken so far") }
+      if case .refused = error, !isFirst { throw .refused("it was busy: memguard_type holds the names that were taken so far") }
       throw error
     }
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What one look into a process yields: plain values, no address of the target needed to understand them. Every table, sum,
-// and later every metric, is made from these.
+// What one look into a process yields: plain values, no address of the target needed to understand them. Every table, sum and
+// metric is made from these.
 
 /// How the process's per-CPU caches are protected.
 public enum CacheModeName: String, Sendable {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// From a target's memory to a snapshot: the root, and all slabs through the owner map; the zones are in
-// SnapshotReader+Zones, the arena in SnapshotReader+Arena. Nothing in the target is locked or stopped. Every count and list from the target is bounded before it
-// is believed.
+// From a target's memory to a snapshot: the root, and all slabs through the owner map; the zones are in SnapshotReader+Zones, the
+// types in SnapshotReader+Types, the arena in SnapshotReader+Arena. Nothing in the target is locked or stopped. Every count and list
+// from the target is bounded before it is believed.
 //
 // The structures are the core's own (same source, same layout in both builds); the digest in the root says whether the
 // target's are the same.

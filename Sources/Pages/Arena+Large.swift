@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Large blocks: ranges of their own, in whole pages, whose entry is their record. wordA holds the
-// block's bytes; wordB is 1 for a block that mremap has moved, whose mapping the kernel will not join with its neighbours again, and 2
-// for one that is physically contiguous (Arena+Contiguous); `owner`
-// is the number of the malloc type that it counts for (Arena+LargeTotals), 0 for none.
+// Large blocks: ranges of their own, in whole pages, whose entry is their record. wordA holds the block's bytes; wordB is 1 for a block
+// that mremap has moved, whose mapping the kernel will not join with its neighbours again, and 2 for one that is physically contiguous
+// (Arena+Contiguous); `owner` is the number of the malloc type that it counts for (Arena+LargeTotals), 0 for none.
 
 import AddressMap
 import CPlatform

@@ -60,7 +60,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
     }
   }
 
-  /// A block that changes its size is no request (3.11), but its bytes are.
+  /// A block that changes its size is no request, but its bytes are.
   func countResized(_ entry: EntryPointer, from old: UInt, to new: UInt) {
     guard entry.pointee.owner != 0, let totals = pointee.largeTotals else { return }
     let record = totals + Int(entry.pointee.owner)

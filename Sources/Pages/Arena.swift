@@ -23,7 +23,8 @@
 //
 // Lock: `lock` (rank arena), held over the map's work and, when the frontier moves or a hole comes or goes, over one mmap or munmap;
 // never over the madvise of a purge.
-// Costs: O(log n) in ranges, O(n) in holes where there are some; a recent block a few dozen instructions. 96 bytes per range, 18 bytes per unit.
+// Costs: O(log n) in ranges, O(n) in holes where there are some; a recent block a few dozen instructions. 96 bytes per range, 18
+// bytes per unit.
 
 import AddressMap
 import CPlatform

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// How large the arena may be: BSD's formula for kmem (spec 7.1, 7.2), without overflow whatever is said (L49). And making it so: the
+// How large the arena may be: BSD's formula for kmem, without overflow whatever is said (L49). And making it so: the
 // window ends where the arena may end, so that beyond it there is no space, as at the end of any window.
 
 import AddressMap

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The page-backend hook: where a keg gets the pages of its slabs, and where they go back. A source is two functions and a
-// context, so a keg can be given another one while it is cold (spec §2.16).
+// A page source: where a keg gets the pages of its slabs, and where they go back. It is two functions and a context, chosen when the
+// zone is made.
 
 import Primitives
 

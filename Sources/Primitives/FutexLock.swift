@@ -107,7 +107,7 @@ public struct FutexLock: ~Copyable, Sendable {
 // MARK: - The lock-order checker (debug builds)
 
 // The thread's one word holds the ranks of the locks it has, one byte each, newest lowest: eight deep, no memory needed. Hooks
-// that may not sleep stand among them, so that a request that may wait can be reported where waiting is wrong (spec 12.6, L2).
+// that may not sleep stand among them, so that a request that may wait can be reported where waiting is wrong (L2).
 
 #if STAVE_CHECK_LOCKS
 extension FutexLock {

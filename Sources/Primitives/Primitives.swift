@@ -2,9 +2,9 @@
 //
 // # Primitives
 //
-// What every target above needs and none of them owns: addresses, bitmaps, names, the red-black tree, the futex lock, the
-// option table, the report writer, the type of a statistic. Nothing here allocates, and nothing has state beyond what its
-// caller gives it, except the option table and the report sink, which live in the root.
+// What every target above needs and none of them owns: addresses, bitmaps, flags, names, pieces of text and how far two words are
+// apart, the red-black tree, the futex lock, the report writer. Nothing here allocates, and nothing has state beyond what its
+// caller gives it.
 //
 // Words
 //   page     the system's unit of memory, read at run time (4 KiB on x86-64)

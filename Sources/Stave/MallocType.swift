@@ -12,8 +12,8 @@ public import StaveC
 ///       static let images = MallocType("images", "decoded images")
 ///     }
 ///
-/// It is known to the tools from its first use on. Types are told apart by where they were made, not by name; the tools add up
-/// what types of one name hold.
+/// It is known to the tools from its first use on. Types are told apart by where they were made, not by name; the tools put a number
+/// behind a name that several have.
 public struct MallocType: Hashable, Sendable {
   /// Never freed: blocks of the type, and copies of this value, may be anywhere.
   nonisolated(unsafe) let structure: UnsafeMutablePointer<stave_type>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The command `stave`: its sub-commands, printing, and the exit status (0 fine; 1 not found, no Stave in it, or not readable;
-// 2 wrong usage).
+// The command `stave`: its sub-commands, printing, and the exit status (0 fine; 1 not found, no Stave in it, not readable, or refused
+// by the process; 2 wrong usage).
 
 import ArgumentParser
 import Glibc

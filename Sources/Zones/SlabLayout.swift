@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// How items are laid out in a slab: a pure function of size, alignment and flags (spec §2.14). In-page, the header lies at
-// the end of the slab's last page; off-page, it comes from a header zone and the whole slab is items. The worked values of
-// spec §2.28 are its tests. Heap zones do not use it: see `SlabLayout.heap`.
+// How items are laid out in a slab: a pure function of size, alignment and flags. In-page, the header lies at the end of the slab's
+// last page; off-page, it comes from a header zone and the whole slab is items. Heap zones do not use it: see `SlabLayout.heap`.
 
 import CPlatform
 import Primitives

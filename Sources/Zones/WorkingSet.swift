@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// How many cached items a depot needs, estimated from how its contents moved (spec §2.18.3). Movements that allocation did
+// How many cached items a depot needs, estimated from how its contents moved. Movements that allocation did
 // not cause (drains, buckets returned after a lost race) shift the marks instead of stretching them.
-// What was never needed goes back after one period (trimIdleDepots), so the slow voluntary trim of 2.18.5 has nothing to do.
+// What was never needed goes back after one period (trimIdleDepots), so a slow trim besides would have nothing to do.
 //
 // Invariant: highest ≥ held ≥ bottom ≥ lowest.
 

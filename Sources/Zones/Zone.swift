@@ -39,7 +39,7 @@ public struct Zone: ~Copyable {
   var depotLock: FutexLock
   /// Walks over all zones that are at this one; it is not destroyed meanwhile. Under the list lock.
   var walks: Int
-  /// 1 while a walk gives back from this zone, whose author's code may begin another (2.19.8).
+  /// 1 while a walk gives back from this zone, whose author's code may begin another.
   var isReclaimed: UInt32
   var emptyBuckets: UnsafeMutablePointer<Bucket>?
   var emptyBucketCount: Int

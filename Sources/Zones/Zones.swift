@@ -47,12 +47,13 @@ public struct ZonesState: ~Copyable {
   public var regionCount: Int
   public var nextCell: Int
   var nextSlot: UInt32
-  /// Guards the list of zones and the keg table.
+  /// Reports so far of waits, and of wait flags, that are wrong.
   var badFlagReports: Int32
   /// Bytes in depots of zones that have a malloc type, about.
   var typedDepotBytes: Int64
   /// Tries without the system that caches have before them.
   var triesLeft: Int32
+  /// Guards the list of zones and the keg table.
   var listLock: FutexLock
   var regionLock: FutexLock
   var reclaimLock: FutexLock

@@ -31,8 +31,10 @@ import Testing
   @Test func `options are checked as the library checks them`() {
     #expect(OptionList.problem(in: "percpu:locked,period:5,,verbose:1") == nil)
     #expect(OptionList.problem(in: "PERCPU:auto") == nil)
+    let names = Array(repeating: "a", count: 16).joined(separator: "+")
+    #expect(OptionList.problem(in: "probes:\(names)") == nil)
     #expect(OptionList.problem(in: "perod:5")?.contains("no option perod") == true)
-    for bad in ["period", "period:", "period:0", "period:-1", "period:+1", "period:x", "verbose:2", "percpu:maybe", "failure_rate:99999999999999999999"] {
+    for bad in ["period", "period:", "period:0", "period:-1", "period:+1", "period:x", "verbose:2", "percpu:maybe", "failure_rate:99999999999999999999", "probes:+", "probes:\(names)+b"] {
       #expect(OptionList.problem(in: bad) != nil, "\(bad)")
     }
   }

@@ -97,7 +97,7 @@ private let reader = """
 
   /// Status, headers and body of a request by curl.
   private func get(_ url: String, _ more: String...) -> (status: Int, head: String, body: String)? {
-    guard let text = output("curl", ["-s", "-i", "--max-time", "20"] + more + [url]) else { return nil }
+    guard let text = output("curl", ["-s", "-i", "--max-time", "60"] + more + [url]) else { return nil }
     let parts = text.replacingOccurrences(of: "\r", with: "").components(separatedBy: "\n\n")
     let status = parts[0].split(separator: " ").dropFirst().first.flatMap { Int($0) }
     return (status ?? 0, parts[0], parts.dropFirst().joined(separator: "\n\n"))
@@ -155,9 +155,14 @@ private let reader = """
       for _ in 0..<200 where try stave("sum", "--name", name).status != 0 { usleep(20_000) }
       return started
     }
+    /// That it is this process whose figures are at the address.
+    func expect(_ process: Started, at url: String) {
+      let answer = get(url)
+      #expect(answer?.body.contains("pid=\"\(process.id)\"") == true, "\(answer.map { "\($0.status) \($0.body.prefix(300))" } ?? "no answer")")
+    }
     var one: Started? = try sleeper()
     guard let (server, url) = try serve("--name", name, "--listen", "127.0.0.1:0") else { return }
-    #expect(get(url)?.body.contains("pid=\"\(one!.id)\"") == true)
+    expect(one!, at: url)
     let port = url.split(separator: ":").last!.prefix { $0 != "/" }
     let second = try start(Self.listener, ["metrics", "--name", name, "--listen", "127.0.0.1:\(port)"]).end()
     #expect(second.status == 1 && second.errorText.contains("cannot listen at 127.0.0.1:\(port)"), "\(second)")
@@ -165,7 +170,7 @@ private let reader = """
     _ = one!.end()
     #expect(get(url)?.status == 503)
     one = try sleeper()
-    #expect(get(url)?.body.contains("pid=\"\(one!.id)\"") == true)
+    expect(one!, at: url)
     kill(server.id, SIGINT)
     let ended = server.end()
     #expect(ended.status == 0)

@@ -165,20 +165,22 @@ extension OnRoot {
       Stage.up()
       stacks.pointee.mode = StackMode.auto
       defer { stacks.pointee.mode = StackMode.auto }
-      let first = record(.guarded)
-      #expect(first > 0 && record(.guarded) == first, "the same place, the same stack")
-      #expect(record(.checked) == 0, "not of its own accord")
-      stacks.pointee.mode = StackMode.all
-      #expect(record(.checked) == first)
-      stacks.pointee.mode = StackMode.none
-      #expect(record(.guarded) == 0 && record(.checked) == 0)
+      var first: UInt32 = 0
+      let cases: [(UInt32, StackUse, Bool)] = [
+        (StackMode.auto, .guarded, true), (StackMode.auto, .guarded, true), (StackMode.auto, .checked, false), (StackMode.all, .checked, true),
+        (StackMode.all, .guarded, true), (StackMode.none, .guarded, false), (StackMode.none, .checked, false),
+      ]
+      for (mode, use, isKept) in cases {
+        stacks.pointee.mode = mode
+        // The same place, the same stack.
+        let number = record(use)
+        if first == 0 { first = number }
+        #expect(number == (isKept ? first : 0) && first > 0, "mode \(mode)")
+      }
       let frames = Array(stacks.frames(of: first)!)
       #expect(frames.count > 3 && frames.allSatisfy { Module(at: $0 - 1) != nil })
     }
 
-    @inline(never) private func record(_ use: StackUse) -> UInt32 {
-      // One call, so one place.
-      Stacks.record(use)
-    }
+    @inline(never) private func record(_ use: StackUse) -> UInt32 { Stacks.record(use) }
   }
 }

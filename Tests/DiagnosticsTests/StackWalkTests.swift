@@ -67,7 +67,8 @@ import Testing
       var pcs = [UInt](repeating: 0, count: 32)
       #expect((0...32).contains(callers.stack(from: frame, into: &pcs, most: 32)))
     }
-    #expect(steps > 3000 && longest > 10 && longest < 1000, "\(steps) steps, the longest walk of \(longest)")
+    #expect(steps > 500, "so that the rest means something")
+    #expect(longest >= 3 && longest < 1000)
   }
 
   @Test(.enabled(if: Module.isAvailable)) func `a walk begins where it is told and ends at a frame without a rule, or when it has enough`() {

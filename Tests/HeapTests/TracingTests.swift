@@ -55,6 +55,38 @@ extension OnRoot {
       }
     }
 
+    @Test func `a child of a fork that comes while a thread opens the fast paths again opens its own`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        Heap.free(Heap.allocate(64))
+        guard stave_hot().pointee.typed_limit > 0 else { return }  // locked caches have no fast path
+        inThreads(2) { thread in
+          for _ in 0..<300 {
+            if thread == 1 {
+              OnRoot.TracingTests.watch(1)
+              Heap.free(Heap.allocate(64))
+              OnRoot.TracingTests.watch(-1)
+              Heap.free(Heap.allocate(64))
+              continue
+            }
+            Heap.prepareFork()
+            let child = stave_syscall6(Int(SYS_fork), 0, 0, 0, 0, 0, 0)
+            if child != 0 {
+              Heap.parentAfterFork()
+              var status: Int32 = 0
+              waitpid(pid_t(child), &status, 0)
+              precondition(status == 0, "\(status)")
+              continue
+            }
+            Heap.childAfterFork()
+            stave_tracers_semaphore().pointee = 0  // the tracer has gone
+            _ = Heap.allocate(64)
+            _exit(stave_hot().pointee.typed_limit > 0 ? 0 : 1)
+          }
+        }
+      }
+    }
+
     @Test func `what is traced is counted as ever`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
@@ -109,6 +141,22 @@ extension OnRoot {
         Heap.free(large)
         _ = types.trace(named: OnRoot.TracingTests.hash("brief"), isFirst: true)
         precondition(types.register(author)!.pointee.number == number && types.traced(number)!.number == number)
+      }
+    }
+
+    @Test func `a list in the environment that is too long, or has no name, is refused aloud as a whole`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        func isTaken(_ entry: String) -> Bool {
+          let text = strdup(entry)
+          let entries: [UnsafePointer<CChar>?] = [UnsafePointer(text), nil]
+          var options = OptionValues()
+          entries.withUnsafeBufferPointer { options.read(environment: $0.baseAddress!) }
+          return options[.probes] == Int64(TraceMode.listed)
+        }
+        let sixteen = Array(repeating: "x", count: 15).joined(separator: "+") + "+malloc"
+        for bad in ["+", "\(sixteen)+b"] { precondition(!isTaken("STAVE_PROBES=\(bad)") && types.pointee.traced.mode == TraceMode.all, bad) }
+        precondition(isTaken("STAVE_OPTIONS=probes:\(sixteen)") && types.traced(0) != nil && types.pointee.traced.count == 16)
       }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The search for contiguous memory over a simulated arena (spec 6.8), a row of frames whose numbers play physical addresses, against
+// The search for contiguous memory over a simulated arena, a row of frames whose numbers play physical addresses, against
 // a model that looks at every place.
 
 import Foundation

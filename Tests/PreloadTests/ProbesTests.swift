@@ -47,21 +47,70 @@ extension PreloadedLibrary {
     .enabled(if: Library.exists && Library.isStave),
     arguments: [("sizes-by-type", "@requested[images]"), ("zone-growth", "@bytes[malloc-"), ("leak-candidates", "@live[")])
   static func anExampleScriptSeesProbes(_ name: String, _ wanted: String) throws {
-    guard let bpftrace = find("bpftrace") else { return announceSkip("\(name).bt: bpftrace is not installed") }
-    let trial = try run(bpftrace, ["-e", "BEGIN { exit(); }"], seconds: 30)
-    guard trial.succeeded else { return announceSkip("\(name).bt: the kernel does not let bpftrace work: \(trial.errorText)") }
+    guard let bpftrace = try bpftrace(for: "\(name).bt") else { return }
+    let folder = Folder()
+    let parsed = try run(bpftrace, ["-d", try script(name, in: folder)], seconds: 30)
+    #expect(parsed.succeeded, parsed.report)
+    guard let ended = try watch("steady", script: name, with: bpftrace) else { return }
+    #expect(ended.text.contains(wanted), ended.report)
+  }
+
+  /// Where nothing leaks there is next to nothing, whatever is under way when the script comes and goes. Stacks go on to who called.
+  @Test(.enabled(if: Library.exists && Library.isStave))
+  static func leakCandidatesAreNoneWhereNothingLeaks() throws {
+    guard let bpftrace = try bpftrace(for: "leak-candidates.bt"),
+      let ended = try watch("balanced", script: "leak-candidates", with: bpftrace, environment: ["STAVE_OPTIONS": "otel_rate:4096"])
+    else { return }
+    let sums = ended.text.split(separator: "\n").filter { $0.hasPrefix("]: ") }.compactMap { Int($0.dropFirst(3)) }
+    #expect(!sums.isEmpty && sums.reduce(0, +) < 4 << 20, ended.report)
+    #expect(ended.text.contains("balanced+"), ended.report)
+  }
+
+  /// Nil where there is no compiler. A script prints what it has gathered when it is interrupted.
+  private static func watch(
+    _ part: String, script name: String, with bpftrace: String, environment: [String: String] = [:]
+  ) throws -> Ended? {
+    let flags = [include(), "-fno-omit-frame-pointer"]
+    guard let program = try Compiler.build("../Probes/subject.c", as: "probe-subject-framed", flags: flags) else { return nil }
+    let folder = Folder()
+    let subject = try Started(program.path, [part], environment: environment.merging(["LD_PRELOAD": Library.path]) { $1 })
+    usleep(200_000)
+    return try run("/usr/bin/timeout", ["-s", "INT", "6", bpftrace, "-p", "\(subject.id)", try script(name, in: folder)], seconds: 60)
+  }
+
+  /// An example as a file, for the library under test.
+  private static func script(_ name: String, in folder: Folder) throws -> String {
     let script = try String(contentsOf: Place.root.appending(path: "Examples/probes/\(name).bt"), encoding: .utf8)
     let installed = "/usr/local/lib/libstave.so.0"
     #expect(script.contains("usdt:\(installed):"))
-    let folder = Folder()
-    let file = folder.write(script.replacingOccurrences(of: installed, with: Library.path), "script.bt")
-    let parsed = try run(bpftrace, ["-d", file], seconds: 30)
-    #expect(parsed.succeeded, parsed.report)
-    guard let program = try Compiler.build("../Probes/subject.c", as: "probe-subject", flags: [include()]) else { return }
-    let subject = try Started(program.path, ["steady"], environment: ["LD_PRELOAD": Library.path])
-    usleep(200_000)
-    // It prints what it has gathered when it is interrupted.
-    let ended = try run("/usr/bin/timeout", ["-s", "INT", "6", bpftrace, "-p", "\(subject.id)", file], seconds: 60)
-    #expect(ended.text.contains(wanted), ended.report)
+    return folder.write(script.replacingOccurrences(of: installed, with: Library.path), "script.bt")
+  }
+
+  /// In processes that come later the kernel counts semaphores up when it maps the file.
+  @Test(.enabled(if: Library.exists && Library.isStave))
+  static func aProgramThatStartsWhileSomebodyWatchesIsHeard() throws {
+    guard let bpftrace = try bpftrace(for: "a program that starts later") else { return }
+    // A library of its own, so that no other program is heard.
+    let folder = Folder(), library = folder.file("libstave.so")
+    try FileManager.default.copyItem(atPath: Library.path, toPath: library)
+    let script = "usdt:\(library):stave:free { @free[pid] = count(); } usdt:\(library):stave:zone_grow { @grow[pid] = count(); }"
+    let tracer = try Started("/usr/bin/timeout", ["-s", "INT", "8", bpftrace, "-e", script])
+    let start = ContinuousClock.now
+    while ContinuousClock.now < start + .seconds(7) { _ = try run("/bin/ls", ["/"], environment: ["LD_PRELOAD": library]) }
+    let ended = tracer.end(within: 60)
+    // Some may have been running when the tracer came; so many have not.
+    for probe in ["@free[", "@grow["] { #expect(ended.text.components(separatedBy: probe).count > 5, ended.report) }
+  }
+
+  /// Nil, with the reason printed, where it cannot work.
+  private static func bpftrace(for what: String) throws -> String? {
+    guard let bpftrace = find("bpftrace") else {
+      announceSkip("\(what): bpftrace is not installed")
+      return nil
+    }
+    let trial = try run(bpftrace, ["-e", "BEGIN { exit(); }"], seconds: 30)
+    guard !trial.succeeded else { return bpftrace }
+    announceSkip("\(what): the kernel does not let bpftrace work: \(trial.errorText)")
+    return nil
   }
 }

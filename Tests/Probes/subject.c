@@ -2,7 +2,7 @@
 //
 // Allocates and frees, and tells its tracer (tracer.c) which probes must have fired with which arguments. Its argument says which
 // part: calls (with STAVE_OPTIONS=otel_rate:1099511627776, so that there are no samples), filtered (with probes:images as well), zones, samples (with STAVE_OPTIONS=otel_rate:1); steady
-// goes on until it is killed, for tracers of others.
+// and balanced go on until they are killed, for tracers of others.
 
 #include "probes.h"
 
@@ -245,8 +245,18 @@ __attribute__((noreturn)) static void steady(void) {
   }
 }
 
+// Nothing leaks.
+__attribute__((noreturn, noinline)) static void balanced(void) {
+  for (;; usleep(100)) {
+    void *blocks[16];
+    for (int i = 0; i < 16; i++) blocks[i] = malloc(5000);
+    for (int i = 0; i < 16; i++) free(blocks[i]);
+  }
+}
+
 int main(int count, char **words) {
   if (count > 1 && strcmp(words[1], "steady") == 0) steady();
+  if (count > 1 && strcmp(words[1], "balanced") == 0) balanced();
   shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, sharedDescriptor, 0);
   if (count < 2 || shared == MAP_FAILED || &stave_malloc == NULL) return 2;
   if (strcmp(words[1], "calls") == 0) calls();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What happens when a hook refuses (spec 2.4): what was done is undone, and nothing is left behind.
+// What happens when a hook refuses: what was done is undone, and nothing is left behind.
 
 import CPlatform
 import Foundation

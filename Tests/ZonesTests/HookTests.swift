@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// When hooks run, with what, and in which order (spec 2.4).
+// When hooks run, with what, and in which order.
 
 import CPlatform
 import Foundation

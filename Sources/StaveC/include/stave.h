@@ -9,7 +9,8 @@
 //   stave_free(image, M_IMAGES);
 //
 // Blocks are malloc's in all else: free, realloc and malloc_usable_size take them, and stave_free takes malloc's. Sizes count by
-// class and whole page. All functions may be called by any thread, none in a signal handler. The whole story: stave(3).
+// class and whole page. All functions may be called by any thread; of them only stave_type_enter, with a type that is registered,
+// and stave_type_leave in a signal handler. The whole story: stave(3).
 
 #ifndef STAVE_H
 #define STAVE_H
@@ -25,7 +26,7 @@ extern "C" {
 enum {
   STAVE_NOWAIT = 0x1,   // null and ENOMEM when there is no memory
   STAVE_WAITOK = 0x2,   // waits for memory; null only for what can never be had
-  STAVE_CANFAIL = 0x4,  // with STAVE_WAITOK: null rather than waiting for ever, when the arena is full or a second is over
+  STAVE_CANFAIL = 0x4,  // with STAVE_WAITOK: null rather than waiting for ever: stave(3) says when
   STAVE_ZERO = 0x100,   // the whole usable size is zero
 };
 
@@ -44,8 +45,8 @@ void stave_type_register(struct stave_type *type);
 // Ends a type that nobody uses any more, by name or in a scope. Blocks that are still out are reported on standard error, and stay good.
 void stave_type_unregister(struct stave_type *type);
 // Gives a type another limit, at once and at any time; 0 takes it away. At the limit STAVE_WAITOK waits until memory of the type is
-// freed, by whomever, or the limit is raised; others get null. What is out already stays. A type that has or had a limit costs an
-// atomic addition or three at each call, and goes round the fast path; a first limit for a type in use stops each CPU's caches for a
+// freed, by whomever, or the limit is raised; others get null. What is in use already stays. A type that has or had a limit costs
+// some atomic additions at each call, and goes round the CPUs' caches; a first limit for a type in use stops each of these for a
 // moment. Returns 0, or -1 with ENOMEM: the type cannot be registered, or the system refuses to stop the caches.
 int stave_type_set_limit(struct stave_type *type, size_t bytes);
 
