@@ -60,8 +60,7 @@ extension Heap {
       }
       noteSlowCall()
     case .none:
-      if freedWithRedZone(memory) { return }
-      if freeGuarded(memory) { return }
+      if freeGuarded(memory) || freedWithRedZone(memory) { return }
       guard let elsewhere = heap.pointee.freeElsewhere else { return reportUnowned("free()", memory.address) }
       elsewhere(memory)
     }

@@ -2,6 +2,7 @@
 //
 // What a kernel would print on its console: text composed on the stack, and written without allocating. A report that does not fit
 // the buffer goes out in parts, at ends of lines; other text is cut. Where reports go: Report+Sink; how one ends: Report+End.
+// Nothing here is inlined: it runs once, and in each report it took 60 KB of the library together.
 
 import CPlatform
 
@@ -38,6 +39,7 @@ public struct Report {
     isReport = false
   }
 
+  @inline(never)
   public mutating func byte(_ value: UInt8) {
     if used == Self.mostBytes && isReport { makeRoom() }
     if used < Self.mostBytes {
@@ -46,18 +48,22 @@ public struct Report {
     }
   }
 
+  @inline(never)
   public mutating func text(_ text: StaticString) {
     for index in 0..<text.utf8CodeUnitCount { byte(text.utf8Start[index]) }
   }
 
+  @inline(never)
   public mutating func name(_ name: borrowing FixedName) {
     for index in 0..<name.count { byte(name.bytes[index]) }
   }
 
+  @inline(never)
   public mutating func bytes(_ start: UnsafePointer<UInt8>, count: Int) {
     for index in 0..<count { byte(start[index]) }
   }
 
+  @inline(never)
   public mutating func number(_ value: UInt) {
     var divisor: UInt = 1
     while value / divisor >= 10 { divisor *= 10 }
@@ -68,6 +74,7 @@ public struct Report {
   }
 
   /// Right-aligned in `width` columns.
+  @inline(never)
   public mutating func number(_ value: UInt, width: Int) {
     var digits = 1
     var rest = value / 10
@@ -79,6 +86,7 @@ public struct Report {
     number(value)
   }
 
+  @inline(never)
   public mutating func pad(_ count: Int) {
     var left = count
     while left > 0 {
@@ -87,6 +95,7 @@ public struct Report {
     }
   }
 
+  @inline(never)
   public mutating func address(_ value: UInt) {
     text("0x")
     var shift: UInt = 60
@@ -99,5 +108,6 @@ public struct Report {
     }
   }
 
+  @inline(never)
   public mutating func newline() { byte(10) }
 }

@@ -87,6 +87,20 @@ extension PreloadedLibrary {
     }
   }
 
+  /// The page that was touched becomes accessible, a free that is none does nothing, and what was found is said.
+  @Test(
+    .enabled(if: Library.exists && Library.isStave),
+    arguments: [
+      ("overflow-write", "write of "), ("overflow-read", "read of "), ("after-free-read", "freed"), ("after-free-write", "freed"), ("after-realloc", "freed"),
+      ("double-free", "double free"), ("free-inside", "bad free"), ("realloc-freed", "realloc() of"), ("overflow-slack", "1 byte was written"), ("threads", "freed"),
+    ])
+  static func guardsGoOnAfterAReport(_ role: String, _ report: String) throws {
+    guard let program = try Compiler.build("guards.c", as: "guards") else { return }
+    let ended = try run(program.path, ["--expect-stave", role], environment: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "memguard:1,onreport:continue"])
+    #expect(ended.succeeded && ended.errorText.contains(report), ended.report)
+    #expect(ended.errorText.components(separatedBy: "]: memguard").count == 2, "one report: \(ended.errorText)")
+  }
+
   /// The scenarios that ask little of speed, with every block guarded.
   @Test(
     .enabled(if: Library.exists && Library.isStave),
