@@ -65,16 +65,22 @@ struct StackWalk {
 
 extension UnsafeMutablePointer where Pointee == stave_callers {
   /// The addresses that the calls return to, from the caller of our code on, into `pcs`, `most` at most: how many. `frame` is one of
-  /// our own code's; where it is not, it is the first.
+  /// our own code's; where it is not, it is the first. Where the way out of our code is not found, as in a program that has no call frame
+  /// information at all, they are those of what was found.
   func stack(from frame: Frame, into pcs: UnsafeMutablePointer<UInt>, most: Int) -> Int {
     var walk = StackWalk(from: frame, limit: stackLimit(above: frame.sp, bytes: StackWalk.mostBytes))
+    var count = 0
     var left = 64
     while left > 0 && isOwn(walk.frame.pc) {
+      if count < most {
+        pcs[count] = walk.frame.pc
+        count += 1
+      }
       let rule = place(of: walk.frame.pc).rule
-      guard rule.isNone ? walk.stepByFramePointer() : walk.step(by: rule) else { return 0 }
+      guard rule.isNone ? walk.stepByFramePointer() : walk.step(by: rule) else { return count }
       left -= 1
     }
-    var count = 0
+    count = 0
     while count < most {
       pcs[count] = walk.frame.pc
       count += 1
