@@ -14,7 +14,13 @@ public struct RedZoneTable {
     self.target = target
   }
 
-  public var lines: [String] { reading.damaged.flatMap(Self.lines) + [summary] }
+  /// With what `stack` says of a stack's number: below a block's lines, a line for each frame.
+  public func lines(stack: (UInt32) -> [String]) -> [String] {
+    reading.damaged.flatMap { one in
+      let frames = stack(one.block.stack)
+      return Self.lines(one) + (frames.isEmpty ? [] : ["  allocated by"] + frames.map { "  " + $0 })
+    } + [summary]
+  }
 
   private var summary: String {
     func blocks(_ count: Int) -> String { count == 1 ? "1 block" : "\(count) blocks" }

@@ -34,7 +34,16 @@ struct CheckCommand: ParsableCommand {
       reading = try reader.checkRedZone()
     }
     let table = RedZoneTable(reading, target: memory.name.printable)
-    emit(json ? table.json.description : table.lines.joined(separator: "\n"))
+    let stacks = reading.damaged.isEmpty ? nil : try? RecordedStacks(reader)
+    emit(json ? table.json.description : table.lines { stacks?.frames(of: $0).enumerated().map(Self.line) ?? [] }.joined(separator: "\n"))
     if !reading.damaged.isEmpty { throw ExitCode(1) }
+  }
+
+  /// As `stave symbolize` writes it.
+  private static func line(_ index: Int, _ frame: StackFrame) -> String {
+    let place = frame.path.map { "\($0.printable)+\(UInt(frame.place).hexadecimal)" }
+    let head = "#\(index) \(frame.address.hexadecimal)"
+    guard let function = frame.function else { return place.map { "\(head) \($0)" } ?? head }
+    return "\(head) \(demangled(function).printable)+0x\(String(frame.offset, radix: 16)) (\(place ?? ""))"
   }
 }

@@ -47,6 +47,7 @@ import Testing
       #expect(text.contains("overflow: 2 bytes overwritten, 1 to 3 bytes behind the block of 121 bytes at 0x"), "\(text)")
       #expect(text.contains("underflow: 1 byte overwritten, 1 byte before the block of 223 bytes at 0x") && text.contains("(a large block, type malloc)"), "\(text)")
       #expect(text.split(separator: "\n").last?.contains("4 damaged") == true, "\(text)")
+      #expect(text.components(separatedBy: "\n  allocated by\n  #0 0x").count == 5 && text.contains(" main+0x"), "\(text)")
       #expect(try String(contentsOfFile: "/proc/\(started.id)/stat", encoding: .utf8).contains(") T "), "stopped as before")
     }
   }
