@@ -10,6 +10,8 @@ import Primitives
 
 /// All zeros: not used yet; when it is, for every type. Readers outside copy it.
 public struct RedZoneState {
+  public static var mostNames: Int { 8 }
+
   /// 0 until it is first needed.
   public var key: UInt64
   /// What the live blocks take beyond their sizes, in bytes.
@@ -48,14 +50,14 @@ extension UnsafeMutablePointer where Pointee == RedZoneState {
   private func lists(_ type: TypePointer?) -> Bool {
     guard pointee.mode == TraceMode.listed else { return false }
     let hash = type == nil ? FixedName("malloc").longHash : type!.pointee.name.longHash
-    for index in 0..<Int(Swift.min(pointee.nameCount, 8)) where pointee.names[index] == hash { return true }
+    for index in 0..<Swift.min(Int(pointee.nameCount), RedZoneState.mostNames) where pointee.names[index] == hash { return true }
     return false
   }
 
   /// For types of this name, by its hash; also for those named before, unless it is the first. False if there are too many.
   public func list(_ hash: UInt64, isFirst: Bool) -> Bool {
     let count = isFirst ? 0 : Int(pointee.nameCount)
-    guard count < 8 else { return false }
+    guard count < RedZoneState.mostNames else { return false }
     pointee.names[count] = hash
     stave_store32(&pointee.nameCount, UInt32(count + 1))
     stave_store32(&pointee.mode, TraceMode.listed)

@@ -107,16 +107,14 @@ public struct GlobalControl: Sendable {
     number("vm.redzone.blocks", "Live blocks that have guard bytes.") { $0.snapshot.redZone.blocks },
     number("vm.redzone.damaged", "Blocks whose guard bytes free or realloc found overwritten.") { $0.snapshot.redZone.damaged },
     option("vm.redzone.panic", .redZonePanic, "As stave.redzone_panic."),
-    GlobalControl(name: "vm.memguard.desc", meaning: "Whose memory is guarded, as stave.memguard_type: a list of names shows as listed.", option: .memguardType) { source in
-      let value = Int(source.snapshot.options[Option.memguardType.rawValue])
-      return Option.memguardType.takes(Int64(value)) ? .text(Option.memguardType.words[value].description) : nil
-    },
+    option("vm.memguard.desc", .memguardType, "Whose memory is guarded, as stave.memguard_type: a list of names shows as listed."),
     option("vm.memguard.frequency", .memguard, "One of so many requests is guarded, 0 none, as stave.memguard."),
     option("vm.memguard.minsize", .memguardMin, "As stave.memguard_min."),
     option("vm.memguard.maxsize", .memguardMax, "As stave.memguard_max."),
     option("vm.memguard.divisor", .memguardDivisor, "As stave.memguard_divisor."),
     number("vm.memguard.options", "Bits: 1 guards beside each block, always; 2 as stave.memguard_pages.") {
-      1 | ($0.snapshot.options[Option.memguardPages.rawValue] == 1 ? 2 : 0)
+      let options = $0.snapshot.options
+      return options.count > Option.memguardPages.rawValue ? 1 | (options[Option.memguardPages.rawValue] == 1 ? 2 : 0) : nil
     },
     number("vm.memguard.frequency_hits", "Requests that the lot fell on.") { $0.snapshot.guards.hits },
     number("vm.memguard.minsize_reject", "Requests that were smaller than minsize.") { $0.snapshot.guards.tooSmall },

@@ -22,6 +22,7 @@ public enum OptionList {
     private let listPrefix: String
     /// Names of malloc types are taken as well.
     let takesNames: Bool
+    let mostNames: Int
     private let isBytes: Bool
     private let takesPath: Bool
 
@@ -31,6 +32,7 @@ public enum OptionList {
       isChangeable = option.isChangeable
       listPrefix = option.listPrefix.description
       takesNames = option.takesNames
+      mostNames = option.mostNames
       isBytes = option.isBytes
       takesPath = option.takesPath
       least = Int(option.least)
@@ -43,7 +45,7 @@ public enum OptionList {
     public var values: String {
       if takesPath { return (words.dropLast() + ["/path"]).joined(separator: ", ") }
       if !words.isEmpty {
-        return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["up to \(TracedTypes.most) names as in a+b"] : [])).joined(separator: ", ")
+        return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["up to \(mostNames) names as in a+b"] : [])).joined(separator: ", ")
       }
       if isBytes { return "bytes, as 512M" }
       if limit == 1 { return "0, 1" }
@@ -60,7 +62,7 @@ public enum OptionList {
       guard takesNames, key != Option.memguardType.key.description, number(of: value) == nil else { return [] }
       var names: [UInt64] = []
       Array(value.utf8).withUnsafeBufferPointer { text in forEachTypeName(in: text) { names.append($0) } }
-      return names.count > TracedTypes.most ? [] : names
+      return names.count > mostNames ? [] : names
     }
 
     /// The same for guards, whose names are also those of zones.

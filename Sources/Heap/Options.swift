@@ -118,6 +118,9 @@ public enum Option: Int, Sendable {
   /// Names of malloc types are taken as well.
   public var takesNames: Bool { self == .probes || self == .redZoneType || self == .memguardType }
 
+  /// So many at most.
+  public var mostNames: Int { self == .redZoneType ? RedZoneState.mostNames : TracedTypes.most }
+
   /// A path is taken as well.
   public var takesPath: Bool { self == .report }
 
@@ -265,7 +268,7 @@ public struct OptionValues {
   private func takes(_ list: UnsafeBufferPointer<UInt8>, _ option: Option) -> Bool {
     var count = 0
     forEachTypeName(in: list) { _ in count += 1 }
-    guard count > 0, count <= TracedTypes.most else { return false }
+    guard count > 0, count <= option.mostNames else { return false }
     var isFirst = true
     if option == .memguardType {
       forEachGuardedName(in: list) { name in

@@ -30,7 +30,11 @@ private func lastOwner(of address: UInt) -> LastOwner? {
   return stave_kegs()[Int(slab.pointee.kegIndex)]?.assumingMemoryBound(to: Keg.self).lastOwner(ofItemHolding: address, in: slab)
 }
 /// What tells more of a bad free.
-public var badFreeAdvice: StaticString { "STAVE_OPTIONS=check:1 finds bad frees at the call itself, and says who freed first" }
+public var badFreeAdvice: StaticString {
+  itemChecks.isOn
+    ? "STAVE_OPTIONS=check:1,stacks:1 says where it was freed before"
+    : "STAVE_OPTIONS=check:1 finds bad frees at the call itself, and says who freed first"
+}
 
 public func describeNearest(to address: UInt, keg known: KegPointer?, in report: inout Report) {
   var keg = known

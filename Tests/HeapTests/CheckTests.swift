@@ -309,7 +309,7 @@ extension OnRoot {
         ]
         let between = makeTestZone("between", 64)
         between.setZoneHooks(initialize: { _, _, _ in 0 }, finish: nil)
-        let early = plain.takeMany(3)
+        let early = plain.takeMany(3), keeper = plain.allocate()  // keeps the slab
         plain.freeAll(early)
         for round in 0..<3 {
           setChecks(true)
@@ -339,6 +339,7 @@ extension OnRoot {
           plain.freeAll(plain.takeMany(1000))
           checkAll()
         }
+        plain.free(keeper)
         precondition(itemChecks.pointee.damaged == 0 && itemChecks.pointee.trashed > 200)
       }
     }
