@@ -61,6 +61,8 @@ extension Heap {
   @inline(never)
   private static func isLive(_ memory: UnsafeMutableRawPointer, _ what: StaticString) -> Bool {
     guard case .slab(let header) = ownerMap.pointee.owner(of: memory.address) else { return true }
-    return keg(of: header.assumingMemoryBound(to: Slab.self)).demandTaken(memory.address, what)
+    // Of a block with guard bytes, its item.
+    let item = redZoneBlock(at: memory.address)?.block.item ?? memory.address
+    return keg(of: header.assumingMemoryBound(to: Slab.self)).demandTaken(item, what)
   }
 }

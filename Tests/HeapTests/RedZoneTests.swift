@@ -294,6 +294,26 @@ extension OnRoot {
       }
     }
 
+    @Test func `together with item checks: what is live is so, and a second free is reported`() async {
+      let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        Stage.up()
+        OnRoot.RedZoneTests.setRedZone(1)
+        precondition(Heap.obey(MailboxTests.set(.check, 1)).status == MailStatus.done)
+        for size in [1, 100, 3000, 32_000, 100_000] as [UInt] {
+          let block = Heap.allocate(size)!
+          precondition(OnRoot.RedZoneTests.finding(block) != nil && Heap.demandLive(block, "a look at a free block"))
+          fill(block, Int(size), 3)
+          let moved = Heap.reallocate(block, size * 2)!
+          precondition(holds(moved, Int(size), 3) && Heap.demandLive(moved, "a look at a free block"))
+          Heap.free(moved)
+        }
+        let block = Heap.allocate(100)!
+        Heap.free(block)
+        Heap.free(block)
+      }
+      expectSaid(result, "bad free", "malloc-176")
+    }
+
     @Test func `a tracer is told the address that the program has`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()

@@ -9,7 +9,7 @@ import Testing
 
 extension PreloadedLibrary {
   @Suite(.enabled(if: Library.exists && Library.isStave)) struct RedZone {
-    static let modes = ["redzone:1", "redzone:1,percpu:locked"]
+    static let modes = ["redzone:1", "redzone:1,percpu:locked", "redzone:1,check:1"]
     static let mistakes = [
       "overMalloc", "underMalloc", "overOne", "underOne", "overCalloc", "overLarge", "underLarge", "overAligned", "underAligned",
       "overRealloc", "underRealloc", "overNew", "underNewArray", "overNewAligned", "overThread", "overChild",
