@@ -70,7 +70,7 @@ public enum OptionList {
       guard key == Option.memguardType.key.description, number(of: value) == nil else { return [] }
       var names: [GuardedName] = []
       Array(value.utf8).withUnsafeBufferPointer { text in forEachGuardedName(in: text) { names.append($0) } }
-      return names
+      return names.count > mostNames ? [] : names
     }
 
     func takesList(_ value: String) -> Bool { !listPrefix.isEmpty && value.hasPrefix(listPrefix) }
