@@ -37,8 +37,8 @@ public final class Symbolizer {
     for path in paths {
       guard let bytes = try? FileBytes(path: path), let file = try? ElfFile(bytes) else { continue }
       let its = file.buildID()?.hexadecimalDigits
-      // Without a build id to compare, another file than that of the path is no better than none.
-      guard buildID == nil ? path == key.path : its == nil || its == buildID else { continue }
+      // Without build ids to compare, another file than that of the path is no better than none: the program may not be meant.
+      guard path == key.path ? buildID == nil || its == nil || its == buildID : its != nil && its == buildID else { continue }
       buildID = buildID ?? its
       guard let names = try? FunctionNames(file), !names.isEmpty else { continue }
       if (try? file.sections().contains { $0.type == Elf.symbolTable }) == true { return names }
