@@ -55,7 +55,8 @@ extension RealProgram {
       struct node *root = NULL;
       unsigned key = 1;
       for (int i = 0; i < 100000; i++) root = insert(root, (key = key * 1664525 + 1013904223) >> 8);
-      printf("%u %lx\n", height(root), sum(root));
+      unsigned tall = height(root);
+      printf("%u %lx\n", tall, sum(root));
       return 0;
     }
     """#
