@@ -63,9 +63,20 @@ extension Module {
   /// no usual linker has made.
   private func segment(of address: UInt) -> AddressRange? {
     let mapping = AddressRange(start: start, end: end)
-    // Program headers count as far as they lie in the first page.
+    var found: AddressRange?
+    let isFile = forEachProgramHeader { kind, part in
+      guard kind == 1, mapping.holds(part.start, part.end &- part.start), part.holds(address, 1) else { return false }
+      found = part
+      return true
+    }
+    return isFile ? found : mapping
+  }
+
+  /// Calls `body` with the kind and the bytes of each program header, as far as they lie in the first page, until it returns true.
+  /// False if the module does not begin with its file's header.
+  func forEachProgramHeader(_ body: (_ kind: UInt32, _ part: AddressRange) -> Bool) -> Bool {
     var header = ByteReader(AddressRange(start: start, end: min(end, start &+ 4096)), at: start)
-    guard header.load(UInt32.self) == 0x464c_457f, header.load(UInt8.self) == 2 else { return mapping }
+    guard header.load(UInt32.self) == 0x464c_457f, header.load(UInt8.self) == 2 else { return false }
     header.move(to: start &+ 32)
     var place = start &+ UInt(header.load(UInt64.self))
     header.move(to: start &+ 54)
@@ -77,15 +88,11 @@ extension Module {
       header.skip(12)
       let first = UInt(header.load(UInt64.self)) &+ bias
       header.skip(8)
-      let fileBytes = UInt(header.load(UInt64.self))
-      if header.hasFailed { return nil }
-      if kind == 1, mapping.holds(first, fileBytes) {
-        let segment = AddressRange(start: first, end: first &+ fileBytes)
-        if segment.holds(address, 1) { return segment }
-      }
+      let bytes = UInt(header.load(UInt64.self))
+      if header.hasFailed || body(kind, AddressRange(start: first, end: first &+ bytes)) { return true }
       place = place &+ stride
       left -= 1
     }
-    return nil
+    return true
   }
 }

@@ -5,25 +5,10 @@
 extension Module {
   /// Calls `body` with each byte; not at all if the module has none, or does not begin with its file's header.
   public func forEachByteOfBuildID(_ body: (UInt8) -> Void) {
-    var header = ByteReader(AddressRange(start: start, end: min(end, start &+ 4096)), at: start)
-    guard header.load(UInt32.self) == 0x464c_457f, header.load(UInt8.self) == 2 else { return }
-    header.move(to: start &+ 32)
-    var place = start &+ UInt(header.load(UInt64.self))
-    header.move(to: start &+ 54)
-    let stride = UInt(header.load(UInt16.self))
-    var left = header.load(UInt16.self)
-    while left > 0 {
-      header.move(to: place)
-      let kind = header.load(UInt32.self)
-      header.skip(12)
-      let first = UInt(header.load(UInt64.self)) &+ bias
-      header.skip(8)
-      let bytes = UInt(header.load(UInt64.self))
-      if header.hasFailed { return }
-      // Notes count as far as they lie in the first page: what lies behind may be a gap.
-      if kind == 4, header.range.holds(first, bytes), visit(ByteReader(AddressRange(start: first, end: first &+ bytes), at: first), body) { return }
-      place = place &+ stride
-      left -= 1
+    // Notes count as far as they lie in the first page: what lies behind may be a gap.
+    let page = AddressRange(start: start, end: min(end, start &+ 4096))
+    _ = forEachProgramHeader { kind, part in
+      kind == 4 && page.holds(part.start, part.end &- part.start) && visit(ByteReader(part, at: part.start), body)
     }
   }
 

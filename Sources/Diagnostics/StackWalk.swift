@@ -6,7 +6,7 @@
 // Steps in foreign code are by call frame information. Our own code in libstave.so has none, but frame pointers wherever it calls
 // (Package.swift), and those are taken there alone: elsewhere rbp may be anything.
 //
-// Cost: 3 ns for a frame that is known, 100 ns for each page of stack behind the first.
+// Cost: some 14 ns for a frame that is known, 136 ns for each page of stack behind the first: a system call.
 
 import CPlatform
 

@@ -6,7 +6,8 @@
 //   record(from:) a stack that begins elsewhere, as where a signal came in
 //   Report.stack  prints one
 //
-// Cost: the walk and a look into a table, some 200 ns; with a stack that is new, 100 ns more. Neither waits nor allocates beyond
+// Cost, of a stack that is known: 155 ns where item checks record five frames of a free, 425 where RedZone does of a request, whose walk
+// asks about more pages (StackWalk); 14 ns for each frame more. Neither waits nor allocates beyond
 // metadata pages, so it may be called under any lock but those of metadata, and in signal handlers.
 
 import CPlatform

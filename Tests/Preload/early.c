@@ -16,10 +16,13 @@ static void give(void) { pthread_mutex_unlock(&lock); }
 
 __attribute__((constructor)) static void construct(void) { pthread_atfork(take, give, give); }
 
+/// Sleeps without the lock, so that who waits for it gets it: pthread locks are not handed over, and a thread that comes back at
+/// once would keep a fork out for as long as it likes.
 void hold(void (*work)(void)) {
   take();
   work();
   give();
+  usleep(100);
 }
 
 #else
