@@ -159,13 +159,20 @@ extension UnsafeMutablePointer where Pointee == StacksState {
     return pointee.table
   }
 
-  /// Metadata pages, unless this thread may be the one that holds their lock, interrupted by a signal.
+  /// Metadata pages, unless this thread may be the one that holds their lock, interrupted by a signal: who else holds it lets go
+  /// within a system call, and is given 100 ms.
   static func pages(bytes: Int) -> UnsafeMutableRawPointer? {
     var tries = 0
     while metadataPages.pointee.lock.isHeld {
       tries += 1
-      if tries == 1000 { return nil }
-      stave_pause()
+      if tries < 1000 {
+        stave_pause()
+      } else if tries < 1100 {
+        var never: UInt32 = 0
+        _ = stave_futex_wait(&never, 0, 1_000_000)
+      } else {
+        return nil
+      }
     }
     return metadataPages.allocate(bytes: bytes)
   }

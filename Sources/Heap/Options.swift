@@ -170,7 +170,8 @@ public enum Option: Int, Sendable {
 }
 
 public struct OptionValues {
-  public var values: InlineArray<32, Int64>
+  /// At least Option.count.
+  public var values: InlineArray<48, Int64>
 
   public init() {
     values = InlineArray(repeating: 0)
