@@ -81,6 +81,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
   /// At the start, when memory without a type has not been looked at yet.
   public func updateGuarding() {
     guardedTypes.pointee.plain = guardedTypes.pointee.guarding(FixedName("malloc"))
+    hashClasses.forEach { $0.pointee.guarding = guardedTypes.pointee.plain }
     var next = pointee.first
     while let type = next {
       type.pointee.guarding = guardedTypes.pointee.guarding(type.pointee.name)

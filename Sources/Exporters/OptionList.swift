@@ -15,6 +15,8 @@ public enum OptionList {
     public let summary: String
     /// The default.
     public let standard: String
+    /// What it is without a value is drawn by lot.
+    let isDrawn: Bool
     /// Whether `stave set` changes it in a running process.
     public let isChangeable: Bool
     let least: Int
@@ -30,6 +32,7 @@ public enum OptionList {
       key = option.key.description
       words = (0..<3).map { option.words[$0].description }.filter { !$0.isEmpty }
       isChangeable = option.isChangeable
+      isDrawn = option.isDrawn
       listPrefix = option.listPrefix.description
       takesNames = option.takesNames
       mostNames = option.mostNames
@@ -37,7 +40,7 @@ public enum OptionList {
       takesPath = option.takesPath
       least = Int(option.least)
       limit = Int(option.limit)
-      standard = option.takesWords ? option.words[Int(option.defaultValue)].description : "\(option.defaultValue)"
+      standard = option.isDrawn ? "drawn" : option.takesWords ? option.words[Int(option.defaultValue)].description : "\(option.defaultValue)"
       summary = option.summary.description
     }
 
@@ -106,7 +109,7 @@ public enum OptionList {
           entries.map { entry in
             var members: [(String, JSON)] = [("key", .text(entry.key))]
             if entry.words.isEmpty {
-              members += [("least", .number(entry.least)), ("largest", .number(entry.limit)), ("default", .number(Int(entry.standard) ?? 0))]
+              members += [("least", .number(entry.least)), ("largest", .number(entry.limit)), ("default", entry.isDrawn ? .null : .number(Int(entry.standard) ?? 0))]
             } else {
               members += [("values", .list(entry.words.map(JSON.text))), ("default", .text(entry.standard))]
             }
@@ -130,7 +133,7 @@ public enum OptionList {
         let hint = nearest(to: parts[0], among: entries.map(\.key)).map { "; did you mean \($0)?" } ?? "."
         return "The library has no option \(parts[0])\(hint) `stave options` lists those it has."
       }
-      guard parts.count == 2 else { return "\(entry.key) wants a value, as in \(entry.key):\(entry.standard)." }
+      guard parts.count == 2 else { return "\(entry.key) wants a value, as in \(entry.key):\(entry.isDrawn ? "\(entry.least)" : entry.standard)." }
       if !entry.takes(parts[1]) { return "\(entry.key) takes \(entry.values); not \(parts[1])." }
     }
     return nil

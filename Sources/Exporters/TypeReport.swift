@@ -68,4 +68,9 @@ public struct TypeReport {
 
   /// The three tables one below the other, without those that would be empty.
   public var tables: [TextTable] { [sums] + [classes, cpus].filter { !$0.rows.isEmpty } }
+
+  /// The same as one object. `sharers`: who shares the type's hash class, where there are classes.
+  public func json(_ sharers: HashClassTable?) -> JSON {
+    .object([("type", sums.json), ("zones", classes.json), ("cpus", cpus.json), ("hash-class", sharers?.json ?? .null)])
+  }
 }

@@ -26,15 +26,15 @@ extension Heap {
   @inline(__always)
   public static var countsForCallers: Bool { heap.pointee.options[.types] != 0 }
 
-  /// The type that a request of this caller is counted for; nil without one, or if memory for it is not to be had. A scope of the
-  /// thread's wins.
+  /// The type that a request of this caller is counted for; without one, or if memory for it is not to be had, the hash class that
+  /// serves the caller, which is nil for class 0 and without classes. A scope of the thread's wins.
   @inline(__always)
   public static func type(of caller: Frame) -> TypePointer? {
     let scope = scope
-    guard countsForCallers else { return scope }
+    guard countsForCallers else { return scope ?? hashClass(of: caller) }
     let type = knownType(of: caller) ?? findType(of: caller)
     // The loader's memory remains the loader's: its frees say that a library goes.
-    guard let scope, type == nil || !type!.pointee.isWatched else { return type }
+    guard let scope, type == nil || !type!.pointee.isWatched else { return type ?? hashClass(of: caller) }
     return scope
   }
 
@@ -122,7 +122,7 @@ extension Heap {
   }
 
   /// The last part of the path, the program's own name for the program, and a name for code without a file.
-  private static func name(of module: Module?, _ isLoader: inout Bool) -> FixedName {
+  static func name(of module: Module?, _ isLoader: inout Bool) -> FixedName {
     guard let module, var path = module.name else { return FixedName("no file") }
     if path.pointee == 0 { return stave_program_name().map { FixedName(cString: $0) } ?? FixedName("program") }
     var next = path

@@ -72,6 +72,11 @@ extension Heap {
       guard let zone = heap.pointee.classZones[index] else { continue }
       bytes += zone.idleBytes(cells: cells)
     }
+    hashClasses.forEach { record in
+      for index in 0..<SizeClass.count {
+        if let zone = record.pointee.zones[index] { bytes += zone.idleBytes(cells: cells) }
+      }
+    }
     return bytes
   }
 

@@ -94,8 +94,8 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, where somebody traces them, where sizes are counted, where some blocks are guarded or have guard bytes, and where each call is looked at, for its caller or for a scope. At
-  /// any time: a call that is under way ends as it began.
+  /// to fail, where somebody traces them, where sizes are counted, where some blocks are guarded or have guard bytes, and where each call is looked at, for its caller, its hash class
+  /// or a scope. At any time: a call that is under way ends as it began.
   func openFastPath() {
     setLimits(isClosing: false)
     // A reason may come in another thread while one goes here: the first scope, a change of options, a tracer.
@@ -151,6 +151,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   public func configure(environment: UnsafePointer<UnsafePointer<CChar>?>?) {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
+    Heap.startHashClasses()
     applyReports()
     types.trace(UInt32(pointee.options[.probes]))
     redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
@@ -190,6 +191,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
         bucketSize: SizeClass.bucketSize(size: size), reciprocal: SizeClass.reciprocal(size: size))
     else { return nil }
     zone.pointee.depotLimit = SizeClass.depotLimit(size: size)
+    if hashClasses.isOn { zone.pointee.instance = 0 }
     zone.pointee.keg.pointee.cellOffset = UInt16(zone.pointee.cell)
     pointee.classZones[index] = zone
     // From here on the fast path finds the cell.
@@ -273,5 +275,6 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<StackTable>.size)
   mix(MemoryLayout<StackRecord>.size)
   mix(MemoryLayout<RedZoneState>.size)
+  mix(MemoryLayout<HashClasses>.size)
   return digest
 }

@@ -16,8 +16,9 @@ public enum Option: Int, Sendable {
   case report, onreport, stacks
   case check, checkDivisor
   case redZone, redZoneType, redZonePanic
+  case numzones, zoneOffset
 
-  public static var count: Int { 32 }
+  public static var count: Int { 34 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -54,6 +55,8 @@ public enum Option: Int, Sendable {
     case .redZone: "redzone"
     case .redZoneType: "redzone_type"
     case .redZonePanic: "redzone_panic"
+    case .numzones: "numzones"
+    case .zoneOffset: "zone_offset"
     }
   }
 
@@ -91,6 +94,8 @@ public enum Option: Int, Sendable {
     case .redZone: "1 puts 16 guard bytes before and behind each block, n around one in n, which are looked at when it is freed or reallocated, and by stave check; 0 is off."
     case .redZoneType: "Of which malloc types blocks get guard bytes while redzone is on: all, none, those of a list (types that come later too), or those of the last list."
     case .redZonePanic: "1 ends the process when guard bytes have been overwritten, whatever is done after other reports."
+    case .numzones: "n serves memory without a type from n zones of each size, chosen by a hash of the place in the program that asks, so that an overrun hurts only who shares its class; 1 is off."
+    case .zoneOffset: "What the hash of numzones begins with. It changes with each run; a number fixes it, so that the same places share a class again."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -131,12 +136,17 @@ public enum Option: Int, Sendable {
     case .period: 1000
     case .memguardWidth: 4096
     case .memguardDivisor: 10
+    case .numzones: 1
+    case .zoneOffset: -1
     default: 0
     }
   }
 
+  /// Without a value it draws one by lot when the program starts.
+  public var isDrawn: Bool { self == .zoneOffset }
+
   /// Least and largest value of a number.
-  public var least: Int64 { self == .period || self == .otelRate ? 1 : 0 }
+  public var least: Int64 { self == .period || self == .otelRate || self == .numzones ? 1 : 0 }
   public var limit: Int64 {
     switch self {
     case .verbose, .background, .sizes, .check, .redZonePanic, .memguardPages: 1
@@ -144,6 +154,8 @@ public enum Option: Int, Sendable {
     case .memguard: 1 << 40
     case .memguardWidth: 64 << 20
     case .period: 3_600_000
+    case .numzones: Int64(HashClasses.most)
+    case .zoneOffset: 0xffff_ffff
     case .otelRate: 1 << 40
     default: .max
     }
@@ -152,7 +164,7 @@ public enum Option: Int, Sendable {
   /// Whether `stave set` can change it in a running process.
   public var isChangeable: Bool {
     switch self {
-    case .percpu, .kmemSize, .kmemSizeMin, .kmemSizeMax, .kmemSizeScale: false
+    case .percpu, .kmemSize, .kmemSizeMin, .kmemSizeMax, .kmemSizeScale, .numzones, .zoneOffset: false
     default: true
     }
   }

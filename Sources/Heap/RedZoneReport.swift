@@ -78,7 +78,7 @@ extension Heap {
     report.text(" (")
     if let keg = holder.keg {
       report.text("zone ")
-      report.name(keg.pointee.name)
+      keg.sayName(in: &report)
     } else {
       report.text("a large block")
     }

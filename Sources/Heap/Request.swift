@@ -81,9 +81,11 @@ extension Heap {
   private static func takeOnce(_ request: inout Request) -> UnsafeMutableRawPointer? {
     guard let index = request.index else { return takeLarge(&request) }
     var item: UnsafeMutableRawPointer?
-    // A type that gets no zone has its memory from malloc's: better uncounted than refused.
+    // A type that gets no zone has its memory from malloc's, of its hash class: better uncounted than refused.
     if let type = request.type, let zone = type.zone(index) {
       item = type.take(zone.pointee.size, &request.isAtLimit) { zone.allocateSlow(.noWait, argument: nil, isCounted: false) }
+    } else if let zone = request.type.flatMap({ hashClasses.record(for: $0) })?.zone(index) {
+      item = zone.allocateSlow(.noWait, argument: nil, isCounted: false)
     } else {
       item = heap.zone(index)?.allocateSlow(.noWait, argument: nil, isCounted: false)
     }

@@ -12,6 +12,7 @@ extension SnapshotReader {
     let state = root.part(TypesState.self, RootLayout.typesOffset)
     let limit = Int(STAVE_MAX_TYPES)
     guard Int(state.pointee.nextNumber) <= limit else { throw .damaged("more malloc types than there can be") }
+    let classes = try HashClassLook(root)
     var listed: [TypeSnapshot] = []
     var next = UInt(bitPattern: state.pointee.first)
     var steps = 0
@@ -28,6 +29,7 @@ extension SnapshotReader {
       type.limit = Int(max(0, record.pointee.limit))
       type.sleeps = max(0, record.pointee.sleeps)
       type.mark = TypeMark.of(record.pointee.name, instance: record.pointee.instance)
+      type.hashClass = HashClass.index(of: record.pointee.name, offset: UInt32(truncatingIfNeeded: classes.offset), count: UInt32(classes.count))
       // A type that ends during the look may lead to one that has begun since: each number once.
       if type.number != 0, !listed.contains(where: { $0.number == type.number }) { listed.append(type) }
       next = UInt(bitPattern: record.pointee.next)

@@ -25,6 +25,8 @@ public struct TypeSnapshot: Sendable {
   public var number: UInt32 = 0
   /// Tells it from others that may have its number later.
   public var mark: UInt32 = 0
+  /// The hash class that serves it where it has no zone of its own; 0 also without classes.
+  public var hashClass = 0
   /// Blocks in the program's hands, and their bytes: of classes and of whole pages, not as requested.
   public var used = 0
   public var usedBytes = 0

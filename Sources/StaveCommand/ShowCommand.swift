@@ -27,20 +27,57 @@ struct ShowCommand: ParsableCommand {
   @Flag(help: "Comma-separated values.")
   var csv = false
 
+  @Flag(help: "JSON: a list with an object for each row, or for each type of that name.")
+  var json = false
+
+  func validate() throws {
+    if csv && json { throw ValidationError("--csv and --json exclude each other.") }
+  }
+
   func run() throws {
     let (target, subjects) = target.splitting(subject)
     let memory = try target.open()
     guard subjects.count == 1 else { throw InspectionError.usage("say what to show: malloc, zones, caches or the name of a malloc type") }
-    let snapshot = try SnapshotReader(memory).look()
-    emit(try tables(subjects[0], snapshot).map { (csv ? $0.csv() : $0.lines().map(\.trimmingRight)).joined(separator: "\n") }.joined(separator: "\n\n"))
+    let reader = try SnapshotReader(memory)
+    let snapshot = try reader.look()
+    if let table = table(subjects[0], snapshot) { return emit(json ? table.json.description : text([table])) }
+    let reports = try TypeReport.find(subjects[0], in: snapshot)
+    let sharers = try Sharers(reader)
+    let types = reports.map { ($0, sharers.table($0.type, snapshot)) }
+    if json { return emit(JSON.list(types.map { $0.json($1) }).description) }
+    emit(text(types.flatMap { report, table in report.tables + (table.map { [$0.table] } ?? []) }))
   }
 
-  private func tables(_ subject: String, _ snapshot: Snapshot) throws(InspectionError) -> [TextTable] {
+  private func table(_ subject: String, _ snapshot: Snapshot) -> TextTable? {
     switch subject {
-    case "malloc" where !type: [ShowTable.malloc(snapshot)]
-    case "zones" where !type: [ShowTable.zones(snapshot)]
-    case "caches" where !type: [ShowTable.caches(snapshot)]
-    default: try TypeReport.find(subject, in: snapshot).flatMap(\.tables)
+    case "malloc" where !type: ShowTable.malloc(snapshot)
+    case "zones" where !type: ShowTable.zones(snapshot)
+    case "caches" where !type: ShowTable.caches(snapshot)
+    default: nil
+    }
+  }
+
+  private func text(_ tables: [TextTable]) -> String {
+    tables.map { (csv ? $0.csv() : $0.lines().map(\.trimmingRight)).joined(separator: "\n") }.joined(separator: "\n\n")
+  }
+}
+
+/// Who shares hash classes. Symbols are read only for what is shown.
+private struct Sharers {
+  private let look: HashClassLook
+  private let stacks: RecordedStacks?
+
+  init(_ reader: SnapshotReader) throws(InspectionError) {
+    look = try reader.hashClasses()
+    stacks = look.count > 1 ? try? RecordedStacks(reader) : nil
+  }
+
+  func table(_ type: TypeSnapshot, _ snapshot: Snapshot) -> HashClassTable? {
+    HashClassTable(type, in: snapshot, look) { address in
+      // The call lies before the place that it returns to.
+      guard let frame = stacks?.frame(at: address &- 1), let path = frame.path else { return address.hexadecimal }
+      let place = "\(path.printable)+\((UInt(frame.place) + 1).hexadecimal)"
+      return frame.function.map { "\(place) in \(demangled($0).printable)" } ?? place
     }
   }
 }

@@ -36,6 +36,16 @@ public var badFreeAdvice: StaticString {
     : "STAVE_OPTIONS=check:1 finds bad frees at the call itself, and says who freed first"
 }
 
+extension UnsafeMutablePointer where Pointee == Keg {
+  /// As tables name its zone.
+  public func sayName(in report: inout Report) {
+    report.name(pointee.name)
+    guard let instance = pointee.zone?.pointee.instance, instance > 0 else { return }
+    report.text("_")
+    report.number(UInt(instance))
+  }
+}
+
 public func describeNearest(to address: UInt, keg known: KegPointer?, in report: inout Report) {
   var keg = known
   var slab: SlabPointer? = nil
@@ -71,6 +81,6 @@ public func describeNearest(to address: UInt, keg known: KegPointer?, in report:
     report.text(" of its slab,")
   }
   report.text(" in zone ")
-  report.name(keg.pointee.name)
+  keg.sayName(in: &report)
   if let zone = keg.pointee.zone, zone.pointee.type != 0 { itemChecks.describe(LastOwner(type: zone.pointee.type, stack: 0), " of type ", in: &report) }
 }

@@ -87,6 +87,10 @@ import Testing
     ]
     #expect(MemoryLayout<ItemChecks>.offset(of: \.skipped) == 8 && MemoryLayout<ItemChecks>.offset(of: \.damaged) == 24)
     #expect(RootLayout.checksOffset == 4864 && MemoryLayout<ItemChecks>.size <= 128)
+    let classes = UnsafeMutablePointer<HashClasses>(bitPattern: 1 << 20)!
+    #expect(UnsafeMutableRawPointer(pointer(&classes.pointee.count)) == place && UnsafeMutableRawPointer(pointer(&classes.pointee.offset)) - place == 4)
+    #expect(UnsafeMutableRawPointer(pointer(&classes.pointee.sites)) - place == 8)
+    #expect(RootLayout.hashClassesOffset == 4992 && MemoryLayout<HashClasses>.size <= 128 && HashClasses.siteCount == 4096 && HashClasses.forwards == 0xffff)
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
     #expect(RootLayout.version == 7, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)

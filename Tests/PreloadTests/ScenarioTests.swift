@@ -30,6 +30,8 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     Scenario(file: "misuse.c"), Scenario(file: "checked.c"), Scenario(file: "contiguous.c"), Scenario(file: "scopes.c"), Scenario(file: "limits.c", isRandom: true, usesTypes: true),
   ]
   static let random = all.filter { $0.isRandom }
+  /// In which callers, libraries and processes come and go.
+  static let classed = all.filter { ["operators", "plugins", "forks", "random", "early", "scopes"].contains($0.program) && $0.role == nil }
 
   /// What it has to be linked with. Nil: there is no compiler.
   func libraryFlags(isLinked: Bool = false) throws -> [String]? {
@@ -70,6 +72,9 @@ extension PreloadedLibrary {
   /// Those that draw lots, once more with the seed of this run.
   @Test(.enabled(if: Library.exists), arguments: Scenario.random, Mode.tried)
   static func anotherSeed(_ scenario: Scenario, _ mode: Mode) throws { try perform(scenario, mode, seed: Stage.seed) }
+
+  @Test(.enabled(if: Library.exists && Library.isStave), arguments: Scenario.classed)
+  static func underHashClasses(_ scenario: Scenario) throws { try perform(scenario, .classed, seed: 1) }
 
   private static func perform(_ scenario: Scenario, _ mode: Mode, seed: UInt64) throws {
     guard let flags = try scenario.libraryFlags(),

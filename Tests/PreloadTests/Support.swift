@@ -29,7 +29,7 @@ enum Library {
 
 /// How the library is told to work.
 enum Mode: String, CaseIterable, CustomTestStringConvertible {
-  case standard, locked, counted, guarded, checked
+  case standard, locked, counted, guarded, checked, classed
 
   static var tried: [Mode] { Library.isStave ? [.standard, .locked, .counted, .checked] : [.standard] }
   /// Real programs ask for nothing that guard bytes change.
@@ -42,6 +42,7 @@ enum Mode: String, CaseIterable, CustomTestStringConvertible {
     case .counted: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "types:library"]
     case .guarded: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "redzone:1"]
     case .checked: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "check:1"]
+    case .classed: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "numzones:8"]
     }
   }
 }
