@@ -23,7 +23,7 @@
 // record of 1 KiB, and for each class in use a zone with its keg (some 600 bytes), what its slabs' last pages waste, and what its caches
 // hold: up to half as much as malloc's own (`cellCapacity`). Cells and kegs are finite (STAVE_MAX_CELLS, STAVE_MAX_KEGS): beyond
 // some 3,800 pairs of type and class a zone works without a cell, through its depot's lock; beyond some 7,600 a pair has no zone,
-// and what it asks for is malloc's.
+// and what it asks for is malloc's, of its hash class (HashClasses), which is how malloc's own memory can be divided.
 //
 // The alternative, common slabs with a type's number beside each item and a counting word for each (CPU, type, class), needs a
 // second section and a store beside the item for each operation, and 1 to 6 % of metadata; Documentation/Decisions.md has the

@@ -39,7 +39,7 @@ extension OnRoot {
       precondition(types.setLimit(limited, 64 << 10))
       var held: [Held] = []
       func demand(_ isTrue: Bool, _ what: String) { precondition(isTrue, "\(what) (STAVE_SEED=\(Stage.seed))") }
-      for step in 0..<Stage.steps(way == .check || way == .all ? 600 : 2500, soak: 2_000_000) {
+      for step in 0..<Stage.steps(way == .check || way == .all ? 400 : 1500, soak: 2_000_000) {
         switch lot.below(30) {
         case 0 where way == .redzone || way == .all: RedZoneTests.setRedZone(Int64(lot.below(3)))
         case 1 where way == .memguard || way == .all: setGuard(.memguard, [0, 1, 3].randomElement(using: &lot)!)

@@ -230,6 +230,52 @@ extension OnRoot {
       }
     }
 
+    @Test func `a child of fork goes on in all classes, whatever its parent's threads were at`() async {
+      await #expect(processExitsWith: .success) {
+        Classes.up()
+        let running = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
+        running.pointee = 1
+        let shared = Shared(running)
+        let thread = Thread {
+          // Sizes that have no zones yet, so that forks meet their making.
+          var number = 0
+          while shared.value.pointee != 0 {
+            Heap.free(Heap.allocate(UInt(number % 2000) * 16, for: Classes.caller(number % 8)))
+            number += 1
+          }
+        }
+        thread.start()
+        let callers = (0..<8).map { Classes.caller($0, 1) }
+        var blocks: [UnsafeMutableRawPointer] = (0..<400).map { Heap.allocate(UInt($0 * 20), for: callers[$0 % 8])! }
+        for round in 0..<30 {
+          Heap.prepareFork()
+          let child = stave_syscall6(Int(SYS_fork), 0, 0, 0, 0, 0, 0)
+          if child == 0 {
+            Heap.childAfterFork()
+            for block in blocks { Heap.free(block) }
+            for size in 0..<400 {
+              let block = Heap.allocate(UInt(size * 70), for: callers[size % 8])!
+              if Classes.index(block) != size % 8 { _exit(2) }
+              Heap.free(block)
+            }
+            _exit(0)
+          }
+          Heap.parentAfterFork()
+          var status: Int32 = 0
+          precondition(child > 0 && waitpid(pid_t(child), &status, 0) == pid_t(child))
+          precondition(status == 0, "round \(round): \(status)")
+          for index in blocks.indices {
+            Heap.free(blocks[index])
+            blocks[index] = Heap.allocate(UInt(index * 20), for: callers[index % 8])!
+          }
+        }
+        running.pointee = 0
+        while thread.isExecuting { usleep(1000) }
+        freeAll(blocks)
+        checkAll()
+      }
+    }
+
     @Test func `sites beyond what the table holds keep their class`() async {
       await #expect(processExitsWith: .success) {
         Classes.up()

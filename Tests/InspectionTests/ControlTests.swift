@@ -32,7 +32,7 @@ import Testing
     #expect(tree.controls.allSatisfy { !$0.meaning.isEmpty && $0.name.allSatisfy { $0.isLowercase || $0.isNumber || "._".contains($0) } })
     for entry in OptionList.entries {
       let control = tree.controls.first { $0.name == "stave." + entry.key }
-      #expect(control?.value.text == entry.standard && control?.isWritable == entry.isChangeable, "\(entry.key)")
+      #expect(control?.value.text == (entry.isDrawn ? "-1" : entry.standard) && control?.isWritable == entry.isChangeable, "\(entry.key)")
     }
     #expect(tree.controls.count == GlobalControl.all.count + ZoneControl.all.count)
   }

@@ -30,8 +30,8 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     Scenario(file: "misuse.c"), Scenario(file: "checked.c"), Scenario(file: "contiguous.c"), Scenario(file: "scopes.c"), Scenario(file: "limits.c", isRandom: true, usesTypes: true),
   ]
   static let random = all.filter { $0.isRandom }
-  /// In which callers, libraries and processes come and go.
-  static let classed = all.filter { ["operators", "plugins", "forks", "random", "early", "scopes"].contains($0.program) && $0.role == nil }
+  /// In which callers and libraries come and go.
+  static let classed = all.filter { ["operators", "plugins", "random", "early", "scopes"].contains($0.program) && $0.role == nil }
 
   /// What it has to be linked with. Nil: there is no compiler.
   func libraryFlags(isLinked: Bool = false) throws -> [String]? {
