@@ -73,8 +73,10 @@ extension UnsafeMutablePointer where Pointee == HashClasses {
     pointee.offset = offset
     // Zeros are an empty gate, no zones, no cells and the number 0.
     pointee.records = (memory + sites).assumingMemoryBound(to: TypeRecord.self)
-    forEach { $0.pointee.name = FixedName("malloc") }
-    types.updateGuarding()
+    forEach { record in
+      record.pointee.name = FixedName("malloc")
+      record.setChoices(for: FixedName("malloc"))
+    }
     pointee.sites = memory.assumingMemoryBound(to: UInt64.self)
     return true
   }

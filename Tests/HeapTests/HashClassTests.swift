@@ -210,22 +210,23 @@ extension OnRoot {
           defer { freeAll(blocks) }
           return blocks.count { isGuarded($0) }
         }
-        guardTypes("images")
+        _ = nameTypes(.memguardType, "images")
         precondition(guarded(100) == 0)
-        guardTypes("images+malloc")
+        _ = nameTypes(.memguardType, "images+malloc")
         precondition(guarded(100) == 8)
-        guardTypes("malloc-112")
+        _ = nameTypes(.memguardType, "malloc-112")
         precondition(guarded(100) == 8 && guarded(200) == 0)
         setGuard(.memguard, 0)
         OnRoot.RedZoneTests.setRedZone(1)
-        precondition(redZone.list(FixedName("images").longHash, isFirst: true))
+        _ = nameTypes(.redZoneType, "images")
         func withGuardBytes() -> Int {
           let blocks = (0..<8).map { Heap.allocate(100, for: Classes.caller($0))! }
           defer { freeAll(blocks) }
           return blocks.count { OnRoot.RedZoneTests.finding($0) != nil }
         }
         precondition(withGuardBytes() == 0)
-        precondition(redZone.list(FixedName("malloc").longHash, isFirst: true) && withGuardBytes() == 8)
+        _ = nameTypes(.redZoneType, "malloc")
+        precondition(withGuardBytes() == 8)
         checkAll()
       }
     }
