@@ -101,6 +101,10 @@ public struct MemGuard: ~Copyable {
 extension MemGuard {
   /// Where the next search begins.
   public var cursorAddress: UInt { start &+ UInt(cursor) &* UInt(pageBytes) }
+  /// For readers outside: where the words for the range's pages are, and where the records: a table of chunks, and how many records.
+  public var tableAddress: UInt { table.map { UInt(bitPattern: $0) } ?? 0 }
+  public var chunksAddress: UInt { chunks.map { UInt(bitPattern: $0) } ?? 0 }
+  public var records: UInt32 { recordCount }
 }
 
 public typealias MemGuardPointer = UnsafeMutablePointer<MemGuard>

@@ -16,8 +16,9 @@ public enum Option: Int, Sendable {
   case report, onreport, stacks
   case check, checkDivisor
   case redZone, redZoneType, redZonePanic
+  case leaks
 
-  public static var count: Int { 32 }
+  public static var count: Int { 33 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -54,6 +55,7 @@ public enum Option: Int, Sendable {
     case .redZone: "redzone"
     case .redZoneType: "redzone_type"
     case .redZonePanic: "redzone_panic"
+    case .leaks: "leaks"
     }
   }
 
@@ -91,6 +93,7 @@ public enum Option: Int, Sendable {
     case .redZone: "1 puts 16 guard bytes before and behind each block, n around one in n, which are looked at when it is freed or reallocated, and by stave check; 0 is off."
     case .redZoneType: "Of which malloc types blocks get guard bytes while redzone is on: all, none, those of a list (types that come later too), or those of the last list."
     case .redZonePanic: "1 ends the process when guard bytes have been overwritten, whatever is done after other reports."
+    case .leaks: "exit says at the program's end how many blocks are still out, by malloc type, and by the calls that asked for them where that is known (redzone, memguard). Which of a process's blocks are lost, stave leaks tells."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -99,7 +102,7 @@ public enum Option: Int, Sendable {
   public var words: InlineArray<3, StaticString> {
     switch self {
     case .percpu: ["auto", "locked", ""]
-    case .stats: ["none", "exit", ""]
+    case .stats, .leaks: ["none", "exit", ""]
     case .inspect: ["descendants", "any", ""]
     case .types: ["none", "library", "site"]
     case .probes, .redZoneType, .memguardType: ["all", "none", "listed"]
