@@ -173,6 +173,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
         let start = stave_mmap(0, Int(bytes), 0, flags)
         let table = start > 0 ? stave_mmap(0, Int(bytes / page * 4), 0, flags) : -12
         if table > 0 {
+          // Of 64 GiB that nobody has used a core has nothing to say, and gdb would write them all.
+          _ = stave_madvise(UInt(bitPattern: start), Int(bytes), adviseDontDump)
           pointee.table = UnsafeMutablePointer<UInt32>(bitPattern: table)
           pointee.chunks = chunks.assumingMemoryBound(to: UnsafeMutablePointer<GuardedBlock>?.self)
           pointee.recordCount = 1

@@ -66,7 +66,7 @@ public struct LeakTable {
   private var unseen: [String] {
     var lines: [String] = []
     func say(_ count: Int, _ text: @autoclosure () -> String) { if count > 0 { lines.append("Not seen: " + text() + ".") } }
-    say(reading.threadsInside, "what \(Self.several(reading.threadsInside, "thread")) inside malloc or free had in hand: up to \(reading.threadsInside * reading.mostInHand) free items may look lost")
+    say(reading.threadsInside, "what \(Self.several(reading.threadsInside, "thread")) \(reading.isLinkedIn ? "that may have been " : "")inside malloc or free had in hand: up to \(reading.threadsInside * reading.mostInHand) free items may look lost")
     say(reading.threadsWithoutRegisters, "the registers of \(Self.several(reading.threadsWithoutRegisters, "thread")); what their stacks had before was taken for alive")
     say(reading.devices, "\(Self.several(reading.devices, "mapping")) of devices (\(Self.size(reading.deviceBytes)))")
     say(reading.leftOutBytes, "\(Self.size(reading.leftOutBytes)) that the core does not have")
@@ -94,7 +94,7 @@ public struct LeakTable {
       (
         "unseen",
         figures([
-          ("threads-inside", reading.threadsInside), ("items-in-hand-at-most", reading.threadsInside * reading.mostInHand),
+          ("linked-in", reading.isLinkedIn ? 1 : 0), ("threads-inside", reading.threadsInside), ("items-in-hand-at-most", reading.threadsInside * reading.mostInHand),
           ("threads-without-registers", reading.threadsWithoutRegisters), ("device-mappings", reading.devices), ("device-bytes", reading.deviceBytes),
           ("not-in-core", reading.leftOutBytes), ("unreadable-mappings", reading.unreadRootBytes), ("unreadable-blocks", reading.unreadItemBytes),
           ("contradictions", reading.contradictions),

@@ -24,16 +24,20 @@ struct BlockGroups {
   private(set) var ofTypes = BlockGroup(stack: 0, type: 0, blocks: 0, bytes: 0)
   private var used = 0
 
-  private static var count: Int { 8192 }
-  private static var bytes: Int { count * 24 }
+  private let bytes: Int
+  private let count: Int
 
-  /// Nil if the system refuses the memory, 192 KiB.
-  init?() {
-    guard let memory = metadataPages.allocate(bytes: Self.bytes.roundedUp(to: pageBytes)) else { return nil }
+  /// Nil if the system refuses the memory. A single page, with room for some hundred groups, is one that was used before.
+  init?(pages: Int) {
+    bytes = pages * pageBytes
+    count = bytes / MemoryLayout<BlockGroup>.stride
+    guard let memory = metadataPages.allocate(bytes: bytes) else { return nil }
     places = memory.assumingMemoryBound(to: BlockGroup.self)
   }
 
-  func discard() { metadataPages.free(UnsafeMutableRawPointer(places), bytes: Self.bytes.roundedUp(to: pageBytes)) }
+  func discard() { metadataPages.free(UnsafeMutableRawPointer(places), bytes: bytes) }
+
+  var isEmpty: Bool { used == 0 && others.blocks == 0 }
 
   mutating func add(stack: UInt32, type: UInt32, blocks: Int64, bytes: Int64) {
     guard blocks > 0 else { return }
@@ -41,10 +45,10 @@ struct BlockGroups {
       ofTypes.blocks += blocks
       ofTypes.bytes += bytes
     }
-    var place = Int(truncatingIfNeeded: (UInt64(stack) << 16 ^ UInt64(type)) &* 0x9e37_79b9_7f4a_7c15 >> 40) & (Self.count - 1)
-    while places[place].blocks != 0 && (places[place].stack != stack || places[place].type != type) { place = (place + 1) & (Self.count - 1) }
+    var place = Int(truncatingIfNeeded: (UInt64(stack) << 16 ^ UInt64(type)) &* 0x9e37_79b9_7f4a_7c15 >> 40) % count
+    while places[place].blocks != 0 && (places[place].stack != stack || places[place].type != type) { place = (place + 1) % count }
     if places[place].blocks == 0 {
-      guard used < Self.count * 3 / 4 else {
+      guard used < count * 3 / 4 else {
         others.blocks += blocks
         others.bytes += bytes
         return
@@ -64,7 +68,7 @@ struct BlockGroups {
     var given = 0
     while given < most {
       var largest = -1
-      for place in 0..<Self.count where places[place].blocks > 0 && (places[place].stack != 0) == ofStacks {
+      for place in 0..<count where places[place].blocks > 0 && (places[place].stack != 0) == ofStacks {
         if largest < 0 || places[place].bytes > places[largest].bytes { largest = place }
       }
       guard largest >= 0 else { break }
@@ -72,7 +76,7 @@ struct BlockGroups {
       places[largest].blocks = -places[largest].blocks
       given += 1
     }
-    for place in 0..<Self.count where places[place].blocks > 0 && (places[place].stack != 0) == ofStacks {
+    for place in 0..<count where places[place].blocks > 0 && (places[place].stack != 0) == ofStacks {
       rest.blocks += places[place].blocks
       rest.bytes += places[place].bytes
     }

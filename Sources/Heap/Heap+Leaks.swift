@@ -40,7 +40,7 @@ extension Heap {
     report.amount(blocks, bytes)
     report.text(blocks == 1 ? " is" : " are")
     report.text(" out at the end, lost or not\n")
-    if blocks > 0, var groups = BlockGroups() {
+    if blocks > 0, var groups = BlockGroups(pages: 48) {
       addTypes(&groups, blocks, bytes)
       let isWhole = addStacks(&groups)
       show(groups, in: &report)
@@ -48,6 +48,28 @@ extension Heap {
       groups.discard()
     }
     report.conclude(next: "stave leaks, of a process or a core, lists what nothing leads to")
+  }
+
+  /// Ends an author's type (TypeList), and says of what is still out who asked for it, where that is known (L53).
+  public static func unregister(_ author: UnsafeMutablePointer<stave_type>) {
+    // Before it ends: from then on its blocks are of no type.
+    let isRecorded = redZone.pointee.blocks > 0 || memGuard.pointee.guarded > memGuard.pointee.freed
+    guard isRecorded, let type = types.known(author), var groups = BlockGroups(pages: 1) else {
+      types.unregister(author)
+      return
+    }
+    let name = type.pointee.name
+    _ = addStacks(&groups, ofType: type.pointee.number)
+    types.unregister(author)
+    if !groups.isEmpty {
+      var report = Report("blocks of a malloc type that ended")
+      report.showsStack = true
+      report.name(name)
+      report.newline()
+      showStacks(groups, in: &report)
+      report.conclude(next: "")
+    }
+    groups.discard()
   }
 
   private static func sumOfGuarded() -> (blocks: Int64, bytes: Int64) {
@@ -71,19 +93,21 @@ extension Heap {
     groups.add(stack: 0, type: 0, blocks: blocks - groups.ofTypes.blocks, bytes: Swift.max(0, bytes - groups.ofTypes.bytes))
   }
 
-  /// False if the arena's lock cannot be had.
-  private static func addStacks(_ groups: inout BlockGroups) -> Bool {
+  /// Of one type or of all. False if the arena's lock cannot be had.
+  private static func addStacks(_ groups: inout BlockGroups, ofType only: UInt32? = nil) -> Bool {
     memGuard.forEachLive { block in
-      guard block.pointee.allocationStack != 0 else { return }
+      guard block.pointee.allocationStack != 0, only == nil || only == block.pointee.type else { return }
       groups.add(stack: block.pointee.allocationStack, type: block.pointee.type, blocks: 1, bytes: Int64(clamping: block.pointee.size))
     }
     guard redZone.pointee.key != 0 else { return true }
     return withUnsafeMutablePointer(to: &groups) { groups in
       arena.forEachBlock(
         slab: { header in
-          guard let keg = KegPointer.keg(ofSlab: header), keg.pointee.flags.contains(.malloc), let zone = keg.pointee.zone else { return }
+          guard let keg = KegPointer.keg(ofSlab: header), keg.pointee.flags.contains(.malloc), let zone = keg.pointee.zone,
+            only == nil || only == zone.pointee.type
+          else { return }
           keg.forEachItem(ofSlab: header) { addBlock($0, UInt(keg.pointee.layout.size), zone.pointee.type, groups) }
-        }, large: { addBlock($0, $1, $2, groups) })
+        }, large: { if only == nil || only == $2 { addBlock($0, $1, $2, groups) } })
     }
   }
 
@@ -94,7 +118,7 @@ extension Heap {
   }
 
   private static func show(_ groups: BlockGroups, in report: inout Report) {
-    var rest = groups.forEachLargest(mostShown, ofStacks: false) { group in
+    let rest = groups.forEachLargest(mostShown, ofStacks: false) { group in
       report.text("  ")
       report.amount(group.blocks, group.bytes)
       report.text(group.blocks == 1 ? " is of type " : " are of type ")
@@ -106,7 +130,11 @@ extension Heap {
       report.amount(rest.blocks, rest.bytes)
       report.text(" are of other types\n")
     }
-    rest = groups.forEachLargest(mostShown, ofStacks: true) { group in
+    showStacks(groups, in: &report)
+  }
+
+  private static func showStacks(_ groups: BlockGroups, in report: inout Report) {
+    var rest = groups.forEachLargest(mostShown, ofStacks: true) { group in
       report.text("  ")
       report.amount(group.blocks, group.bytes)
       report.text(" of type ")
@@ -119,7 +147,7 @@ extension Heap {
     if rest.blocks > 0 {
       report.text("  ")
       report.amount(rest.blocks, rest.bytes)
-      report.text(" in other places\n")
+      report.text(" were asked for elsewhere\n")
     }
   }
 }

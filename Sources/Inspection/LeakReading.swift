@@ -41,6 +41,8 @@ public struct LeakReading: Sendable {
 
   // What was not seen.
 
+  /// Stave is linked into the program: which threads are inside it cannot be told, so each may be.
+  public internal(set) var isLinkedIn = false
   /// Threads that were inside Stave's library when they were stopped: each may have a bucketful of free items in hand, which look lost.
   public internal(set) var threadsInside = 0
   /// Free items that such a thread may have.

@@ -105,7 +105,7 @@ extension SnapshotReader {
     for type in snapshot.types { collection.names[type.number] = type.label }
     try walkItems { run throws(InspectionError) in try collection.add(run, target) }
     try addGuarded(root, to: &collection)
-    let index = try ItemIndex(collection.items)
+    let index = try ItemIndex(collection.sorted())
     let scan = LeakScan(target, index)
     let roots = LeakRoots(try target.mappings(), stacks: registers.map(\.stackPointer), own: try ownRanges(root), core: target as? CoreFile)
     for thread in registers { scan.addRoots(thread.words) }
@@ -116,7 +116,8 @@ extension SnapshotReader {
     (reading.devices, reading.deviceBytes, reading.leftOutBytes) = (roots.devices, roots.deviceBytes, roots.leftOutBytes)
     (reading.rootBytes, reading.unreadRootBytes, reading.unreadItemBytes) = (scan.rootBytes, scan.unreadRootBytes, scan.unreadItemBytes)
     reading.contradictions = index.contradictions
-    reading.threadsInside = library.inside(all)
+    reading.isLinkedIn = library.code.isEmpty
+    reading.threadsInside = library.code.isEmpty ? registers.count : library.inside(all)
     reading.mostInHand = snapshot.zones.map(\.bucketSize).max() ?? 0
     return LeakPicture(items: index.items, kinds: collection.kinds, graph: scan.takeGraph(), reading: reading)
   }
@@ -171,7 +172,9 @@ private struct LeakCollection {
   let key: UInt64
   var names: [UInt32: String]
   let limit: Int
-  private(set) var items: [LeakItem] = []
+  private var items: [LeakItem] = []
+  /// Where in `items` those of each run are, which are in order.
+  private var runs: [(first: UInt, places: Range<Int>)] = []
   private(set) var kinds: [LeakKind] = []
   private var numbers: [LeakKind: UInt32] = [:]
 
@@ -193,8 +196,17 @@ private struct LeakCollection {
     guard items.count + count <= limit else { throw .damaged("more live items than there is memory for") }
   }
 
+  /// In order of addresses, if no run lies in another.
+  func sorted() -> [LeakItem] {
+    var result: [LeakItem] = []
+    result.reserveCapacity(items.count)
+    for run in runs.sorted(by: { $0.first < $1.first }) { result += items[run.places] }
+    return result
+  }
+
   mutating func add(_ run: ItemRun, _ target: any TargetMemory) throws(InspectionError) {
     try demandRoom(run.addresses.count)
+    runs.append((run.addresses.first ?? 0, items.count..<(items.count + run.addresses.count)))
     let kind = number(of: LeakKind(zone: run.zone, type: names[run.type] ?? "malloc", isMalloc: run.isMalloc, isLarge: run.isLarge))
     func plain(_ address: UInt) -> LeakItem { LeakItem(start: address, bytes: UInt(run.bytes), kind: kind) }
     guard run.isMalloc, key != 0, UInt(run.bytes) >= RedZone.leastItem else { return items += run.addresses.map(plain) }
@@ -214,6 +226,7 @@ private struct LeakCollection {
 
   mutating func addGuarded(_ block: GuardedBlock) throws(InspectionError) {
     try demandRoom(1)
+    runs.append((block.address, items.count..<(items.count + 1)))
     let kind = number(of: LeakKind(zone: "guarded", type: names[block.type] ?? "malloc", isGuarded: true))
     items.append(LeakItem(start: block.address, bytes: block.size, kind: kind, stack: block.allocationStack))
   }

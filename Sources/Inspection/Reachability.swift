@@ -71,35 +71,40 @@ struct Reachability {
     }
   }
 
+  /// Two walks over what is lost. The first, from the lowest address on, notes each node when all that it leads to has been met: so what
+  /// leads to a node, and is not led to by it, is noted behind it. The second takes the last that was noted first.
   private mutating func divide(_ graph: ItemGraph) {
     let none = UInt32.max
-    var pending: [UInt32] = []
-    for node in states.indices where states[node] == State.lost && heads[node] == none {
-      let head = UInt32(node)
-      heads[node] = head
-      pending.append(head)
-      while let next = pending.popLast() {
-        for place in graph.first[Int(next)]..<graph.first[Int(next) + 1] {
-          let other = graph.edges[place] & ~ItemGraph.inner
-          guard states[Int(other)] == State.lost, other != head else { continue }
-          if heads[Int(other)] == none {
-            heads[Int(other)] = head
-            pending.append(other)
-          } else if heads[Int(other)] == other {
-            // No head any more, and what it leads to is this one's.
-            heads[Int(other)] = head
-          }
+    var noted: [UInt32] = []
+    var isMet = [Bool](repeating: false, count: states.count)
+    var path: [(node: UInt32, place: Int)] = []
+    for start in states.indices where states[start] == State.lost && !isMet[start] {
+      isMet[start] = true
+      path.append((UInt32(start), graph.first[start]))
+      while let (node, place) = path.last {
+        guard place < graph.first[Int(node) + 1] else {
+          noted.append(node)
+          path.removeLast()
+          continue
         }
+        path[path.count - 1].place = place + 1
+        let other = graph.edges[place] & ~ItemGraph.inner
+        guard states[Int(other)] == State.lost, !isMet[Int(other)] else { continue }
+        isMet[Int(other)] = true
+        path.append((other, graph.first[Int(other)]))
       }
     }
-    for node in heads.indices where heads[node] != none {
-      var head = heads[node]
-      while heads[Int(head)] != head { head = heads[Int(head)] }
-      var next = UInt32(node)
-      while heads[Int(next)] != head {
-        let behind = heads[Int(next)]
-        heads[Int(next)] = head
-        next = behind
+    var pending: [UInt32] = []
+    for head in noted.reversed() where heads[Int(head)] == none {
+      heads[Int(head)] = head
+      pending.append(head)
+      while let node = pending.popLast() {
+        for place in graph.first[Int(node)]..<graph.first[Int(node) + 1] {
+          let other = graph.edges[place] & ~ItemGraph.inner
+          guard states[Int(other)] == State.lost, heads[Int(other)] == none else { continue }
+          heads[Int(other)] = head
+          pending.append(other)
+        }
       }
     }
   }

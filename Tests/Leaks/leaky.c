@@ -18,6 +18,8 @@
 void *saved[64];
 static int savedCount, isTwin;
 static volatile int ready;
+// Or a compiler may unroll a short loop, and each of its calls be a place of its own.
+static volatile int three = 3, ten = 10;
 
 // In the twin, the one that leads to all the others of a loss.
 static void lose(void *block) { if (isTwin) saved[savedCount++] = block; }
@@ -25,12 +27,12 @@ static void lose(void *block) { if (isTwin) saved[savedCount++] = block; }
 static void **make(size_t size) { return memset(malloc(size), 0, size); }
 
 // 3 of 100 bytes.
-APART static void losePointers(void) { for (int i = 0; i < 3; i++) lose(make(100)); }
+APART static void losePointers(void) { for (int i = 0; i < three; i++) lose(make(100)); }
 
 // A list of 10 with 300 bytes each: the first is lost, the others by way of it.
 APART static void loseList(void) {
   void **first = 0;
-  for (int i = 0; i < 10; i++) {
+  for (int i = 0; i < ten; i++) {
     void **node = make(300);
     node[1] = first;
     first = node;
