@@ -49,6 +49,12 @@ extension UnsafeMutablePointer where Pointee == GuardedBlock {
   public var end: UInt { pointee.address &+ pointee.size }
   var endPage: UInt32 { pointee.firstPage + pointee.pageCount }
 
+  /// The number of the type that asked for it, 0 without one, or if another name has the number by now.
+  public var typeNow: UInt32 {
+    guard pointee.type != 0, let type = types.type(Int(pointee.type)), type.pointee.name.hash == pointee.typeHash else { return 0 }
+    return pointee.type
+  }
+
   /// The name of the type that asked for it, "malloc" without one.
   func describeType(in report: inout Report) {
     guard pointee.type != 0 else { return report.text("malloc") }

@@ -72,6 +72,7 @@ public struct LeakTable {
     say(reading.leftOutBytes, "\(Self.size(reading.leftOutBytes)) that the core does not have")
     say(reading.unreadRootBytes, "\(Self.size(reading.unreadRootBytes)) of mappings that cannot be read")
     say(reading.unreadItemBytes, "\(Self.size(reading.unreadItemBytes)) of blocks that cannot be read")
+    say(reading.emptyGuarded, "what is in \(Self.several(reading.emptyGuarded, "guarded block")), which gdb leaves out of cores (the kernel does not): what only they lead to looks lost")
     say(reading.contradictions, "\(Self.several(reading.contradictions, "block")) that contradict others: Stave's own structures may be damaged")
     return lines
   }
@@ -97,7 +98,7 @@ public struct LeakTable {
           ("linked-in", reading.isLinkedIn ? 1 : 0), ("threads-inside", reading.threadsInside), ("items-in-hand-at-most", reading.threadsInside * reading.mostInHand),
           ("threads-without-registers", reading.threadsWithoutRegisters), ("device-mappings", reading.devices), ("device-bytes", reading.deviceBytes),
           ("not-in-core", reading.leftOutBytes), ("unreadable-mappings", reading.unreadRootBytes), ("unreadable-blocks", reading.unreadItemBytes),
-          ("contradictions", reading.contradictions),
+          ("guarded-not-in-core", reading.emptyGuarded), ("contradictions", reading.contradictions),
         ])
       ),
       ("groups", .list(reading.groups.map(Self.json))),

@@ -88,7 +88,7 @@ extension Heap {
       groups.add(stack: 0, type: type.pointee.number, blocks: totals.used, bytes: totals.usedBytes)
     }
     memGuard.forEachLive { block in
-      if block.pointee.type != 0 { groups.add(stack: 0, type: block.pointee.type, blocks: 1, bytes: Int64(clamping: block.pointee.size)) }
+      if block.typeNow != 0 { groups.add(stack: 0, type: block.typeNow, blocks: 1, bytes: Int64(clamping: block.pointee.size)) }
     }
     groups.add(stack: 0, type: 0, blocks: blocks - groups.ofTypes.blocks, bytes: Swift.max(0, bytes - groups.ofTypes.bytes))
   }
@@ -96,8 +96,8 @@ extension Heap {
   /// Of one type or of all. False if the arena's lock cannot be had.
   private static func addStacks(_ groups: inout BlockGroups, ofType only: UInt32? = nil) -> Bool {
     memGuard.forEachLive { block in
-      guard block.pointee.allocationStack != 0, only == nil || only == block.pointee.type else { return }
-      groups.add(stack: block.pointee.allocationStack, type: block.pointee.type, blocks: 1, bytes: Int64(clamping: block.pointee.size))
+      guard block.pointee.allocationStack != 0, only == nil || only == block.typeNow else { return }
+      groups.add(stack: block.pointee.allocationStack, type: block.typeNow, blocks: 1, bytes: Int64(clamping: block.pointee.size))
     }
     guard redZone.pointee.key != 0 else { return true }
     return withUnsafeMutablePointer(to: &groups) { groups in

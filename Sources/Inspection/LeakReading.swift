@@ -56,6 +56,8 @@ public struct LeakReading: Sendable {
   public internal(set) var leftOutBytes = 0
   public internal(set) var unreadRootBytes = 0
   public internal(set) var unreadItemBytes = 0
+  /// Guarded blocks of whose pages a core has nothing: what only they lead to looks lost.
+  public internal(set) var emptyGuarded = 0
   /// Blocks that were left out since they contradict others.
   public internal(set) var contradictions = 0
   /// How long the process was held, in seconds; nil for a core.

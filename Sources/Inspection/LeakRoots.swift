@@ -138,9 +138,12 @@ extension SnapshotReader {
       position = entry.end
     }
     if position < end { add(position, end - position) }
-    let owners = root.part(OwnerMap.self, RootLayout.ownersOffset)
-    add(UInt(bitPattern: owners.pointee.owners), (end - arena.pointee.windowStart) >> UInt(unitShift) &* 16)
-    let guards = root.part(MemGuard.self, RootLayout.memguardOffset), page = UInt(max(1, root.part(RootHeader.self, 0).pointee.pageBytes))
+    // All that is reserved for it: gdb writes it to cores.
+    let owners = UInt(bitPattern: root.part(OwnerMap.self, RootLayout.ownersOffset).pointee.owners), page = UInt(max(1, root.part(RootHeader.self, 0).pointee.pageBytes))
+    let units = min(1 << 47, max(end, arena.pointee.windowEnd) &- arena.pointee.windowStart) >> UInt(unitShift)
+    let cells = (units * 2 + page - 1) / page * page
+    if owners > cells { add(owners - cells, cells + units * 16) }
+    let guards = root.part(MemGuard.self, RootLayout.memguardOffset)
     add(guards.pointee.start, guards.pointee.bytes)
     add(guards.pointee.tableAddress, guards.pointee.bytes / page &* 4)
     return own + (try metadataRanges(root, page))

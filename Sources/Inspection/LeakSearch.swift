@@ -82,10 +82,8 @@ extension SnapshotReader {
     defer { copies.discard() }
     let stack = try readRoot(copies).part(HeapState.self, RootLayout.heapOffset).pointee.background.stack
     var library = LibraryCode(stack: AddressRange(start: stack, end: stack == 0 ? 0 : stack &+ UInt(Heap.stackBytes)))
-    guard location.modulePath != target.executablePath, let image = try? ElfImage(in: target, at: location.moduleBase), let mappings = try? target.mappings()
-    else { return library }
-    for mapping in mappings where mapping.isExecutable && image.low <= mapping.start && mapping.end <= image.high {
-      library.code.append(AddressRange(start: mapping.start, end: mapping.end))
+    if location.modulePath != target.executablePath, let image = try? ElfImage(in: target, at: location.moduleBase), image.low < image.high {
+      library.code = AddressRange(start: image.low, end: image.high)
     }
     return library
   }
@@ -102,7 +100,7 @@ extension SnapshotReader {
     let registers = all.filter { !library.isOwn($0) }
     var collection = LeakCollection(key: root.part(RedZoneState.self, RootLayout.redZoneOffset).pointee.key, names: [:], limit: try itemLimit())
     let snapshot = try snapshot()
-    for type in snapshot.types { collection.names[type.number] = type.label }
+    for type in snapshot.types { (collection.names[type.number], collection.hashes[type.number]) = (type.label, type.name.utf8.reduce(2_166_136_261) { ($0 ^ UInt32($1)) &* 16_777_619 }) }
     try walkItems { run throws(InspectionError) in try collection.add(run, target) }
     try addGuarded(root, to: &collection)
     let index = try ItemIndex(collection.sorted())
@@ -116,8 +114,9 @@ extension SnapshotReader {
     (reading.devices, reading.deviceBytes, reading.leftOutBytes) = (roots.devices, roots.deviceBytes, roots.leftOutBytes)
     (reading.rootBytes, reading.unreadRootBytes, reading.unreadItemBytes) = (scan.rootBytes, scan.unreadRootBytes, scan.unreadItemBytes)
     reading.contradictions = index.contradictions
-    reading.isLinkedIn = library.code.isEmpty
-    reading.threadsInside = library.code.isEmpty ? registers.count : library.inside(all)
+    reading.isLinkedIn = library.code == nil
+    reading.threadsInside = library.code == nil ? registers.count : library.inside(all)
+    reading.emptyGuarded = collection.emptyGuarded
     reading.mostInHand = snapshot.zones.map(\.bucketSize).max() ?? 0
     return LeakPicture(items: index.items, kinds: collection.kinds, graph: scan.takeGraph(), reading: reading)
   }
@@ -142,16 +141,28 @@ extension SnapshotReader {
         let offset = block.address &- state.pointee.start
         guard offset < state.pointee.bytes, block.size > 0, block.size <= state.pointee.bytes - offset else { continue }
         try collection.addGuarded(block)
+        if target is CoreFile && isEmpty(block, page: UInt(max(1, root.part(RootHeader.self, 0).pointee.pageBytes))) { collection.emptyGuarded += 1 }
       }
       next += perChunk
     }
   }
 }
 
+extension SnapshotReader {
+  /// Whether a core lacks what is on a guarded block's pages: what there is beside the block is filled. gdb reads a mapping as far as
+  /// the first page that it may not touch, and leaves holes.
+  private func isEmpty(_ block: GuardedBlock, page: UInt) -> Bool {
+    let beside = block.address % page > 0 ? block.address - 1 : block.address &+ block.size
+    guard block.address % page > 0 || beside % page > 0 else { return false }
+    return (try? target.read(UInt8.self, at: beside)) ?? 0 == 0
+  }
+}
+
 /// Where Stave's library has its code, if it is one of its own, and its thread its stack: the thread that gives memory back.
 private struct LibraryCode {
   let stack: AddressRange
-  var code: [AddressRange] = []
+  /// Nil where Stave is linked into the program.
+  var code: AddressRange?
 
   init(stack: AddressRange) { self.stack = stack }
 
@@ -160,7 +171,7 @@ private struct LibraryCode {
   /// Threads that are inside; but for the library's own while it sleeps, waiting for a word of its stack.
   func inside(_ threads: [ThreadRegisters]) -> Int {
     threads.count { thread in
-      isOwn(thread) ? !stack.contains(thread.argument) : code.contains { $0.contains(thread.programCounter) }
+      isOwn(thread) ? !stack.contains(thread.argument) : code?.contains(thread.programCounter) ?? false
     }
   }
 
@@ -171,12 +182,14 @@ private struct LibraryCode {
 private struct LeakCollection {
   let key: UInt64
   var names: [UInt32: String]
+  var hashes: [UInt32: UInt32] = [:]
   let limit: Int
   private var items: [LeakItem] = []
   /// Where in `items` those of each run are, which are in order.
   private var runs: [(first: UInt, places: Range<Int>)] = []
   private(set) var kinds: [LeakKind] = []
   private var numbers: [LeakKind: UInt32] = [:]
+  var emptyGuarded = 0
 
   init(key: UInt64, names: [UInt32: String], limit: Int) {
     self.key = key
@@ -227,7 +240,9 @@ private struct LeakCollection {
   mutating func addGuarded(_ block: GuardedBlock) throws(InspectionError) {
     try demandRoom(1)
     runs.append((block.address, items.count..<(items.count + 1)))
-    let kind = number(of: LeakKind(zone: "guarded", type: names[block.type] ?? "malloc", isGuarded: true))
+    // The number may be another type's by now; a name's hash is FixedName's.
+    let name = block.type == 0 ? "malloc" : names[block.type].flatMap { hashes[block.type] == block.typeHash ? $0 : nil } ?? "a type that is gone"
+    let kind = number(of: LeakKind(zone: "guarded", type: name, isGuarded: true))
     items.append(LeakItem(start: block.address, bytes: block.size, kind: kind, stack: block.allocationStack))
   }
 }

@@ -78,7 +78,7 @@ import Testing
       #expect((all["lost"] as? [String: Int])?["blocks"] == 8 && (all["held-by-lost"] as? [String: Int])?["blocks"] == 20, ended.report)
     }
     let unseen = try #require(all["unseen"] as? [String: Int])
-    #expect(unseen.allSatisfy { $0.value == 0 || $0.key == "unreadable-mappings" }, "\(unseen)")
+    #expect(unseen.allSatisfy { $0.value == 0 }, "\(unseen)")
     #expect((all["looked-at"] as? [String: Int])?["threads"] == 4 && (all["held-seconds"] as? Double ?? 99) < 30)
     if stacks {
       let text = try stave("leaks", "\(started.id)").text
@@ -97,6 +97,11 @@ import Testing
     let dead = try stave("leaks", "--json", core)
     #expect(dead.status == 1, dead.report)
     let post = try object(dead.text)
+    if let empty = (post["unseen"] as? [String: Int])?["guarded-not-in-core"], empty > 0 {
+      // gdb does not read past the first guard, where these are marks.
+      #expect(options.contains("memguard"))
+      return announceSkip("stave leaks of a core with guarded blocks: gdb left \(empty) of them out")
+    }
     for key in ["groups", "lost", "held-by-lost", "inner"] {
       #expect((post[key] as? NSObject) == (all[key] as? NSObject), "\(key): \(ended.text) \(dead.text)")
     }
