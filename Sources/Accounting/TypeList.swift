@@ -125,6 +125,13 @@ extension UnsafeMutablePointer where Pointee == TypesState {
 
   // MARK: - Under the lock
 
+  /// As `record(of:)`, for others. Takes the list's lock.
+  public func known(_ author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    return record(of: author)
+  }
+
   /// What lies in the structure may be anything, also a copy of another's: it is compared, not followed.
   private func record(of author: UnsafeMutablePointer<stave_type>) -> TypePointer? {
     guard let internals = author.pointee.internals else { return nil }

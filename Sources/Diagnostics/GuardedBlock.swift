@@ -8,7 +8,7 @@ import CPlatform
 import Pages
 import Primitives
 
-public struct GuardedBlock {
+public struct GuardedBlock: BitwiseCopyable {
   public var address: UInt
   /// As requested.
   public var size: UInt
@@ -29,7 +29,7 @@ public struct GuardedBlock {
   /// Among those without a block.
   var next: UInt32
 
-  static var perChunk: Int { 4096 }
+  public static var perChunk: Int { 4096 }
 }
 
 public enum GuardedState {
@@ -48,6 +48,12 @@ public typealias GuardedBlockPointer = UnsafeMutablePointer<GuardedBlock>
 extension UnsafeMutablePointer where Pointee == GuardedBlock {
   public var end: UInt { pointee.address &+ pointee.size }
   var endPage: UInt32 { pointee.firstPage + pointee.pageCount }
+
+  /// The number of the type that asked for it, 0 without one, or if another name has the number by now.
+  public var typeNow: UInt32 {
+    guard pointee.type != 0, let type = types.type(Int(pointee.type)), type.pointee.name.hash == pointee.typeHash else { return 0 }
+    return pointee.type
+  }
 
   /// The name of the type that asked for it, "malloc" without one.
   func describeType(in report: inout Report) {
@@ -78,6 +84,17 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   public func liveBlock(at address: UInt) -> GuardedBlockPointer? {
     guard let block = block(around: address), block.pointee.address == address, block.pointee.state == GuardedState.live else { return nil }
     return block
+  }
+
+  /// Calls `body` with each live block. Takes no lock: some may come and go meanwhile.
+  public func forEachLive(_ body: (GuardedBlockPointer) -> Void) {
+    guard pointee.bytes != 0 else { return }
+    var index: UInt32 = 1
+    while index < pointee.recordCount {
+      let block = record(index)
+      if block.pointee.state == GuardedState.live { body(block) }
+      index += 1
+    }
   }
 
   /// A record without a block; 0 if memory for more is not to be had. Under the lock.

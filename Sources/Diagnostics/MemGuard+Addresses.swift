@@ -10,6 +10,8 @@ import Primitives
 let adviseGuardInstall: Int32 = 102
 let adviseGuardRemove: Int32 = 103
 let adviseDontNeed: Int32 = 4
+let adviseDontDump: Int32 = 16
+let adviseDump: Int32 = 17
 
 extension UnsafeMutablePointer where Pointee == MemGuard {
   /// Regions that one search steps over at most, so that it is short also where nearly all is in use.
@@ -104,6 +106,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
         return false
       }
     }
+    _ = stave_madvise(pointee.start + opened, Int(bytes), adviseDump)
     pointee.opened = opened + bytes
     return true
   }

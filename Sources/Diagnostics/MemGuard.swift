@@ -101,6 +101,10 @@ public struct MemGuard: ~Copyable {
 extension MemGuard {
   /// Where the next search begins.
   public var cursorAddress: UInt { start &+ UInt(cursor) &* UInt(pageBytes) }
+  /// For readers outside: where the words for the range's pages are, and where the records: a table of chunks, and how many records.
+  public var tableAddress: UInt { table.map { UInt(bitPattern: $0) } ?? 0 }
+  public var chunksAddress: UInt { chunks.map { UInt(bitPattern: $0) } ?? 0 }
+  public var records: UInt32 { recordCount }
 }
 
 public typealias MemGuardPointer = UnsafeMutablePointer<MemGuard>
@@ -169,6 +173,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
         let start = stave_mmap(0, Int(bytes), 0, flags)
         let table = start > 0 ? stave_mmap(0, Int(bytes / page * 4), 0, flags) : -12
         if table > 0 {
+          // Of 64 GiB that nobody has used a core has nothing to say, and gdb would write them all.
+          _ = stave_madvise(UInt(bitPattern: start), Int(bytes), adviseDontDump)
           pointee.table = UnsafeMutablePointer<UInt32>(bitPattern: table)
           pointee.chunks = chunks.assumingMemoryBound(to: UnsafeMutablePointer<GuardedBlock>?.self)
           pointee.recordCount = 1

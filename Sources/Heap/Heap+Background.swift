@@ -20,14 +20,14 @@ public struct BackgroundState {
   public var periods: UInt64 = 0
   public var starts: UInt64 = 0
   public var failures: UInt64 = 0
-  var stack: UInt = 0
+  public var stack: UInt = 0
   var quietPeriods: Int = 0
   var lastLargeAllocations: UInt = 0
   var lastIdleBytes: UInt = 0
 }
 
 extension Heap {
-  static let stackBytes = 64 << 10
+  public static let stackBytes = 64 << 10
   /// Bytes that could go back (`idleBytes`) from which on the thread is worth starting.
   static var startThreshold: UInt { 1 << 20 }
   /// And from here on at once, even in a young process of one thread.

@@ -95,7 +95,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
     case .inspect: Heap.allowInspection(pointee.options[.inspect] == 1)
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])
-    case .stats:
+    case .stats, .leaks:
       // Standard error as it will be at the end: the thread that answers may have no descriptors.
       if pointee.statisticsFileIdentity == 0 { (pointee.statisticsFile, pointee.statisticsFileIdentity) = (2, HeapState.anyFile) }
     default: break

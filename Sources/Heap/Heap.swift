@@ -37,7 +37,7 @@ public struct HeapState: ~Copyable {
   public var background: BackgroundState
 
   var mailboxBusy: UInt32
-  /// Where the zone table goes at exit.
+  /// Where the zone table and the report of `leaks` go at exit.
   var statisticsFile: Int32
   var statisticsFileIdentity: UInt64
   let phase: Atomic<UInt32>
@@ -162,8 +162,8 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if pointee.options[.inspect] == 1 { Heap.allowInspection(true) }
     if pointee.options[.hugepages] != 0 { arena.setHugePages(pointee.options[.hugepages]) }
     sizeArena()
-    if pointee.options[.stats] == 1 {
-      // Programs close standard error before they end; the table goes to a descriptor of our own, closed by exec.
+    if pointee.options[.stats] == 1 || pointee.options[.leaks] == 1 {
+      // Programs close standard error before they end; what we say then goes to a descriptor of our own, closed by exec.
       let copy = stave_syscall6(Int(SYS_fcntl), 2, 1030 /* F_DUPFD_CLOEXEC */, 64, 0, 0, 0)
       pointee.statisticsFile = copy >= 0 ? Int32(copy) : 2
       pointee.statisticsFileIdentity = stave_file_identity(2)
@@ -203,12 +203,24 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     return zone
   }
 
-  /// `stats:exit`: the table, unless the program has closed the descriptor and perhaps opened a file of its own there.
+  /// `stats:exit`: the table, `leaks:exit`: what is out; unless the program has closed the descriptor and perhaps opened a file of its
+  /// own there.
   public func finish() {
-    guard isReady, pointee.options[.stats] == 1, pointee.statisticsFileIdentity != 0 else { return }
-    if pointee.statisticsFileIdentity == HeapState.anyFile { return printZones(to: pointee.statisticsFile) }
-    let isOurs = stave_file_identity(pointee.statisticsFile) == pointee.statisticsFileIdentity
-    if isOurs || stave_file_identity(2) == pointee.statisticsFileIdentity { printZones(to: isOurs ? pointee.statisticsFile : 2) }
+    guard isReady else { return }
+    let file = fileAtEnd
+    if pointee.options[.stats] == 1 && file >= 0 { printZones(to: file) }
+    guard pointee.options[.leaks] == 1, file >= 0 || stave_reports().pointee.place != ReportPlace.standardError else { return }
+    stave_reports().pointee.copy = file
+    Heap.reportLeaks()
+  }
+
+  /// -1 for none.
+  private var fileAtEnd: Int32 {
+    guard pointee.statisticsFileIdentity != 0 else { return -1 }
+    if pointee.statisticsFileIdentity == HeapState.anyFile || stave_file_identity(pointee.statisticsFile) == pointee.statisticsFileIdentity {
+      return pointee.statisticsFile
+    }
+    return stave_file_identity(2) == pointee.statisticsFileIdentity ? 2 : -1
   }
 
   private func printConfiguration() {
@@ -276,5 +288,6 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<StackRecord>.size)
   mix(MemoryLayout<RedZoneState>.size)
   mix(MemoryLayout<HashClasses>.size)
+  mix(MemoryLayout<MetadataChunks>.size)
   return digest
 }

@@ -17,8 +17,9 @@ public enum Option: Int, Sendable {
   case check, checkDivisor
   case redZone, redZoneType, redZonePanic
   case numzones, zoneOffset
+  case leaks
 
-  public static var count: Int { 34 }
+  public static var count: Int { 35 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -57,6 +58,7 @@ public enum Option: Int, Sendable {
     case .redZonePanic: "redzone_panic"
     case .numzones: "numzones"
     case .zoneOffset: "zone_offset"
+    case .leaks: "leaks"
     }
   }
 
@@ -96,6 +98,7 @@ public enum Option: Int, Sendable {
     case .redZonePanic: "1 ends the process when guard bytes have been overwritten, whatever is done after other reports."
     case .numzones: "n serves memory without a type from n zones of each size, chosen by a hash of the place in the program that asks, so that an overrun hurts only who shares its class; 1 is off."
     case .zoneOffset: "What the hash of numzones begins with. It changes with each run; a number fixes it, so that the same places share a class again."
+    case .leaks: "exit says at the program's end how many blocks are still out, by malloc type, and by the calls that asked for them where that is known (redzone, memguard). Which of a process's blocks are lost, stave leaks tells."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -104,7 +107,7 @@ public enum Option: Int, Sendable {
   public var words: InlineArray<3, StaticString> {
     switch self {
     case .percpu: ["auto", "locked", ""]
-    case .stats: ["none", "exit", ""]
+    case .stats, .leaks: ["none", "exit", ""]
     case .inspect: ["descendants", "any", ""]
     case .types: ["none", "library", "site"]
     case .probes, .redZoneType, .memguardType: ["all", "none", "listed"]

@@ -28,6 +28,8 @@ struct CoreNotes {
   let file: FileBytes
   var identity = CoreIdentity()
   var mappedFiles: [MappedFile] = []
+  /// Of each thread that has a note of them.
+  var registers: [ThreadRegisters] = []
   /// The program's entry point, which tells which of the mapped files the program is.
   var entry: UInt = 0
 
@@ -35,6 +37,7 @@ struct CoreNotes {
 
   private enum Kind {
     static let status: UInt32 = 1
+    static let vectors: UInt32 = 2
     static let info: UInt32 = 3
     static let auxiliary: UInt32 = 6
     static let files: UInt32 = 0x4649_4c45
@@ -51,6 +54,7 @@ struct CoreNotes {
     for note in notes {
       switch note.type {
       case Kind.status: parseStatus(note)
+      case Kind.vectors: parseVectors(note)
       case Kind.info: parseInfo(note)
       case Kind.auxiliary: parseAuxiliary(note)
       case Kind.files: parseFiles(note)
@@ -63,9 +67,26 @@ struct CoreNotes {
   // words of masks, then the thread's number at 32. The first note is that of the thread that ended the process.
   private mutating func parseStatus(_ note: ElfNote) {
     identity.threads += 1
+    parseRegisters(note)
     guard identity.threads == 1, note.descriptorBytes >= 36 else { return }
     identity.signal = Int32((try? file.read(Int16.self, at: note.descriptor &+ 12)) ?? 0)
     if identity.process == 0 { identity.process = (try? file.read(Int32.self, at: note.descriptor &+ 32)) ?? 0 }
+  }
+
+  // Behind the thread's number three others of its kind, and four times of two words each; so the registers are at 112.
+  private mutating func parseRegisters(_ note: ElfNote) {
+    let count = ThreadRegisters.general
+    guard note.descriptorBytes >= 112 + count * 8,
+      let words = try? file.readArray(UInt.self, at: note.descriptor &+ 112, count: count, limit: count), let thread = ThreadRegisters(words: words)
+    else { return }
+    registers.append(thread)
+  }
+
+  /// NT_FPREGSET, of the thread whose status came last.
+  private mutating func parseVectors(_ note: ElfNote) {
+    guard !registers.isEmpty, let words = try? file.readArray(UInt.self, at: note.descriptor, count: min(128, note.descriptorBytes / 8), limit: 128)
+    else { return }
+    registers[registers.count - 1].words += words
   }
 
   // elf_prpsinfo: state and flags (16 bytes), user and group, the PID at 24, the name (16 bytes) at 40, arguments (80) at 56.

@@ -19,6 +19,8 @@ public final class CoreFile: TargetMemory {
   let file: FileBytes
   let segments: [CoreSegment]
   let mappedFiles: [MappedFile]
+  /// Of the threads, as far as the core has them.
+  let registers: [ThreadRegisters]
   /// The entry point of the program, 0 if unknown.
   let entry: UInt
   /// Which file supplies the pages of a module that the core leaves out, found at the first need, by the module's base.
@@ -49,6 +51,7 @@ public final class CoreFile: TargetMemory {
     isTruncated = truncated
     identity = parser.identity
     entry = parser.entry
+    registers = parser.registers
     mappedFiles = parser.mappedFiles.sorted { $0.start < $1.start }
   }
 

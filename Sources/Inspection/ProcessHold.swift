@@ -13,6 +13,7 @@ import Glibc
 public final class ProcessHold {
   /// Threads that stand still, and those that did not stop in time.
   public var held: Int { threads.count }
+  var heldThreads: [Int32] { threads.keys.sorted() }
   public private(set) var unheld = 0
 
   /// The signal that each is to get when it is let go; 0 for none.

@@ -105,7 +105,7 @@ extension SnapshotReader {
 
 /// Sixteen bytes at each of many addresses in a slab's items: of small items out of one copy of them all, since a read of many ranges
 /// costs more than that of all between them.
-private struct Sixteens {
+struct Sixteens {
   private let target: any TargetMemory
   private var start: UInt = 0
   private var copy: [UInt8] = []

@@ -44,6 +44,7 @@ extension UnsafeMutablePointer where Pointee == MetadataPages {
     pointee.next = (boot + page - 1).roundedDown(to: page)
     pointee.end = Swift.max((boot + UInt(bytes)).roundedDown(to: page), pointee.next)
     pointee.mappedBytes = Int(pointee.end - pointee.next)
+    metadataChunks.add(pointee.next, bytes: pointee.mappedBytes)
   }
 
   /// Zeroed memory of `bytes`, a multiple of the page size, page-aligned. Nil when the system refuses.
@@ -90,7 +91,8 @@ extension UnsafeMutablePointer where Pointee == MetadataPages {
 
   /// The rest of the old chunk joins the free pages, so nothing is stranded.
   private func addChunk(atLeast bytes: Int) -> Bool {
-    let wanted = Swift.max(bytes.roundedUp(to: pageBytes), MetadataPages.chunkBytes)
+    let forRanges = metadataChunks.isFull ? pageBytes : 0
+    let wanted = Swift.max(bytes.roundedUp(to: pageBytes) + forRanges, MetadataPages.chunkBytes)
     guard let start = mapAnonymous(bytes: wanted, name: "stave:metadata") else { return false }
     while pointee.next < pointee.end {
       UnsafeMutableRawPointer(bitPattern: pointee.next)!.storeBytes(of: pointee.freePages, as: UInt.self)
@@ -102,6 +104,12 @@ extension UnsafeMutablePointer where Pointee == MetadataPages {
     pointee.end = start + UInt(wanted)
     pointee.mappedBytes += wanted
     pointee.chunkCount += 1
+    if forRanges > 0 {
+      metadataChunks.addPage(pointee.next)
+      pointee.next += UInt(forRanges)
+      pointee.usedBytes += forRanges
+    }
+    metadataChunks.add(start, bytes: wanted)
     return true
   }
 }

@@ -35,6 +35,13 @@ extension Report {
     end()
   }
 
+  /// Writes a report that is of no mistake, and is not counted.
+  public mutating func conclude(next: StaticString) {
+    conclude(next)
+    write()
+    end()
+  }
+
   /// Writes the report and ends the process: there is no going on.
   public mutating func stop(next: StaticString = "") -> Never {
     _ = stave_add_fetching(&stave_reports().pointee.count, 1)

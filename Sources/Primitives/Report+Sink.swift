@@ -77,12 +77,15 @@ extension Report {
     switch stave_reports().pointee.place {
     case ReportPlace.log where writeToLog(count: count): break
     case ReportPlace.file where writeToFile(count: count): break
-    case ReportPlace.standardError: write(count: count, to: 2)
+    case ReportPlace.standardError: write(count: count, to: Self.standardError)
     default:
       stave_add(&stave_reports().pointee.misdirected, 1)
-      write(count: count, to: 2)
+      write(count: count, to: Self.standardError)
     }
   }
+
+  /// Descriptor 2; at the process's end a copy of what it was at the start, for many a program has closed it by then.
+  private static var standardError: Int32 { stave_reports().pointee.copy > 0 ? stave_reports().pointee.copy : 2 }
 
   /// False unless all of it was written.
   @discardableResult

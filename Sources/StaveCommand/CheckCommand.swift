@@ -40,7 +40,7 @@ struct CheckCommand: ParsableCommand {
   }
 
   /// As `stave symbolize` writes it.
-  private static func line(_ index: Int, _ frame: StackFrame) -> String {
+  static func line(_ index: Int, _ frame: StackFrame) -> String {
     let place = frame.path.map { "\($0.printable)+\(UInt(frame.place).hexadecimal)" }
     let head = "#\(index) \(frame.address.hexadecimal)"
     guard let function = frame.function else { return place.map { "\(head) \($0)" } ?? head }

@@ -25,7 +25,7 @@ private func register(_ author: UnsafeMutablePointer<stave_type>) -> TypePointer
 public func staveTypeRegister(_ author: UnsafeMutablePointer<stave_type>) { _ = register(author) }
 
 @_silgen_name("stave_type_unregister")
-public func staveTypeUnregister(_ author: UnsafeMutablePointer<stave_type>) { types.unregister(author) }
+public func staveTypeUnregister(_ author: UnsafeMutablePointer<stave_type>) { Heap.unregister(author) }
 
 /// 0, or -1 with ENOMEM: no memory for the type's record, or no membarrier(2) for a type that is in use already.
 @_silgen_name("stave_type_set_limit")

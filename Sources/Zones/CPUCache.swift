@@ -33,7 +33,7 @@ public enum CPUCache {
   static let firstCapacity: UInt32 = 64
   static var firstSlotBytes: Int { 8 * (Int(firstCapacity) + 2) }
   static var furtherSlots: Int { cellsBytes + Int(STAVE_MAX_CELLS) * firstSlotBytes }
-  static var regionBytes: Int { furtherSlots + 2 << 20 }
+  public static var regionBytes: Int { furtherSlots + 2 << 20 }
   /// Cells 0 and 1 belong to no zone: 0 is always empty, and the memory of 1 holds the region's lock.
   static let firstCell = 2
 

@@ -102,6 +102,9 @@ import Testing
       offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.blocks) }, offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.damaged) },
     ]
     #expect(redZone == [0, 8, 16, 24] && MemoryLayout<RedZoneState>.size <= 128 && MemoryLayout<RedZoneHeader>.size == 16, hint)
+    #expect(RootLayout.chunksOffset == 5120 && MemoryLayout<MetadataChunks>.size <= 128 && MemoryLayout<ChunkRange>.size == 16, hint)
+    #expect(offset { (c: UnsafeMutablePointer<MetadataChunks>) in pointer(&c.pointee.page) } == 8 && offset { (c: UnsafeMutablePointer<MetadataChunks>) in pointer(&c.pointee.ranges) } == 16, hint)
+    #expect(MemoryLayout<GuardedBlock>.offset(of: \.state) == 32 && MemoryLayout<GuardedBlock>.offset(of: \.allocationStack) == 44 && GuardedBlock.perChunk == 4096, hint)
     #expect(MemoryLayout<MapEntry>.offset(of: \.kind) == 88 && MemoryLayout<MapEntry>.offset(of: \.left) == 16, hint)
     #expect(type == [0, 8, 0, 8, 40, 44, 48, 768, 776, 784], hint)
     #expect(MemoryLayout<LargeTotals>.size == 32, hint)

@@ -17,7 +17,7 @@ struct stave_reports {
   uint32_t mode;                  // the option onreport: 0 the process ends, 1 it goes on
   uint32_t place;                 // the option report: 0 standard error, 1 the system's log, 2 a file
   int32_t writer;                 // the thread that is writing one; 0: nobody is
-  uint32_t reserved;
+  int32_t copy;                   // of standard error, to be used in its place; 0: none
 };
 _Static_assert(STAVE_REPORTS_OFFSET + sizeof(struct stave_reports) <= STAVE_ROOT_BYTES, "it lies in the root");
 
