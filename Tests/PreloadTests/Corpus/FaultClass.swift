@@ -101,10 +101,12 @@ struct FaultVariant: Hashable, Sendable, CustomStringConvertible {
   }
   var description: String { ([word, "wrong"] + arguments).joined(separator: " ") }
 
-  /// The same without the mistake. Many share one, for a byte in the block has no distance.
+  /// The same without the mistake. Many share one, for what is in the block has no distance.
   var twin: FaultVariant {
     var twin = self
-    if fault.isOverflow || fault.isUnderflow { twin.distance = how == "run" ? distance : 1 }
+    if fault.isOverflow || fault.isUnderflow { twin.distance = how == "run" ? 17 : 1 }
+    if fault == .slackWrite { twin.fault = .overWrite }
+    if fault == .slackRead { twin.fault = .overRead }
     if fault == .insideFree { twin.distance = 8 }
     return twin
   }

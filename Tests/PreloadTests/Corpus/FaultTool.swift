@@ -34,12 +34,12 @@ struct FaultTool: Sendable, CustomTestStringConvertible {
   static let staves = [
     "", "check:1", "redzone:1", "check:1,redzone:1", "memguard:1", "memguard:1,memguard_side:exact", "memguard:1,memguard_side:underflow",
     "check:1,memguard:1", "redzone:1,memguard:1", "check:1,redzone:1,memguard:1,memguard_side:exact",
-  ].map(stave) + (knowsLeaks ? [stave("leaks:exit")] : [])
+  ].map(stave) + (knowsLeaks ? [stave("redzone:1,leaks:exit")] : [])
 
   /// Whether the library has this option yet.
   static let knowsLeaks: Bool = {
-    let command = Place.root.appending(path: "build/stave").path
-    guard let listed = try? run(command, ["options"]) else { return false }
+    let commands = [".build/debug/stave", "build/stave"].map { Place.root.appending(path: $0).path }
+    guard let command = commands.first(where: { access($0, X_OK) == 0 }), let listed = try? run(command, ["options"]) else { return false }
     return listed.text.split(separator: "\n").contains { $0.hasPrefix("leaks") }
   }()
 
@@ -64,7 +64,7 @@ struct FaultTool: Sendable, CustomTestStringConvertible {
     }
     add("electric-fence", library("libefence.so.0")) { path in
       let always = ["LD_PRELOAD": path, "EF_DISABLE_BANNER": "1", "EF_PROTECT_FREE": "1", "EF_ALLOW_MALLOC_0": "1"]
-      return [("Electric Fence", ["EF_ALIGNMENT": "16"]), ("Electric Fence, below", ["EF_PROTECT_BELOW": "1"])].map {
+      return [("Electric Fence", ["EF_ALIGNMENT": "1"]), ("Electric Fence, below", ["EF_PROTECT_BELOW": "1"])].map {
         FaultTool(name: $0.0, speaker: .electricFence, environment: always.merging($0.1) { $1 })
       }
     }
