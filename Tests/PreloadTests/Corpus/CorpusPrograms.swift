@@ -9,7 +9,8 @@ import Foundation
 enum CorpusPrograms {
   enum Language: Sendable { case c, cxx }
 
-  private static let common = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-fno-builtin", "-pthread"]
+  /// The older DWARF, which installed versions of valgrind read without a word.
+  private static let common = ["-O1", "-gdwarf-4", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-fno-builtin", "-pthread"]
   private static func standard(_ language: Language) -> [String] {
     language == .c ? ["-std=gnu17"] : ["-std=gnu++17", "-fsized-deallocation"]
   }

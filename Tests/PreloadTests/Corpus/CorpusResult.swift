@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // The whole corpus under one tool: what became of each variant, and which twins were complained of. What was said goes to
-// .build/corpus/TOOL.txt, one line each.
+// .build/corpus/TOOL.txt, one line each, from where a later run can take it: STAVE_CORPUS_ANEW names the tools, as in valgrind+DUMA, that
+// are run again then.
 
 import Foundation
 
@@ -10,18 +11,23 @@ import Foundation
 final class CorpusResult: @unchecked Sendable {
   let tool: FaultTool
   private(set) var verdicts: [FaultVariant: FaultVerdict] = [:]
-  private(set) var twins = 0
+  let twins: Int
   private(set) var complaints: [FaultVariant] = []
 
   private let lock = NSLock()
   private var lines: [String] = []
   private var error: (any Error)?
 
+  /// Of earlier runs, unless this tool is to be run again.
   init(_ tool: FaultTool) throws {
     self.tool = tool
     let variants = FaultClass.allCases.flatMap(\.variants)
     let twins = Array(Set(variants.map(\.twin)))
-    let isTold = tool.speaker == .stave
+    self.twins = twins.count
+    if let anew = Self.anew, !anew.contains(tool.name), let text = try? String(contentsOf: file, encoding: .utf8) {
+      take(text, variants, twins)
+      return
+    }
     print("corpus: \(tool.name), \(variants.count) variants and \(twins.count) twins")
     for file in Set(FaultClass.allCases.map(\.file)) { _ = try CorpusPrograms.build(file, isSanitized: tool.isSanitized) }
     DispatchQueue.concurrentPerform(iterations: variants.count) { index in
@@ -36,11 +42,27 @@ final class CorpusResult: @unchecked Sendable {
       }
     }
     if let error { throw error }
-    self.twins = twins.count
-    let folder = Place.root.appending(path: ".build/corpus")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    let name = (isTold ? "stave " : "") + tool.name
-    try lines.sorted().joined().write(to: folder.appending(path: "\(name).txt"), atomically: true, encoding: .utf8)
+    try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+    try lines.sorted().joined().write(to: file, atomically: true, encoding: .utf8)
+  }
+
+  private static let anew = ProcessInfo.processInfo.environment["STAVE_CORPUS_ANEW"].map { Set($0.split(separator: "+").map(String.init)) }
+
+  private var file: URL {
+    Place.root.appending(path: ".build/corpus").appending(path: (tool.speaker == .stave ? "stave " : "") + tool.name + ".txt")
+  }
+
+  private func take(_ text: String, _ variants: [FaultVariant], _ twins: [FaultVariant]) {
+    func key(_ variant: FaultVariant) -> String { "\(variant.fault.rawValue)\t\(variant)" }
+    let known = Dictionary(uniqueKeysWithValues: variants.map { (key($0), $0) })
+    let knownTwins = Dictionary(uniqueKeysWithValues: twins.map { (key($0), $0) })
+    for line in text.split(separator: "\n") {
+      let parts = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
+      guard parts.count > 2 else { continue }
+      let name = parts[0] + "\t" + parts[1]
+      if let verdict = FaultVerdict(rawValue: parts[2]), let variant = known[name] { verdicts[variant] = verdict }
+      if parts[2] == "TWIN", let twin = knownTwins[name] { complaints.append(twin) }
+    }
   }
 
   private func attempt(_ body: () throws -> Void) {

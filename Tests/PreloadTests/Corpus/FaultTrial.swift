@@ -7,7 +7,7 @@ import Foundation
 
 @testable import TestSupport
 
-enum FaultVerdict: Sendable {
+enum FaultVerdict: String, Sendable {
   /// With a true diagnosis: at the mistake itself, or later, when the block is freed, its memory handed out again, or the program ends.
   case reported, reportedLater
   /// A signal, or other words, at the mistake itself or later.
@@ -28,7 +28,7 @@ struct FaultTrial: Sendable {
 
   /// Nil: the twin ran well and nothing was said; else what happened.
   static func complaint(ofTwin variant: FaultVariant, _ tool: FaultTool) throws -> Ended? {
-    guard let ended = try perform(variant, "twin", tool), ended.status != 77 else { return nil }
+    guard let ended = try perform(variant, "twin", tool), !ended.text.contains("IMPOSSIBLE") else { return nil }
     // leaks:exit always says what is out, as libc's own blocks are.
     let isRight = tool.options.contains("leaks:exit") ? !isTrue(ended.errorText, of: variant, at: "", by: .stave) : ended.errorText.isEmpty
     return ended.succeeded && ended.text.hasSuffix("end\n") && isRight ? nil : ended
@@ -41,7 +41,7 @@ struct FaultTrial: Sendable {
   }
 
   private static func judge(_ ended: Ended, _ variant: FaultVariant, _ tool: FaultTool) -> FaultVerdict {
-    if ended.status == 77 && ended.text.contains("IMPOSSIBLE") { return .impossible }
+    if ended.text.contains("IMPOSSIBLE") { return .impossible }
     let lines = ended.text.split(separator: "\n")
     let isLater = lines.contains("made")
     // What valgrind and others say goes to either stream.
@@ -102,6 +102,8 @@ struct FaultTrial: Sendable {
       }
     case .valgrind:
       let access = fault.reads || variant.how == "read" ? "Invalid read" : "Invalid write"
+      // It groups digits.
+      let size = size < 1000 ? "\(size)" : "\(size / 1000)," + "\(1000 + size % 1000)".dropFirst()
       switch fault {
       case .overWrite, .overRead, .slackWrite, .slackRead: return [[access, "after a block of size \(size) alloc'd"]]
       case .underWrite, .underRead: return [[access, "before a block of size \(size) alloc'd"]]
