@@ -31,14 +31,14 @@ func setGuard(_ option: Option, _ value: Int64) {
   precondition(answer.status == MailStatus.done)
 }
 
-func guardTypes(_ names: String) {
-  var isFirst = true
-  Array(names.utf8).withUnsafeBufferPointer { text in
-    forEachGuardedName(in: text) { name in
-      let subject = (isFirst ? 1 : 0) | UInt32(name.sizeClass) << 1
-      precondition(Heap.obey(Letter(request: 1, command: MailCommand.guardType, subject: subject, value: Int64(bitPattern: name.hash))).status == MailStatus.done)
-      isFirst = false
-    }
+func guardTypes(_ names: String) { precondition(nameTypes(.memguardType, names).allSatisfy { $0 == MailStatus.done }) }
+
+/// Sends the letters of a list; what became of each.
+func nameTypes(_ option: Heap.OptionName, _ text: String) -> [UInt32] {
+  var names: [ListedName] = []
+  Array(text.utf8).withUnsafeBufferPointer { forEachListedName(in: $0, withZones: option.takesZones) { names.append($0) } }
+  return names.enumerated().map { index, name in
+    Heap.obey(TypeNameLetter(option: option.rawValue, name, at: index, of: names.count).letter(1)).status
   }
 }
 
