@@ -10,6 +10,7 @@
 # make examples   the Swift packages of Examples that the tests run
 # make listener   the command with an HTTP server, for its tests: .build/listener/debug/stave
 # make soak       the tests at full length
+# make corpus     faulty programs under Stave and its peers: the tables of Documentation/Caught.md
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list
 # make probes     the header of the probes, from the one list of them
@@ -23,7 +24,7 @@ PRELOAD = .build/preload
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library static command reader listener run examples test bench bench-peers measured soak check manuals readme probes install uninstall clean
+.PHONY: all library static command reader listener run examples test bench bench-peers measured soak corpus check manuals readme probes install uninstall clean
 
 all: library static command reader
 
@@ -70,6 +71,9 @@ examples:
 
 soak: all manuals examples
 	Scripts/soak
+
+corpus: all
+	Scripts/corpus
 
 bench: all
 	$(SWIFT) run -c release --package-path Benchmarks stave-bench

@@ -30,10 +30,13 @@ enum Library {
 /// How the library is told to work.
 enum Mode: String, CaseIterable, CustomTestStringConvertible {
   case standard, locked, counted, guarded, checked, classed
+  /// What STAVE_TEST_OPTIONS says, for real programs, and nothing else then.
+  case asked
 
+  static let askedOptions = ProcessInfo.processInfo.environment["STAVE_TEST_OPTIONS"].flatMap { $0.isEmpty ? nil : $0 }
   static var tried: [Mode] { Library.isStave ? [.standard, .locked, .counted, .checked] : [.standard] }
   /// Real programs ask for nothing that guard bytes change.
-  static var triedByPrograms: [Mode] { tried + (Library.isStave ? [.guarded] : []) }
+  static var triedByPrograms: [Mode] { askedOptions != nil ? [.asked] : tried + (Library.isStave ? [.guarded] : []) }
   var testDescription: String { rawValue }
   var environment: [String: String] {
     switch self {
@@ -43,6 +46,7 @@ enum Mode: String, CaseIterable, CustomTestStringConvertible {
     case .guarded: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "redzone:1"]
     case .checked: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "check:1"]
     case .classed: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "numzones:8"]
+    case .asked: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": Self.askedOptions ?? ""]
     }
   }
 }
