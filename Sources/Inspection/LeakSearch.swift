@@ -21,7 +21,7 @@
 // Threads may be inside malloc or free when they are stopped, with items in hand that look lost. So a process is held anew, for a
 // second at most, until no thread is: that is known by the program counters, where the library is one of its own.
 //
-// Cost, of 100 MB in a million blocks: a third of a second held (Documentation/Decisions.md), 36 bytes here for each block and 4 for each
+// Cost, of 100 MB in a million blocks: half a second, nearly all of it held (Documentation/Decisions.md), 36 bytes here for each block and 4 for each
 // word that leads to one.
 
 import CPlatform
