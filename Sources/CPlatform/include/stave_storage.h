@@ -41,7 +41,7 @@ struct stave_hot {
   uint64_t unit_count;            // units that unit_cell describes
   uint16_t *_Nullable unit_cell;  // unit → cell offset / 32; 0 for what free() must look at closely
   uint64_t typed_limit;           // as small_limit, for requests whose type is known, or known to be none
-  uint32_t scopes;                // 1 once a thread has entered a scope: each request is looked at
+  uint32_t scopes;                // 1 once a thread has entered a scope, or with hash classes: each request is looked at
   uint32_t scopes_refused;        // 1 once that was said
   uint64_t traced;                // 1 while the fast paths are closed for a tracer
   uint64_t guarded_limit;         // as typed_limit, for requests that guards pass by; 0 without guards
