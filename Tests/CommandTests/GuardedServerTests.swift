@@ -59,8 +59,10 @@ import Testing
 
     if let page = Page.corpus {
       let named = try start(Built.command, ["symbolize", folder.write(redis.complained, "report")]).end()
-      let text = named.text.replacingOccurrences(of: folder.path + "/", with: "").replacingOccurrences(of: Place.root.path + "/", with: "")
-      try Page.put("```\n" + text.trimmingCharacters(in: .newlines) + "\n```\n", at: "redis", into: page)
+      // The frames of redis that all stacks end in are left out.
+      let lines = named.text.split(separator: "\n").filter { $0.firstMatch(of: /^  #([0-9]+)\b/).flatMap { Int($0.1) } ?? 0 < 4 }
+      let text = lines.joined(separator: "\n").replacingOccurrences(of: folder.path + "/", with: "").replacingOccurrences(of: Place.root.path + "/", with: "")
+      try Page.put("```\n" + text + "\n```\n", at: "redis", into: page)
     }
     withExtendedLifetime(clients) {}
     _ = try ask("shutdown nosave")

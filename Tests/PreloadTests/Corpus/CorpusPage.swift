@@ -53,7 +53,7 @@ struct CorpusPage {
   }
 
   private func table(_ columns: [CorpusResult], withBest: Bool = false) -> String {
-    let heads = (withBest ? ["Stave"] : []) + columns.map { $0.tool.name.replacingOccurrences(of: ",", with: ",<br>") }
+    let heads = (withBest ? ["Stave"] : []) + columns.map { $0.tool.name.replacingOccurrences(of: ", ", with: ",").replacingOccurrences(of: ",", with: ",<br>") }
     var lines = ["| mistake | variants | " + heads.joined(separator: " | ") + " |", "|---|---:|" + String(repeating: "---:|", count: heads.count)]
     for fault in FaultClass.allCases {
       let cells = (withBest ? [best(fault).cell(fault)] : []) + columns.map { $0.cell(fault) }
@@ -101,7 +101,7 @@ struct CorpusPage {
     }
     let lines = [
       ("`memguard:1`, on each of its sides: what lands in the guard, at the instruction", kept(guards, .atMistake) { $0.fault.isOverflow || $0.fault.isUnderflow }),
-      ("the same: what is written on the block's own pages, when it is freed at the latest", kept(guards, .later) { $0.fault.isOverflow || $0.fault.isUnderflow }),
+      ("the same, and what is written on the block's own pages, when it is freed at the latest", kept(guards, .later) { $0.fault.isOverflow || $0.fault.isUnderflow }),
       ("the same: use after free and after realloc, at the instruction", kept(guards, .atMistake) { $0.fault.isUseAfterFree }),
       ("`redzone:1`: overwrites within 16 bytes of the block, when it is freed", kept(["redzone:1"], .later) { $0.fault.isOverflow || $0.fault.isUnderflow }),
       ("`check:1`: bad and double frees, at the call", kept(["check:1"], .atMistake) { [.doubleFree, .foreignFree, .insideFree].contains($0.fault) }),
