@@ -159,7 +159,7 @@ extension SnapshotReader {
 }
 
 /// Where Stave's library has its code, if it is one of its own, and its thread its stack: the thread that gives memory back.
-private struct LibraryCode {
+struct LibraryCode {
   let stack: AddressRange
   /// Nil where Stave is linked into the program.
   var code: AddressRange?

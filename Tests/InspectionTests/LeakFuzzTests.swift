@@ -3,6 +3,7 @@
 // A search for lost blocks in a process whose structures are damaged: an error, or an answer, and an end.
 
 import Glibc
+import Pages
 import Testing
 
 @testable import Inspection
@@ -14,6 +15,8 @@ private final class Damaged: TargetMemory, @unchecked Sendable {
   var generator: Generator
   /// One read in so many is damaged.
   let rate: Int
+  /// This word of the root alone, if given.
+  var ofRoot: (place: Int, word: UInt)?
   private let places: [UInt]
 
   init(_ inner: any TargetMemory, _ generator: Generator, rate: Int) throws(InspectionError) {
@@ -32,6 +35,10 @@ private final class Damaged: TargetMemory, @unchecked Sendable {
 
   func read(into buffer: UnsafeMutableRawBufferPointer, at address: UInt) throws(InspectionError) {
     try inner.read(into: buffer, at: address)
+    if let ofRoot {
+      if buffer.count == RootLayout.bytes { buffer.storeBytes(of: ofRoot.word, toByteOffset: ofRoot.place, as: UInt.self) }
+      return
+    }
     guard buffer.count >= 8, generator.below(rate) == 0 else { return }
     for _ in 0...generator.below(3) {
       let word = [0, .max, 1, UInt(generator.below(1 << 20)), UInt(truncatingIfNeeded: generator.next()), places[generator.below(places.count)]][generator.below(6)]
@@ -67,6 +74,14 @@ private final class Damaged: TargetMemory, @unchecked Sendable {
       let target = try LiveProcess(process: child.id)
       #expect(try SnapshotReader(target).pictureForLeaks([]).search().items > 900)
       var generator = Generator(13)
+      // What of the root this search alone looks at.
+      for place in [0, 8, 16, 24].map({ RootLayout.chunksOffset + $0 }) + [8, 16, 24].map({ RootLayout.memguardOffset + $0 }) {
+        for word in [0, 7, 1 << 20, 1 << 47, .max] as [UInt] {
+          let damaged = try Damaged(target, generator, rate: 1)
+          damaged.ofRoot = (place, word)
+          _ = try? SnapshotReader(damaged).pictureForLeaks([]).search()
+        }
+      }
       var errors = 0, answers = 0
       for step in 0..<Stage.steps(24, soak: 5000) {
         let damaged = try Damaged(target, Generator(seed: generator.next()), rate: [1, 5, 20, 60][step % 4])
@@ -79,6 +94,27 @@ private final class Damaged: TargetMemory, @unchecked Sendable {
       }
       #expect(errors > 0 && (answers > 0 || Stage.scale == 1), "\(errors) errors, \(answers) answers")
     }
+  }
+
+  @Test func `threads inside the library are known by where they are; but its own while it sleeps`() throws {
+    func thread(_ program: UInt, stack: UInt, argument: UInt = 0) throws -> ThreadRegisters {
+      var words = [UInt](repeating: 0, count: ThreadRegisters.general)
+      #if arch(arm64)
+        (words[32], words[31], words[0]) = (program, stack, argument)
+      #else
+        (words[16], words[19], words[14]) = (program, stack, argument)
+      #endif
+      return try #require(ThreadRegisters(words: words))
+    }
+    var library = LibraryCode(stack: AddressRange(start: 0x1000, end: 0x2000))
+    let all = [
+      try thread(0x9000, stack: 0x7000), try thread(0x5000, stack: 0x7000), try thread(0x5fff, stack: 0x7000), try thread(0x6000, stack: 0x7000),
+      try thread(0x5500, stack: 0x1800, argument: 0x1900), try thread(0x9000, stack: 0x1800, argument: 0x3000),
+    ]
+    #expect(all.map(library.isOwn) == [false, false, false, false, true, true] && library.inside(all) == 1)
+    library.code = AddressRange(start: 0x5000, end: 0x6000)
+    #expect(library.inside(all) == 3 && library.isBusy(all) && !library.isBusy([all[0], all[3], all[4]]))
+    #expect(ThreadRegisters(words: [1, 2]) == nil)
   }
 
   @Test func `a core that is cut off anywhere ends with an error or an answer`() throws {
