@@ -20,7 +20,7 @@ public struct GuardedTypes {
 
   public init() {}
 
-  func guarding(_ name: borrowing FixedName) -> UInt8 {
+  public func guarding(_ name: borrowing FixedName) -> UInt8 {
     guard mode == TraceMode.listed else { return mode == TraceMode.all ? Guarding.all : Guarding.none }
     let hash = name.longHash
     var result = Guarding.none

@@ -55,6 +55,7 @@ extension Heap {
   private static func guardType(_ name: GuardedName, isFirst: Bool) -> (status: UInt32, result: Int64) {
     let before = heap.pointee.options[.memguardType]
     guard types.setGuarding(name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
+    memGuard.followZones()
     heap.pointee.options.values[Option.memguardType.rawValue] = Int64(TraceMode.listed)
     return (MailStatus.done, before)
   }

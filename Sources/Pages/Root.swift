@@ -28,6 +28,7 @@ public enum RootLayout {
   public static let memguardOffset = 4512
   public static let reportsOffset = Int(STAVE_REPORTS_OFFSET)
   public static let redZoneOffset = 4736
+  public static let zoneGuardsOffset = 5248
   public static let bytes = 8192
 }
 

@@ -308,24 +308,5 @@ extension OnRoot {
         checkAll()
       }
     }
-
-    @Test func `a hundred thousand live blocks in a few lines of the map, where the system has marks`() async {
-      await #expect(processExitsWith: .success) {
-        guardUp()
-        func lines() -> Int { (try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8))?.split(separator: "\n").count ?? 0 }
-        Heap.free(Heap.allocate(100))
-        let isMarked = memGuard.pointee.usesMarks
-        let before = lines()
-        memGuard.pointee.limit = .max
-        let blocks = (0..<100_000).map { _ in Heap.allocate(20)! }
-        let count = blocks.filter { isGuarded($0) }.count
-        if isMarked { precondition(count == 100_000 && lines() < before + 10, "\(count) \(lines() - before)") }
-        precondition(count == 100_000 - Int(memGuard.pointee.refused))
-        memGuard.checkInvariants()
-        freeAll(blocks)
-        memGuard.checkInvariants()
-        precondition(memGuard.pointee.usedBytes == 0)
-      }
-    }
   }
 }
