@@ -228,6 +228,16 @@ extension OnRoot {
           (block + 90_001).storeBytes(of: 1, as: UInt8.self)
           precondition(Heap.allocate(100_000) == block)
         }, "write after free: byte 90001 is 0x1 instead of 0xc0", "into the large block at", "handed out again", "freed last by type malloc")
+      // Its last word alone, which says who freed it.
+      expect(
+        await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+          Stage.up()
+          setChecks(true)
+          let block = Heap.allocate(100_000)!, bytes = Int(Heap.usableSize(block)!)
+          Heap.free(block)
+          (block + bytes - 8).storeBytes(of: 0x77, as: UInt64.self)
+          precondition(Heap.allocate(100_000) == block)
+        }, "write after free: the last word, which says who freed it, is 0x77", "into the large block at", "handed out again")
       expect(
         await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
           Stage.up()

@@ -139,6 +139,10 @@ extension OnRoot {
           zone.free(item)
         }
         demand(orders, true)
+        // What may not ask the system has what is there.
+        setGuard(.memguard, 0)
+        demand(orders, false)
+        setGuard(.memguard, 1)
         demand(orders, false, .noWait.union(.noVM))
         for zone in [keeps, special, system] { demand(zone, false) }
         guardTypes("later")

@@ -147,6 +147,22 @@ extension OnRoot {
       }
     }
 
+    @Test func `more of the range is opened when a quarter of what is open is in use, and not before`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        memGuard.pointee.kept = 4 << 20
+        // 1,024 pages in regions of three: a quarter of them is 85.
+        let few = (0..<80).map { _ in Heap.allocate(100)! }
+        for _ in 0..<2000 { Heap.free(Heap.allocate(100)) }
+        precondition(memGuard.pointee.opened == 4 << 20 && memGuard.pointee.wraps >= 5, "\(memGuard.pointee.opened)")
+        let more = (0..<20).map { _ in Heap.allocate(100)! }
+        for _ in 0..<2000 { Heap.free(Heap.allocate(100)) }
+        precondition(memGuard.pointee.opened == 8 << 20, "\(memGuard.pointee.opened)")
+        for block in few + more { Heap.free(block) }
+        memGuard.checkInvariants()
+      }
+    }
+
     @Test func `L42 realloc copies the smaller of both sizes asked for, moves, and stays guarded`() async {
       await #expect(processExitsWith: .success) {
         guardUp([(.memguardSide, 2)])
@@ -246,6 +262,8 @@ extension OnRoot {
         setGuard(.memguardPages, 1)
         setGuard(.memguardType, 1)
         precondition(isGuarded(Heap.allocate(4096)) && !isGuarded(Heap.allocate(4095)) && isGuarded(Heap.allocate(1 << 20)))
+        setGuard(.memguardMin, 8192)
+        precondition(!isGuarded(Heap.allocate(4096)) && isGuarded(Heap.allocate(8192)))
         precondition(Heap.allocate(0) != nil, "of size 0 there is nothing to guard")
       }
     }

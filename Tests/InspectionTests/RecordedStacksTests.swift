@@ -12,33 +12,6 @@ import Testing
 @testable import Inspection
 @testable import TestSupport
 
-/// A target in which words can be put in the place of others.
-private final class Altered: TargetMemory, @unchecked Sendable {
-  let inner: any TargetMemory
-  var words: [UInt: UInt64] = [:]
-
-  init(_ inner: any TargetMemory) { self.inner = inner }
-
-  var name: String { inner.name }
-  var process: Int32 { inner.process }
-  var executablePath: String? { inner.executablePath }
-  func mappings() throws(InspectionError) -> [Mapping] { try inner.mappings() }
-  func modules(among mappings: [Mapping]) -> [Inspection.Module] { inner.modules(among: mappings) }
-  func file(of module: Inspection.Module) -> FileBytes? { inner.file(of: module) }
-
-  func read(into buffer: UnsafeMutableRawBufferPointer, at address: UInt) throws(InspectionError) {
-    try inner.read(into: buffer, at: address)
-    for (place, word) in words {
-      for byte in 0..<8 as Range<UInt> {
-        let offset = place &+ byte &- address
-        if offset < UInt(buffer.count) { buffer[Int(offset)] = UInt8(truncatingIfNeeded: word >> UInt64(byte * 8)) }
-      }
-    }
-  }
-
-  func read(batch: [ReadRequest]) throws(InspectionError) -> [Bool] { batch.map { (try? read(into: $0.destination, at: $0.address)) != nil } }
-}
-
 /// Where a store lies, and the numbers of all its stacks.
 private struct Store {
   var state: UInt
@@ -94,6 +67,13 @@ private struct Store {
       middle(200);
       __asm__ volatile("");
     }
+    static void two(int way, int left);
+    FUNCTION void one(int way, int left) { two(way, left); __asm__ volatile(""); }
+    FUNCTION void other(int way, int left) { two(way, left); __asm__ volatile(""); }
+    FUNCTION static void two(int way, int left) {
+      if (left == 0) free(malloc(50)); else if (way & 1) one(way >> 1, left - 1); else other(way >> 1, left - 1);
+      __asm__ volatile("");
+    }
     FUNCTION int deep(int left) {
       if (left == 0) held[count++] = malloc(300); else deep(left - 1);
       __asm__ volatile("");
@@ -104,6 +84,7 @@ private struct Store {
       deep(3);
       deep(60);
       for (int i = 0; i < 50; i++) held[count++] = malloc(10 + i);
+      for (int way = 0; way < 512; way++) two(way, 9);
       fflush(stdout);
       raise(SIGSTOP);
       return 0;
@@ -122,7 +103,8 @@ private struct Store {
   private func expectAll(_ reader: SnapshotReader, _ printed: String, sourceLocation: SourceLocation = #_sourceLocation) throws {
     let store = try Store(reader), stacks = try RecordedStacks(reader)
     let all = store.numbers.map { stacks.returns(of: $0) }
-    #expect(store.numbers.count >= 5 && Set(all).count == all.count && all.allSatisfy { (1...32).contains($0.count) }, sourceLocation: sourceLocation)
+    // More than one block of the store has them.
+    #expect(store.numbers.count >= 512 && store.words > StackTable.blockWords && Set(all).count == all.count && all.allSatisfy { (1...32).contains($0.count) }, sourceLocation: sourceLocation)
     // As the program has it: `middle` returns into `outer`, `innermost` into `middle`.
     let ways = printed.split(separator: "\n").filter { $0.hasPrefix("ways ") }.map { $0.split(separator: " ").dropFirst().map { UInt($0, radix: 16)! } }
     #expect(ways.count == 2, "\(printed)", sourceLocation: sourceLocation)
@@ -136,6 +118,8 @@ private struct Store {
       // The call is what is named, not what comes behind it.
       #expect(frames.map(\.address) == stacks.returns(of: number).map { $0 - 1 }, sourceLocation: sourceLocation)
     }
+    let twos = Set(store.numbers.map { functions(stacks.frames(of: $0)) }.filter { $0.first == "two" }.map { $0.filter { ["one", "other"].contains($0) } })
+    #expect(twos.count == 512 && twos.allSatisfy { $0.count == 9 }, "\(twos.count)", sourceLocation: sourceLocation)
     let depths = store.numbers.map { functions(stacks.frames(of: $0)) }.filter { $0.first == "deep" }.map { names in names.count { $0 == "deep" } }.sorted()
     #expect(depths == [4, 32], "\(depths)", sourceLocation: sourceLocation)
     for number in [0, UInt32(store.words), UInt32(store.words) + 1, 1 << 21, (1 << 22) - 1, .max] { #expect(stacks.returns(of: number) == [], sourceLocation: sourceLocation) }
@@ -200,6 +184,11 @@ private struct Store {
         target.words = [:]
       }
       #expect(told > 100 && silent > 100, "\(told) \(silent)")
+      // Of what has not been taken yet nothing is told, whatever lies there.
+      target.words[store.state + 8] = 2
+      let early = try RecordedStacks(reader)
+      #expect(store.numbers.allSatisfy { early.returns(of: $0).isEmpty })
+      target.words = [:]
       let after = try RecordedStacks(reader)
       #expect(store.numbers.map { after.returns(of: $0) } == before)
     }
