@@ -48,9 +48,6 @@ public struct TypesState: ~Copyable {
   public var count: Int
   /// The least number that no type has had.
   public var nextNumber: UInt32
-
-  /// For which of them probes fire (TracedTypes).
-  public var traced: TracedTypes
   var lock: FutexLock
   /// By number; nil until there is a type.
   var records: UnsafeMutablePointer<TypePointer?>?
@@ -104,10 +101,8 @@ public struct TypeRecord: ~Copyable {
   var sleepers: Int32
   /// Frees of its memory take the slow path, where somebody looks.
   public var isWatched: Bool
-  /// Probes do not fire for it.
-  var isSilent: Bool
-  /// Whether its memory may be guarded (GuardedTypes).
-  public var guarding: UInt8
+  /// What the lists of names say of it, by their use.
+  var choices: InlineArray<3, UInt8>
   /// The type is gone: what bears its number yet is memory without a type.
   var isEnded: Bool
   /// The author's part, nil for types that Stave makes.

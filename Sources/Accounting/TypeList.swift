@@ -152,8 +152,7 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     record.pointee.charged = 0
     record.setMode(limit > 0 ? Gate.accounted : 0)
     record.pointee.isWatched = false
-    record.pointee.isSilent = !pointee.traced.includes(name)
-    record.pointee.guarding = guardedTypes.pointee.guarding(name)
+    record.setChoices(for: name)
     record.pointee.isEnded = false
     record.pointee.author = author
     record.pointee.nextUnused = nil

@@ -13,7 +13,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// Whether such a request is meant at all. `large`: it is not served by a size class.
   @inline(__always)
   public func isMeant(_ size: UInt, _ type: TypePointer?, isLarge: Bool) -> Bool {
-    size >= pointee.least && size <= pointee.most && types.guards(type, size, isLarge: isLarge)
+    size >= pointee.least && size <= pointee.most && types.chooses(type, size, isLarge: isLarge, for: .guards)
   }
 
   /// A request has been served; it counts if it was too small.

@@ -25,7 +25,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// By name, or with all; one that keeps its memory's type only if that is wanted, since its items may be read when they are free.
   private func means(_ zone: ZonePointer) -> Bool {
-    isOn && guardedTypes.pointee.guarding(zone.pointee.name) == Guarding.all && (pointee.takesNoFree || !zone.pointee.flags.contains(.noFree))
+    isOn && typeNames(.guards).pointee.choice(of: zone.pointee.name) == Choice.all && (pointee.takesNoFree || !zone.pointee.flags.contains(.noFree))
   }
 
   private func take(for zone: ZonePointer) -> UnsafeMutableRawPointer? {

@@ -10,8 +10,6 @@ import Primitives
 
 /// All zeros: not used yet; when it is, for every type. Readers outside copy it.
 public struct RedZoneState {
-  public static var mostNames: Int { 8 }
-
   /// 0 until it is first needed.
   public var key: UInt64
   /// What the live blocks take beyond their sizes, in bytes.
@@ -19,10 +17,6 @@ public struct RedZoneState {
   public var blocks: Int64
   /// Damaged blocks that were found, at free or realloc.
   public var damaged: Int64
-  /// A `TraceMode`: for all types, none, or those whose names are listed, as hashes.
-  public var mode: UInt32
-  public var nameCount: UInt32
-  public var names: InlineArray<8, UInt64>
   /// Of which one in so many is to have guard bytes.
   var requests: Int64
 }
@@ -43,25 +37,8 @@ extension UnsafeMutablePointer where Pointee == RedZoneState {
 
   /// Whether a request for this type, one in `rate`, is to have guard bytes.
   public func isMeant(_ type: TypePointer?, oneIn rate: Int64) -> Bool {
-    if pointee.mode != TraceMode.all && !lists(type) { return false }
+    guard types.choice(of: type, for: .redZone) == Choice.all else { return false }
     return rate <= 1 || stave_add_fetching(&pointee.requests, 1) % rate == 0
-  }
-
-  private func lists(_ type: TypePointer?) -> Bool {
-    guard pointee.mode == TraceMode.listed else { return false }
-    let hash = type == nil ? FixedName("malloc").longHash : type!.pointee.name.longHash
-    for index in 0..<Swift.min(Int(pointee.nameCount), RedZoneState.mostNames) where pointee.names[index] == hash { return true }
-    return false
-  }
-
-  /// For types of this name, by its hash; also for those named before, unless it is the first. False if there are too many.
-  public func list(_ hash: UInt64, isFirst: Bool) -> Bool {
-    let count = isFirst ? 0 : Int(pointee.nameCount)
-    guard count < RedZoneState.mostNames else { return false }
-    pointee.names[count] = hash
-    stave_store32(&pointee.nameCount, UInt32(count + 1))
-    stave_store32(&pointee.mode, TraceMode.listed)
-    return true
   }
 
   // MARK: - The bytes around a block

@@ -23,10 +23,8 @@ public struct Assignment {
   public let control: GlobalControl
   public let option: Option
   public let value: Int64
-  /// Instead of a value, of an option that takes names of types: their hashes.
-  public let names: [UInt64]
-  /// And of one that takes types to guard.
-  public let guards: [GuardedName]
+  /// Instead of a value, of an option that takes names of types.
+  public let names: [ListedName]
   /// The value as it is written.
   public let text: String
 }
@@ -87,12 +85,9 @@ public struct ControlTree {
     if entry.takesList(value) { throw .usage("\(control.name) takes a list of names only when the program starts (STAVE_OPTIONS)") }
     if entry.isPath(value) { throw .usage("\(control.name) takes a path only when the program starts (STAVE_OPTIONS); file is the one given then") }
     let names = entry.names(in: value)
-    let guards = entry.guardedNames(in: value)
-    if !names.isEmpty || !guards.isEmpty {
-      return Assignment(control: control, option: option, value: Int64(TraceMode.listed), names: names, guards: guards, text: value)
-    }
+    if !names.isEmpty { return Assignment(control: control, option: option, value: Int64(ListMode.listed), names: names, text: value) }
     guard let number = entry.number(of: value) else { throw .usage("\(control.name) takes \(entry.values); not \(value)") }
-    return Assignment(control: control, option: option, value: number, names: [], guards: [], text: Self.text(option, Int(number)))
+    return Assignment(control: control, option: option, value: number, names: [], text: Self.text(option, Int(number)))
   }
 
   /// An option's value, as it is written.

@@ -20,9 +20,9 @@ public enum OptionList {
     let least: Int
     let limit: Int
     private let listPrefix: String
-    /// Names of malloc types are taken as well.
+    /// Names of malloc types are taken as well; and of zones.
     let takesNames: Bool
-    let mostNames: Int
+    private let takesZones: Bool
     private let isBytes: Bool
     private let takesPath: Bool
 
@@ -31,8 +31,8 @@ public enum OptionList {
       words = (0..<3).map { option.words[$0].description }.filter { !$0.isEmpty }
       isChangeable = option.isChangeable
       listPrefix = option.listPrefix.description
-      takesNames = option.takesNames
-      mostNames = option.mostNames
+      takesNames = option.nameUse != nil
+      takesZones = option.takesZones
       isBytes = option.isBytes
       takesPath = option.takesPath
       least = Int(option.least)
@@ -45,7 +45,7 @@ public enum OptionList {
     public var values: String {
       if takesPath { return (words.dropLast() + ["/path"]).joined(separator: ", ") }
       if !words.isEmpty {
-        return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["up to \(mostNames) names as in a+b"] : [])).joined(separator: ", ")
+        return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["up to \(TypeNames.most) names as in a+b"] : [])).joined(separator: ", ")
       }
       if isBytes { return "bytes, as 512M" }
       if limit == 1 { return "0, 1" }
@@ -53,24 +53,16 @@ public enum OptionList {
     }
 
     func takes(_ value: String) -> Bool {
-      number(of: value) != nil || !names(in: value).isEmpty || !guardedNames(in: value).isEmpty || takesList(value) || isPath(value)
+      number(of: value) != nil || !names(in: value).isEmpty || takesList(value) || isPath(value)
     }
     func isPath(_ value: String) -> Bool { takesPath && value.hasPrefix("/") && (2..<256).contains(value.utf8.count) }
 
-    /// The types of a list, as the library has their names; empty for what is no list, too long a one, or a word.
-    func names(in value: String) -> [UInt64] {
-      guard takesNames, key != Option.memguardType.key.description, number(of: value) == nil else { return [] }
-      var names: [UInt64] = []
-      Array(value.utf8).withUnsafeBufferPointer { text in forEachTypeName(in: text) { names.append($0) } }
-      return names.count > mostNames ? [] : names
-    }
-
-    /// The same for guards, whose names are also those of zones.
-    func guardedNames(in value: String) -> [GuardedName] {
-      guard key == Option.memguardType.key.description, number(of: value) == nil else { return [] }
-      var names: [GuardedName] = []
-      Array(value.utf8).withUnsafeBufferPointer { text in forEachGuardedName(in: text) { names.append($0) } }
-      return names.count > mostNames ? [] : names
+    /// The names of a list as the library keeps them; empty for what is no list, too long a one, or a word.
+    func names(in value: String) -> [ListedName] {
+      guard takesNames, number(of: value) == nil else { return [] }
+      var names: [ListedName] = []
+      Array(value.utf8).withUnsafeBufferPointer { text in forEachListedName(in: text, withZones: takesZones) { names.append($0) } }
+      return names.count > TypeNames.most ? [] : names
     }
 
     func takesList(_ value: String) -> Bool { !listPrefix.isEmpty && value.hasPrefix(listPrefix) }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What this process does when another asks: give memory back, change an option, the list of types that are traced, or a type's limit.
+// What this process does when another asks: give memory back, change an option, a list of types, or a type's limit.
 // A letter comes from somebody who may trace this process; it is checked here all the same, since a wrong one could be a mistake, and
 // a check costs next to nothing.
 
@@ -27,36 +27,23 @@ extension Heap {
     switch letter.command {
     case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
     case MailCommand.set: return set(letter.subject, to: letter.value)
-    case MailCommand.trace: return trace(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
-    case MailCommand.redZone: return listForRedZone(UInt64(bitPattern: letter.value), isFirst: letter.subject != 0)
-    case MailCommand.guardType: return guardType(GuardedName(hash: UInt64(bitPattern: letter.value), sizeClass: UInt8(truncatingIfNeeded: letter.subject >> 1)), isFirst: letter.subject & 1 != 0)
+    case MailCommand.name: return take(TypeNameLetter(letter))
     case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
     }
   }
 
-  /// The probes of malloc and free are to fire for types of this name, too or only. The result is the value of `probes` before.
-  private static func trace(_ name: UInt64, isFirst: Bool) -> (status: UInt32, result: Int64) {
-    let before = heap.pointee.options[.probes]
-    guard types.trace(named: name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
-    heap.pointee.options.values[Option.probes.rawValue] = Int64(TraceMode.listed)
-    return (MailStatus.done, before)
-  }
-
-  /// Guard bytes for blocks of the types of this name, too or only. The result is the value of `redzone_type` before.
-  private static func listForRedZone(_ name: UInt64, isFirst: Bool) -> (status: UInt32, result: Int64) {
-    let before = heap.pointee.options[.redZoneType]
-    guard redZone.list(name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
-    heap.pointee.options.values[Option.redZoneType.rawValue] = Int64(TraceMode.listed)
-    return (MailStatus.done, before)
-  }
-
-  /// Memory of this name is to be guarded, too or only. The result is the value of `memguard_type` before.
-  private static func guardType(_ name: GuardedName, isFirst: Bool) -> (status: UInt32, result: Int64) {
-    let before = heap.pointee.options[.memguardType]
-    guard types.setGuarding(name, isFirst: isFirst) else { return (MailStatus.badValue, before) }
-    memGuard.followZones()
-    heap.pointee.options.values[Option.memguardType.rawValue] = Int64(TraceMode.listed)
+  /// One name of a list; with the last one, the list is the option's value. The result is the value before.
+  private static func take(_ letter: TypeNameLetter) -> (status: UInt32, result: Int64) {
+    guard let option = Option(rawValue: letter.option), let use = option.nameUse else { return (MailStatus.unknownOption, 0) }
+    let before = heap.pointee.options[option]
+    guard letter.name.sizeClass == 0 || option.takesZones, types.choose(letter.name, at: letter.index, of: letter.count, for: use) else {
+      return (MailStatus.badValue, before)
+    }
+    if letter.index + 1 == letter.count {
+      heap.pointee.options.values[option.rawValue] = Int64(ListMode.listed)
+      if use == .guards { memGuard.followZones() }
+    }
     return (MailStatus.done, before)
   }
 
@@ -100,9 +87,9 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   func apply(_ option: Option) {
     switch option {
     case .failureRate, .sizes, .redZone: openFastPath()
-    case .redZoneType: redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
+    case .redZoneType: types.choose(UInt32(pointee.options[.redZoneType]), for: .redZone)
     case .report, .onreport, .stacks: applyReports()
-    case .probes: types.trace(UInt32(pointee.options[.probes]))
+    case .probes: types.choose(UInt32(pointee.options[.probes]), for: .probes)
     case .types:
       pointee.watchesLoading = true
       openFastPath()

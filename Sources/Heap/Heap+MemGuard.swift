@@ -23,7 +23,7 @@ extension Heap {
     settings.widthBytes = UInt(options[.memguardWidth])
     settings.divisor = options[.memguardDivisor]
     settings.takesPages = options[.memguardPages] == 1
-    types.setGuarding(UInt32(options[.memguardType]))
+    types.choose(UInt32(options[.memguardType]), for: .guards)
     let isDone = memGuard.configure(settings)
     memGuard.followZones()
     heap.openFastPath()

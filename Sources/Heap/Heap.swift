@@ -152,8 +152,8 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     guard start() else { return }
     if let environment { pointee.options.read(environment: environment) }
     applyReports()
-    types.trace(UInt32(pointee.options[.probes]))
-    redZone.pointee.mode = UInt32(pointee.options[.redZoneType])
+    types.choose(UInt32(pointee.options[.probes]), for: .probes)
+    types.choose(UInt32(pointee.options[.redZoneType]), for: .redZone)
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
     if pointee.options[.memguard] == 0 || !Heap.configureGuards() { openFastPath() }

@@ -115,11 +115,18 @@ public enum Option: Int, Sendable {
   /// A list of names is taken as well, behind this.
   public var listPrefix: StaticString { self == .types ? "skip=" : "" }
 
-  /// Names of malloc types are taken as well.
-  public var takesNames: Bool { self == .probes || self == .redZoneType || self == .memguardType }
+  /// Names of malloc types are taken as well, for this.
+  public var nameUse: NameUse? {
+    switch self {
+    case .probes: .probes
+    case .redZoneType: .redZone
+    case .memguardType: .guards
+    default: nil
+    }
+  }
 
-  /// So many at most.
-  public var mostNames: Int { self == .redZoneType ? RedZoneState.mostNames : TracedTypes.most }
+  /// Names of zones, too.
+  public var takesZones: Bool { self == .memguardType }
 
   /// A path is taken as well.
   public var takesPath: Bool { self == .report }
@@ -249,8 +256,8 @@ public struct OptionValues {
         values[option.rawValue] = Int64(ReportPlace.file)
         return
       }
-      if option.takesNames && takes(UnsafeBufferPointer(start: value.start, count: value.count), option) {
-        values[option.rawValue] = Int64(TraceMode.listed)
+      if let use = option.nameUse, takes(UnsafeBufferPointer(start: value.start, count: value.count), use, withZones: option.takesZones) {
+        values[option.rawValue] = Int64(ListMode.listed)
         return
       }
     } else if let number = option.isBytes ? value.bytes : value.number, option.takes(number) {
@@ -266,21 +273,13 @@ public struct OptionValues {
   }
 
   /// The names of a list; false, and nothing done, if it has none or too many.
-  private func takes(_ list: UnsafeBufferPointer<UInt8>, _ option: Option) -> Bool {
-    var count = 0
-    forEachTypeName(in: list) { _ in count += 1 }
-    guard count > 0, count <= option.mostNames else { return false }
-    var isFirst = true
-    if option == .memguardType {
-      forEachGuardedName(in: list) { name in
-        _ = types.setGuarding(name, isFirst: isFirst)
-        isFirst = false
-      }
-    } else {
-      forEachTypeName(in: list) { name in
-        _ = option == .redZoneType ? redZone.list(name, isFirst: isFirst) : types.trace(named: name, isFirst: isFirst)
-        isFirst = false
-      }
+  private func takes(_ list: UnsafeBufferPointer<UInt8>, _ use: NameUse, withZones: Bool) -> Bool {
+    var count = 0, index = 0
+    forEachListedName(in: list, withZones: withZones) { _ in count += 1 }
+    guard count > 0, count <= TypeNames.most else { return false }
+    forEachListedName(in: list, withZones: withZones) { name in
+      _ = types.choose(name, at: index, of: count, for: use)
+      index += 1
     }
     return true
   }

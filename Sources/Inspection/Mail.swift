@@ -39,24 +39,15 @@ public struct Mail {
       waiting: seconds)
   }
 
-  /// Asks for an option that takes names of types to hold for those of this name (its `longHash`), too or, with the first of a list, only.
-  public func list(_ name: UInt64, for option: Option, isFirst: Bool, waiting seconds: Double) throws(InspectionError) -> Answer {
-    let command = option == .redZoneType ? MailCommand.redZone : MailCommand.trace
-    let letter = Letter(request: newNumber, command: command, subject: isFirst ? 1 : 0, value: Int64(bitPattern: name))
-    do { return try ask(letter, option.key.description, waiting: seconds) } catch {
-      if case .refused = error, !isFirst { throw .refused("it was busy: \(option.key) holds the names that were taken so far") }
-      throw error
+  /// Asks for an option to hold for the types of these names, 16 at most: a letter for each, and the option changes with the last.
+  /// Throws `refused` if it is busy in between; nothing has changed then.
+  public func set(_ option: Option, to names: [ListedName], waiting seconds: Double) throws(InspectionError) -> Answer {
+    var answer = Answer.pending
+    for (index, name) in names.enumerated() {
+      answer = try ask(TypeNameLetter(option: option.rawValue, name, at: index, of: names.count).letter(newNumber), option.key.description, waiting: seconds)
+      if answer == .pending, index + 1 < names.count { throw .refused("it is busy, and \(option.key) is as it was: ask again when it allocates") }
     }
-  }
-
-  /// Asks for guards for memory of this name too or, with the first of a list, only.
-  public func guardType(_ name: GuardedName, isFirst: Bool, waiting seconds: Double) throws(InspectionError) -> Answer {
-    let letter = Letter(
-      request: newNumber, command: MailCommand.guardType, subject: (isFirst ? 1 : 0) | UInt32(name.sizeClass) << 1, value: Int64(bitPattern: name.hash))
-    do { return try ask(letter, Option.memguardType.key.description, waiting: seconds) } catch {
-      if case .refused = error, !isFirst { throw .refused("it was busy: memguard_type holds the names that were taken so far") }
-      throw error
-    }
+    return answer
   }
 
   /// Asks for a type's limit to change, 0 for none. Throws as `set`.

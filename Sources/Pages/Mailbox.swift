@@ -65,12 +65,8 @@ public enum MailCommand {
   public static let trim: UInt32 = 1
   public static let set: UInt32 = 2
   public static let limit: UInt32 = 3
-  /// Probes for the types of a name, whose hash is the value. Subject: 1 if it is the first of a list.
-  public static let trace: UInt32 = 4
-  /// Guard bytes for blocks of the types of a name; value and subject as above.
-  public static let redZone: UInt32 = 8
-  /// Guards for a name, whose hash is the value. Subject: 1 if it is the first of a list; above bit 1 a size class and one, 0 for all.
-  public static let guardType: UInt32 = 5
+  /// A name of a list of types, whose hash is the value: Accounting/TypeNameLetter has the subject.
+  public static let name: UInt32 = 4
 }
 
 /// What became of it.

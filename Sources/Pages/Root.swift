@@ -23,12 +23,12 @@ public enum RootLayout {
   public static let sizesOffset = 4000
   public static let checksOffset = 4864
   public static let stacksOffset = 4096
-  /// The types that guards are for, and the guards.
-  public static let guardedTypesOffset = 4352
   public static let memguardOffset = 4512
   public static let reportsOffset = Int(STAVE_REPORTS_OFFSET)
   public static let redZoneOffset = 4736
   public static let zoneGuardsOffset = 5248
+  /// Lists of types by name: one for each use, and one that is being written.
+  public static let typeNamesOffset = 5376
   public static let bytes = 8192
 }
 

@@ -80,21 +80,9 @@ struct SetCommand: ParsableCommand {
     }
   }
 
-  private static let onlyFirst = "it will take the first name of the list when it next allocates, and that one alone: ask again then"
-
-  /// The first answer; a list of names is a request for each.
   static func ask(_ wish: Assignment, _ mail: Mail) throws -> Mail.Answer {
-    if let first = wish.guards.first {
-      let answer = try mail.guardType(first, isFirst: true, waiting: 1.5)
-      if wish.guards.count > 1, answer == .pending { throw InspectionError.refused(onlyFirst) }
-      for name in wish.guards.dropFirst() { _ = try mail.guardType(name, isFirst: false, waiting: 1.5) }
-      return answer
-    }
-    guard let first = wish.names.first else { return try mail.set(wish.option, to: wish.value, waiting: 1.5) }
-    let answer = try mail.list(first, for: wish.option, isFirst: true, waiting: 1.5)
-    if wish.names.count > 1, answer == .pending { throw InspectionError.refused(onlyFirst) }
-    for name in wish.names.dropFirst() { _ = try mail.list(name, for: wish.option, isFirst: false, waiting: 1.5) }
-    return answer
+    if wish.names.isEmpty { return try mail.set(wish.option, to: wish.value, waiting: 1.5) }
+    return try mail.set(wish.option, to: wish.names, waiting: 1.5)
   }
 }
 

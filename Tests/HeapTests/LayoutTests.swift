@@ -109,7 +109,7 @@ import Testing
       offset { (g: UnsafeMutablePointer<MemGuard>) in pointer(&g.pointee.cursor) },
     ]
     #expect(guards == [8, 40, 80, 128, 168] && MemoryLayout<stave_lot>.size == 64 && MemoryLayout<GuardedBlock>.stride == 64, hint)
-    #expect(RootLayout.guardedTypesOffset + MemoryLayout<GuardedTypes>.size <= RootLayout.memguardOffset && RootLayout.memguardOffset + MemoryLayout<MemGuard>.size <= 4736)
+    #expect(RootLayout.typeNamesOffset + 4 * MemoryLayout<TypeNames>.stride <= RootLayout.bytes - 8 && RootLayout.memguardOffset + MemoryLayout<MemGuard>.size <= 4736)
     #expect(MemoryLayout<OwnerMap>.offset(of: \.owners) == 0, hint)
     #expect(RootLayout.stacksOffset == 4096 && MemoryLayout<StacksState>.size <= 128 && RootLayout.reportsOffset == 4224 && MemoryLayout<stave_reports>.size <= 128, hint)
     #expect(MemoryLayout<StacksState>.offset(of: \.table) == 0 && MemoryLayout<StacksState>.offset(of: \.words) == 8, hint)

@@ -31,14 +31,14 @@ func setGuard(_ option: Option, _ value: Int64) {
   precondition(answer.status == MailStatus.done)
 }
 
-func guardTypes(_ names: String) {
-  var isFirst = true
-  Array(names.utf8).withUnsafeBufferPointer { text in
-    forEachGuardedName(in: text) { name in
-      let subject = (isFirst ? 1 : 0) | UInt32(name.sizeClass) << 1
-      precondition(Heap.obey(Letter(request: 1, command: MailCommand.guardType, subject: subject, value: Int64(bitPattern: name.hash))).status == MailStatus.done)
-      isFirst = false
-    }
+func guardTypes(_ names: String) { precondition(nameTypes(.memguardType, names).allSatisfy { $0 == MailStatus.done }) }
+
+/// Sends the letters of a list; what became of each.
+func nameTypes(_ option: Heap.OptionName, _ text: String) -> [UInt32] {
+  var names: [ListedName] = []
+  Array(text.utf8).withUnsafeBufferPointer { forEachListedName(in: $0, withZones: option.takesZones) { names.append($0) } }
+  return names.enumerated().map { index, name in
+    Heap.obey(TypeNameLetter(option: option.rawValue, name, at: index, of: names.count).letter(1)).status
   }
 }
 
@@ -144,6 +144,31 @@ extension OnRoot {
         precondition(isGuarded(stays) && holds(stays, 100, 7) && memGuard.pointee.wraps >= 3 && memGuard.pointee.opened == 4 << 20)
         memGuard.checkInvariants()
         Heap.free(stays)
+      }
+    }
+
+    @Test(arguments: [true, false])
+    func `a page that was made accessible after a report is closed again: with its block, or when its addresses are used again`(_ marks: Bool) async {
+      await #expect(processExitsWith: .success) { [marks] in
+        guardUp(marks: marks)
+        memGuard.pointee.kept = 4 << 20
+        let page = UInt(pageBytes)
+        let block = Heap.allocate(100)!, record = memGuard.liveBlock(at: block.address)!
+        let before = block.address.roundedDown(to: page) - 1, behind = before + 1 + page
+        precondition(memGuard.patch(behind, of: record) && memGuard.patch(before, of: record) && isReadable(behind) && isReadable(before))
+        Heap.free(block)
+        precondition(!isReadable(behind) && !isReadable(before) && !isReadable(block.address))
+        // After the free: until the addresses belong to another block, the guards of which are whole.
+        precondition(memGuard.patch(block.address, of: record) && isReadable(block.address))
+        let first = record.pointee.firstPage
+        // From the range's start, one page further than before: the page in question is a guard now.
+        memGuard.pointee.cursor = first
+        setGuard(.memguardWidth, Int64(2 * page))
+        let next = Heap.allocate(100)!, its = memGuard.liveBlock(at: next.address)!
+        precondition(its.pointee.firstPage == first && its.pointee.dataPage == its.pointee.firstPage + 2)
+        precondition(next.address.roundedDown(to: page) == behind && !isReadable(block.address) && !isReadable(before))
+        Heap.free(next)
+        memGuard.checkInvariants()
       }
     }
 

@@ -278,9 +278,6 @@ extension OnRoot {
       await #expect(processExitsWith: .success) {
         Stage.up()
         let images = OnRoot.RedZoneTests.register("images"), other = OnRoot.RedZoneTests.register("other")
-        func list(_ name: StaticString, _ isFirst: Bool) -> UInt32 {
-          Heap.obey(Letter(request: 1, command: MailCommand.redZone, subject: isFirst ? 1 : 0, value: Int64(bitPattern: FixedName(name).longHash))).status
-        }
         func isGuarded(_ type: TypePointer?) -> Bool {
           let block = type == nil ? Heap.allocate(100)! : Heap.allocate(100, type: type!)!
           defer { Heap.free(block) }
@@ -288,13 +285,13 @@ extension OnRoot {
         }
         OnRoot.RedZoneTests.setRedZone(1)
         precondition(isGuarded(nil) && isGuarded(images))
-        precondition(list("images", true) == MailStatus.done && heap.pointee.options[.redZoneType] == Int64(TraceMode.listed))
+        precondition(nameTypes(.redZoneType, "images") == [MailStatus.done] && heap.pointee.options[.redZoneType] == Int64(ListMode.listed))
         precondition(isGuarded(images) && !isGuarded(other) && !isGuarded(nil))
-        precondition(list("malloc", false) == MailStatus.done && isGuarded(nil) && isGuarded(images) && !isGuarded(other))
-        for _ in 0..<6 { precondition(list("x", false) == MailStatus.done) }
-        precondition(list("x", false) == MailStatus.badValue)
-        precondition(Heap.obey(MailboxTests.set(.redZoneType, Int64(TraceMode.none))).status == MailStatus.done && !isGuarded(images))
-        precondition(Heap.obey(MailboxTests.set(.redZoneType, Int64(TraceMode.all))).status == MailStatus.done && isGuarded(other))
+        precondition(nameTypes(.redZoneType, "images+malloc").allSatisfy { $0 == MailStatus.done })
+        precondition(isGuarded(nil) && isGuarded(images) && !isGuarded(other))
+        precondition(nameTypes(.redZoneType, (0..<17).map { "x\($0)" }.joined(separator: "+")).contains(MailStatus.badValue) && isGuarded(nil))
+        precondition(Heap.obey(MailboxTests.set(.redZoneType, Int64(ListMode.none))).status == MailStatus.done && !isGuarded(images))
+        precondition(Heap.obey(MailboxTests.set(.redZoneType, Int64(ListMode.all))).status == MailStatus.done && isGuarded(other))
         OnRoot.RedZoneTests.setRedZone(10)
         precondition((0..<1000).count { _ in isGuarded(nil) } == 100)
       }

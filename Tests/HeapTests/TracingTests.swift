@@ -23,7 +23,11 @@ extension OnRoot {
       stave_tracers_semaphore().pointee &+= UInt16(truncatingIfNeeded: by)
     }
 
-    static func hash(_ name: StaticString) -> UInt64 { FixedName(name).longHash }
+    static func trace(_ names: StaticString...) {
+      for (index, name) in names.enumerated() {
+        precondition(types.choose(ListedName(hash: FixedName(name).longHash), at: index, of: names.count, for: .probes))
+      }
+    }
 
     @Test func `a tracer closes the fast paths with the next free, and the next request after the last one opens them`() async {
       await #expect(processExitsWith: .success) {
@@ -108,19 +112,17 @@ extension OnRoot {
         let early = types.named(FixedName("early"))!, other = types.named(FixedName("other"))!
         func isHeard(_ type: TypePointer) -> Bool { types.traced(type.pointee.number) != nil }
         precondition(isHeard(early) && isHeard(other) && types.traced(0) != nil, "the default is all")
-        precondition(types.trace(named: OnRoot.TracingTests.hash("early"), isFirst: true))
-        precondition(types.trace(named: OnRoot.TracingTests.hash("late"), isFirst: false))
+        OnRoot.TracingTests.trace("early", "late")
         let late = types.named(FixedName("late"))!, latest = types.named(FixedName("latest"))!
         precondition(isHeard(early) && isHeard(late) && !isHeard(other) && !isHeard(latest) && types.traced(0) == nil)
-        precondition(types.trace(named: OnRoot.TracingTests.hash("malloc"), isFirst: true))
+        OnRoot.TracingTests.trace("malloc")
         precondition(types.traced(0) != nil && !isHeard(early))
         precondition(String(cString: UnsafePointer<CChar>(bitPattern: types.traced(0)!.name)!) == "malloc")
-        types.trace(TraceMode.none)
+        types.choose(ListMode.none, for: .probes)
         precondition(types.traced(0) == nil && !isHeard(early))
-        types.trace(TraceMode.all)
+        types.choose(ListMode.all, for: .probes)
         precondition(types.traced(0) != nil && isHeard(other))
         precondition(String(cString: UnsafePointer<CChar>(bitPattern: types.traced(late.pointee.number)!.name)!) == "late")
-        for index in 0..<17 { precondition(types.trace(named: UInt64(index), isFirst: index == 0) == (index < 16)) }
       }
     }
 
@@ -131,15 +133,15 @@ extension OnRoot {
         author.initialize(to: stave_type())
         (author.pointee.magic, author.pointee.version) = (STAVE_TYPE_MAGIC, 1)
         author.pointee.name = UnsafePointer(strdup("brief"))
-        types.trace(TraceMode.none)
-        _ = types.trace(named: OnRoot.TracingTests.hash("malloc"), isFirst: true)
+        types.choose(ListMode.none, for: .probes)
+        OnRoot.TracingTests.trace("malloc")
         let type = types.register(author)!, number = type.pointee.number
         precondition(types.traced(number) == nil, "not on the list")
         let large = Heap.allocate(100_000, type: type)
         types.unregister(author)
         precondition(types.traced(number)!.number == 0, "its large block bears the number yet")
         Heap.free(large)
-        _ = types.trace(named: OnRoot.TracingTests.hash("brief"), isFirst: true)
+        OnRoot.TracingTests.trace("brief")
         precondition(types.register(author)!.pointee.number == number && types.traced(number)!.number == number)
       }
     }
@@ -152,27 +154,11 @@ extension OnRoot {
           let entries: [UnsafePointer<CChar>?] = [UnsafePointer(text), nil]
           var options = OptionValues()
           entries.withUnsafeBufferPointer { options.read(environment: $0.baseAddress!) }
-          return options[.probes] == Int64(TraceMode.listed)
+          return options[.probes] == Int64(ListMode.listed)
         }
         let sixteen = Array(repeating: "x", count: 15).joined(separator: "+") + "+malloc"
-        for bad in ["+", "\(sixteen)+b"] { precondition(!isTaken("STAVE_PROBES=\(bad)") && types.pointee.traced.mode == TraceMode.all, bad) }
-        precondition(isTaken("STAVE_OPTIONS=probes:\(sixteen)") && types.traced(0) != nil && types.pointee.traced.count == 16)
-      }
-    }
-
-    @Test func `a letter names types`() async {
-      await #expect(processExitsWith: .success) {
-        Stage.up()
-        func ask(_ name: StaticString, _ isFirst: Bool) -> (status: UInt32, result: Int64) {
-          let hash = Int64(bitPattern: OnRoot.TracingTests.hash(name))
-          return Heap.obey(Letter(request: 1, command: MailCommand.trace, subject: isFirst ? 1 : 0, value: hash))
-        }
-        let answer = ask("images", true)
-        precondition(answer.status == MailStatus.done && answer.result == 0 && heap.pointee.options[.probes] == 2)
-        precondition(ask("malloc", false).result == 2 && types.traced(0) != nil)
-        for _ in 0..<14 { precondition(ask("x", false).status == MailStatus.done) }
-        precondition(ask("x", false).status == MailStatus.badValue)
-        precondition(Heap.obey(OnRoot.MailboxTests.set(.probes, 1)).status == MailStatus.done && types.traced(0) == nil)
+        for bad in ["+", "\(sixteen)+b"] { precondition(!isTaken("STAVE_PROBES=\(bad)") && typeNames(.probes).pointee.mode == ListMode.all, bad) }
+        precondition(isTaken("STAVE_OPTIONS=probes:\(sixteen)") && types.traced(0) != nil && typeNames(.probes).pointee.count == 16)
       }
     }
 
@@ -182,7 +168,7 @@ extension OnRoot {
     ])
     func `a plus sign sets names apart, unless it stands beside another`(_ text: String, _ names: [String]) {
       var found: [UInt64] = []
-      Array(text.utf8).withUnsafeBufferPointer { forEachTypeName(in: $0) { found.append($0) } }
+      Array(text.utf8).withUnsafeBufferPointer { forEachListedName(in: $0, withZones: false) { found.append($0.hash) } }
       #expect(found == names.map { name in name.withCString { FixedName(cString: $0).longHash } })
     }
 
