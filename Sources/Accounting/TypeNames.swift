@@ -49,7 +49,7 @@ public struct TypeNames {
   /// What is said of memory without a type.
   var plain: UInt8
 
-  func choice(of name: borrowing FixedName) -> UInt8 {
+  public func choice(of name: borrowing FixedName) -> UInt8 {
     guard mode == ListMode.listed else { return mode == ListMode.all ? Choice.all : Choice.none }
     let hash = name.longHash
     var result = Choice.none

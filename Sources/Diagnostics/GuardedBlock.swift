@@ -7,6 +7,7 @@ import Accounting
 import CPlatform
 import Pages
 import Primitives
+import Zones
 
 public struct GuardedBlock: BitwiseCopyable {
   public var address: UInt
@@ -28,6 +29,8 @@ public struct GuardedBlock: BitwiseCopyable {
   var isPatched: UInt32
   /// Among those without a block.
   var next: UInt32
+  /// The keg's number of the zone whose item it is, 0 for none; `typeHash` is its name's then.
+  public var zone: UInt32
 
   public static var perChunk: Int { 4096 }
 }
@@ -55,8 +58,15 @@ extension UnsafeMutablePointer where Pointee == GuardedBlock {
     return pointee.type
   }
 
-  /// The name of the type that asked for it, "malloc" without one.
-  func describeType(in report: inout Report) {
+  /// The type that asked for it, "malloc" without one; or the zone.
+  func describeOwner(in report: inout Report) {
+    if pointee.zone != 0 {
+      report.text("of zone ")
+      let keg = stave_kegs()[Int(pointee.zone)]?.assumingMemoryBound(to: Keg.self)
+      if let keg, keg.pointee.name.hash == pointee.typeHash { return report.name(keg.pointee.name) }
+      return report.text("that is gone")
+    }
+    report.text("of type ")
     guard pointee.type != 0 else { return report.text("malloc") }
     if let type = types.type(Int(pointee.type)), type.pointee.name.hash == pointee.typeHash { return report.name(type.pointee.name) }
     report.text("a type that is gone")

@@ -7,6 +7,7 @@ import Accounting
 import CPlatform
 import Pages
 import Primitives
+import Zones
 
 /// What became of a free.
 public enum GuardedFree {
@@ -28,7 +29,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   static var filling: UInt8 { 0x42 }
 
   /// A block of `size` bytes, zeroed, at a multiple of `alignment`; nil if it is declined, which is counted.
-  public func allocate(_ size: UInt, alignment: UInt, type: TypePointer?, stack: UInt32) -> UnsafeMutableRawPointer? {
+  public func allocate(_ size: UInt, alignment: UInt, type: TypePointer?, zone: KegPointer? = nil, stack: UInt32) -> UnsafeMutableRawPointer? {
     let page = UInt(pageBytes)
     guard size > 0 else { return nil }
     guard size <= pointee.bytes / 16, alignment <= 1 << 30 else { return decline(&pointee.withoutAddresses) }
@@ -51,7 +52,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     block.pointee.dataPage = UInt32((dataStart - pointee.start) / page)
     block.pointee.dataCount = dataCount
     block.pointee.type = type?.pointee.number ?? 0
-    block.pointee.typeHash = type?.pointee.name.hash ?? 0
+    block.pointee.zone = zone?.pointee.index ?? 0
+    block.pointee.typeHash = type?.pointee.name.hash ?? zone?.pointee.name.hash ?? 0
     block.pointee.allocationStack = stack
     block.pointee.freeStack = 0
     block.pointee.isPatched = 0
@@ -89,10 +91,10 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     stave_add(&pointee.wastedBytes, sign * (data - Int64(block.pointee.size)))
   }
 
-  /// `damage`: what was found beside the block, if anything. With `isKept`, an address that is none leads to no change.
-  public func free(_ address: UInt, stack: UInt32, damage: inout GuardDamage) -> GuardedFree {
+  /// `damage`: what was found beside the block, if anything. `zone`: whose item it must be, 0 for malloc's.
+  public func free(_ address: UInt, zone: UInt32 = 0, stack: UInt32, damage: inout GuardDamage) -> GuardedFree {
     guard let block = block(around: address) else { return .bad(nil) }
-    guard block.pointee.address == address, stave_swap32(&block.pointee.state, GuardedState.live, GuardedState.closing) else { return .bad(block) }
+    guard block.pointee.address == address, block.pointee.zone == zone, stave_swap32(&block.pointee.state, GuardedState.live, GuardedState.closing) else { return .bad(block) }
     damage = damageBeside(block)
     block.pointee.freeStack = stack
     let isClosed = close(block)

@@ -98,8 +98,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     report.number(block.pointee.size)
     report.text(" bytes, ")
     if !isLive && block.pointee.state != GuardedState.live { report.text("freed, ") }
-    report.text("of type ")
-    block.describeType(in: &report)
+    block.describeOwner(in: &report)
   }
 
   private func describeStacks(of known: GuardedBlockPointer?, isLive: Bool = false, in report: inout Report) {

@@ -89,6 +89,8 @@ public struct MemGuard: ~Copyable {
   var side: UInt8
   /// Whether blocks of a page and more are guarded whatever the lot.
   var takesPages: Bool
+  /// Whether zones that keep their memory's type are guarded too.
+  var takesNoFree: Bool
   var usesMarks: Bool
   var lock: FutexLock
   /// Bytes of the range that are used before any of it is used again (`keptBytes`).
@@ -122,6 +124,7 @@ public struct GuardSettings {
   public var widthBytes: UInt = 0
   public var divisor: Int64 = 10
   public var takesPages = false
+  public var takesNoFree = false
 
   public init() {}
 }
@@ -152,6 +155,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     pointee.least = settings.least
     pointee.most = settings.most == 0 ? .max : settings.most
     pointee.takesPages = settings.takesPages
+    pointee.takesNoFree = settings.takesNoFree
     if settings.interval > 0 { drawAll(settings.interval) }
     pointee.interval = settings.interval
     return true

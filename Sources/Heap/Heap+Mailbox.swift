@@ -40,7 +40,10 @@ extension Heap {
     guard letter.name.sizeClass == 0 || option.takesZones, types.choose(letter.name, at: letter.index, of: letter.count, for: use) else {
       return (MailStatus.badValue, before)
     }
-    if letter.index + 1 == letter.count { heap.pointee.options.values[option.rawValue] = Int64(ListMode.listed) }
+    if letter.index + 1 == letter.count {
+      heap.pointee.options.values[option.rawValue] = Int64(ListMode.listed)
+      if use == .guards { memGuard.followZones() }
+    }
     return (MailStatus.done, before)
   }
 

@@ -25,6 +25,7 @@ extension Heap {
     settings.takesPages = options[.memguardPages] == 1
     types.choose(UInt32(options[.memguardType]), for: .guards)
     let isDone = memGuard.configure(settings)
+    memGuard.followZones()
     heap.openFastPath()
     return isDone
   }
@@ -80,7 +81,7 @@ extension Heap {
   static func reallocateGuarded(
     _ memory: UnsafeMutableRawPointer, _ size: UInt, type: TypePointer?, _ allocateNew: () -> UnsafeMutableRawPointer?
   ) -> UnsafeMutableRawPointer? {
-    guard let block = memGuard.liveBlock(at: memory.address) else {
+    guard let block = memGuard.liveBlock(at: memory.address), block.pointee.zone == 0 else {
       memGuard.reportBadFree("realloc()", memory.address, memGuard.block(around: memory.address))
       return stave_invalid()
     }

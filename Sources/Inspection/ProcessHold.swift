@@ -32,15 +32,23 @@ public final class ProcessHold {
       let new = Self.threads(of: process).filter { known.insert($0).inserted }
       if known.isEmpty { throw .noSuchProcess(process) }
       if new.isEmpty { return }
-      for thread in new {
+      // All of them are asked first: one that does not stop in time takes no time from the others.
+      var asked: [Int32] = []
+      var refusal: InspectionError?
+      for thread in new where refusal == nil {
         let result = Self.ptrace(Self.seize, thread)
         if result == -Int(ESRCH) || result < 0 && Self.hasEnded(process, thread) { continue }
         if result < 0 {
-          letGo()
-          throw Self.failure(process, thread, Int32(truncatingIfNeeded: -result))
+          refusal = Self.failure(process, thread, Int32(truncatingIfNeeded: -result))
+        } else {
+          _ = Self.ptrace(Self.interrupt, thread)
+          asked.append(thread)
         }
-        _ = Self.ptrace(Self.interrupt, thread)
-        wait(for: thread, until: end)
+      }
+      for thread in asked { wait(for: thread, until: max(end, clock_gettime_nsec() + 100_000_000)) }
+      if let refusal {
+        letGo()
+        throw refusal
       }
     }
   }

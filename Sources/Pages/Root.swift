@@ -28,6 +28,7 @@ public enum RootLayout {
   public static let redZoneOffset = 4736
   public static let hashClassesOffset = 4992
   public static let chunksOffset = 5120
+  public static let zoneGuardsOffset = 5248
   /// Lists of types by name: one for each use, and one that is being written.
   public static let typeNamesOffset = 5376
   public static let bytes = 8192

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// `stave guard`: switches MemGuard on and off in a running process, and shows what it does there.
+// `stave guard`: switches MemGuard, RedZone and item checks on and off in a running process, and shows what they do there.
 
 import ArgumentParser
 import Exporters
@@ -16,7 +16,9 @@ struct GuardCommand: ParsableCommand {
       Each guarded block lies on pages of its own between pages that cannot be touched, and has none once it is freed: an overrun, \
       an underrun or a use after free is reported at the instruction that does it. Blocks that are there already stay as they are, \
       and guarded ones stay guarded when it is switched off. What is not said goes back to its default: all types, all sizes, \
-      every request. Without anything to change, figures are shown.
+      every request. With --redzone blocks get guard bytes instead, and with --check each malloc and free is checked: they cost \
+      less and find mistakes later; what guards pages stays as it is then, unless --on or another option asks for it too. Without \
+      anything to change, figures are shown.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -40,31 +42,41 @@ struct GuardCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Where a block lies: overflow (before a guard, at a multiple of 16), underflow (behind one), exact (before one, to the byte).", valueName: "side"))
   var side: GuardSideName?
 
+  @Option(help: ArgumentHelp("Put guard bytes around one block in so many, 1 all, of these types or of this library; 0 around none from now on.", valueName: "n"))
+  var redzone: Int64?
+
+  @Option(help: ArgumentHelp("1: check each malloc and free, and fill what is free; 0: no more.", valueName: "0|1"))
+  var check: Int64?
+
   @Flag(help: "Guard every request that is meant; what is said without any other option to begin with the defaults.")
   var on = false
 
-  @Flag(help: "Guard nothing from now on.")
+  @Flag(help: "Guard nothing from now on: neither by pages nor by guard bytes nor by item checks.")
   var off = false
 
   func validate() throws {
     if let oneIn, !(1...1 << 40 ~= oneIn) { throw ValidationError("--one-in takes a number from 1 on.") }
+    if let redzone, redzone < 0 { throw ValidationError("--redzone takes a number from 0 on.") }
+    if let check, !(0...1 ~= check) { throw ValidationError("--check takes 0 or 1.") }
     for size in [min, max] { if let size, size < 0 { throw ValidationError("A size is a number of bytes.") } }
     if type != nil && library != nil { throw ValidationError("Give --type or --library, not both.") }
-    if off && (on || isSaid) { throw ValidationError("--off goes with nothing else.") }
+    if off && isSaid { throw ValidationError("--off goes with nothing else.") }
   }
 
-  private var isSaid: Bool { type != nil || library != nil || oneIn != nil || min != nil || max != nil || side != nil }
+  private var isSaid: Bool { isForPages || type != nil || library != nil || redzone != nil || check != nil }
+  /// Said of what only guards by pages know.
+  private var isForPages: Bool { on || oneIn != nil || min != nil || max != nil || side != nil }
 
   func run() throws {
-    guard off || on || isSaid else { return try show() }
+    guard off || isSaid else { return try show() }
     let memory = try target.open()
     guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file has nothing that can be guarded") }
     let reader = try SnapshotReader(live)
     let snapshot = try reader.look()
     let mail = Mail(live, reader.location)
     let counts = try ControlTree(ControlSource(snapshot, largestFree: nil)).find("stave.types").first?.value.text
-    for text in assignments(counting: counts != "none") {
-      let wish = try ControlTree.assignment(text)
+    // All of them are checked before the first one is asked for.
+    for wish in try assignments(counting: counts != "none").map({ text throws(InspectionError) in try ControlTree.assignment(text) }) {
       switch try SetCommand.ask(wish, mail) {
       case .done(let before):
         let old = ControlTree.text(wish.option, before)
@@ -76,10 +88,17 @@ struct GuardCommand: ParsableCommand {
 
   /// In this order: what is to be guarded first, then the switch.
   private func assignments(counting: Bool) -> [String] {
-    if off { return ["memguard=0"] }
+    if off { return ["memguard=0", "redzone=0", "check=0"] }
     var texts: [String] = []
     if library != nil && !counting { texts.append("types=library") }
-    texts.append("memguard_type=\(type ?? library ?? "all")")
+    let whose = type ?? library
+    if let redzone {
+      if redzone > 0 { texts.append("redzone_type=\(whose ?? "all")") }
+      texts.append("redzone=\(redzone)")
+    }
+    if let check { texts.append("check=\(check)") }
+    guard isForPages || whose != nil && redzone == nil else { return texts }
+    texts.append("memguard_type=\(whose ?? "all")")
     texts.append("memguard_min=\(min ?? 0)")
     texts.append("memguard_max=\(max ?? 0)")
     texts.append("memguard_side=\((side ?? .overflow).rawValue)")
@@ -90,7 +109,9 @@ struct GuardCommand: ParsableCommand {
   private func show() throws {
     let reader = try SnapshotReader(target.open())
     let tree = ControlTree(ControlSource(try reader.look(), largestFree: nil))
-    emit(ControlTree.lines(try tree.find("vm.memguard")).joined(separator: "\n"))
+    var found: [Control] = []
+    for name in ["vm.memguard", "vm.redzone", "vm.debug"] { found += try tree.find(name) }
+    emit(ControlTree.lines(found).joined(separator: "\n"))
   }
 }
 

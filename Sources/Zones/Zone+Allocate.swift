@@ -16,6 +16,11 @@ extension UnsafeMutablePointer where Pointee == Zone {
     let flags = flags.checked
     if flags.maySleep { checkMaySleep() }
     #endif
+    if pointee.isGuarded != 0 {
+      var isRefused = false
+      if let item = allocateGuarded(flags, argument, &isRefused) { return item }
+      if isRefused { return nil }
+    }
     if pointee.cell != 0, let item = CPUCache.pop(pointee.cell) { return hand(item, flags, argument) }
     return allocateSlow(flags, argument: argument)
   }

@@ -11,6 +11,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   @inline(__always)
   public func free(_ item: UnsafeMutableRawPointer?, argument: UnsafeMutableRawPointer? = nil) {
     guard let item else { return }
+    if zoneGuards.holds(item.address) { return freeGuarded(item, argument) }
     if pointee.flags.contains(.ctorDtor), let destructor = pointee.destructor {
       if CPUCache.isPassedBy && !pointee.keg.demandTaken(item.address, "double free") { return }
       FutexLock.enterHook(maySleep: false)

@@ -47,6 +47,9 @@ public struct Zone: ~Copyable {
   var destructor: Destructor?
   var zoneInit: ItemHook?
   var zoneFini: ItemFinish?
+  /// 1 while requests may become guarded items; and how many of these are out (Zone+Guards).
+  var isGuarded: UInt32
+  public var guardedItems: Int64
 }
 
 public typealias ZonePointer = UnsafeMutablePointer<Zone>
@@ -127,7 +130,7 @@ public func makeZone(
       directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, type: 0, depotLock: FutexLock(rank: LockRank.depot),
       walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: hooks.constructor,
       destructor: hooks.destructor, zoneInit: nil,
-      zoneFini: nil))
+      zoneFini: nil, isGuarded: 0, guardedItems: 0))
   state.pointee.listLock.lock()
   guard state.register(keg) else {
     state.pointee.listLock.unlock()
@@ -144,6 +147,7 @@ public func makeZone(
   zone.pointee.next = state.pointee.first
   state.pointee.first = zone
   state.pointee.zoneCount += 1
+  zone.followGuards()
   state.pointee.listLock.unlock()
   return zone
 }
@@ -178,7 +182,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     let keg = pointee.keg
     keg.pointee.reserve = 0
     keg.drain()
-    let lost = keg.outstanding
+    let guarded = Int(pointee.guardedItems), lost = keg.outstanding + guarded
     if lost > 0 {
       var report = Report("zone destroyed with items out")
       report.name(pointee.name)
@@ -186,7 +190,14 @@ extension UnsafeMutablePointer where Pointee == Zone {
       report.number(UInt(lost))
       report.text(" items, ")
       report.number(UInt(keg.pointee.slabCount * keg.pointee.layout.slabBytes / pageBytes))
-      report.text(" pages lost\n")
+      report.text(" pages lost")
+      if guarded > 0 {
+        report.text("; ")
+        report.number(UInt(guarded))
+        report.text(" of the items are guarded")
+      }
+      report.text("\n")
+      if guarded > 0 { withUnsafeMutablePointer(to: &report) { zoneGuards.pointee.describe?(self, UnsafeMutableRawPointer($0)) } }
       report.write()
       keg.disown()
     } else {

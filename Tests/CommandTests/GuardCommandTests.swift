@@ -42,6 +42,37 @@ private func waiting(_ options: String = "") throws -> (process: Started, folder
   return (started, folder)
 }
 
+/// A program that waits for a file, and then writes one byte behind a block and frees it, or frees a block that it has freed.
+private func mistaken(_ role: String, _ options: String = "") throws -> (process: Started, folder: Folder)? {
+  guard let compiler = find("gcc", "clang", "cc") else {
+    announceSkip("programs that wait: no compiler")
+    return nil
+  }
+  let folder = Folder()
+  let text = """
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <string.h>
+    #include <unistd.h>
+    int main(int count, char **words) {
+      puts("ready");
+      fflush(stdout);
+      while (access(words[1], F_OK) != 0) { free(malloc(100000)); usleep(5000); }
+      volatile char *it = malloc(112), *other = malloc(112);
+      if (!strcmp(words[2], "beyond")) it[112] = 1;
+      free((void *)it);
+      free((void *)other);
+      if (!strcmp(words[2], "twice")) free((void *)it);
+      puts("end");
+    }
+    """
+  let built = try run(compiler, ["-O1", "-w", "-fno-builtin", folder.write(text, "main.c"), "-o", folder.file("mistaken")])
+  #expect(built.succeeded, built.report)
+  let started = try Started(folder.file("mistaken"), [folder.file("go"), role], environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": options])
+  #expect(wait { started.printed.contains("ready") }, "\(started.complained)")
+  return (started, folder)
+}
+
 @Suite(.enabled(if: Built.hasLibrary)) struct GuardCommandTests {
   @Test func `guards switched on in a running program catch what it does then, and let be what was there before`() throws {
     guard let (process, folder) = try waiting() else { return }
@@ -77,11 +108,50 @@ private func waiting(_ options: String = "") throws -> (process: Started, folder
     }
   }
 
+  @Test func `guard bytes and item checks are switched by the same command, and leave guards by pages as they are`() throws {
+    struct Way {
+      var words: [String], said: [String], role: String, report: String?
+    }
+    for way in [
+      Way(words: ["--redzone", "1"], said: ["stave.redzone: 0 -> 1"], role: "beyond", report: "redzone"),
+      Way(words: ["--redzone", "1", "--library", "mistaken"], said: ["stave.types: none -> library", "-> mistaken", "stave.redzone: 0 -> 1"], role: "beyond", report: "mistaken"),
+      Way(words: ["--check", "1"], said: ["stave.check: 0 -> 1"], role: "twice", report: "double free"),
+      Way(words: ["--redzone", "1", "--type", "nobody"], said: ["-> nobody", "stave.redzone: 0 -> 1"], role: "beyond", report: nil),
+      Way(words: ["--check", "1", "--redzone", "1000000000"], said: ["stave.redzone: 0 -> 1000000000", "stave.check: 0 -> 1"], role: "twice", report: "double free"),
+      Way(words: ["--check", "1", "--on"], said: ["stave.check: 0 -> 1", "stave.memguard: 0 -> 1"], role: "twice", report: "double free"),
+    ] {
+      guard let (process, folder) = try mistaken(way.role) else { return }
+      let said = try stave(["guard", "\(process.id)"] + way.words)
+      #expect(said.succeeded && way.said.allSatisfy { said.text.contains($0) }, said.report)
+      let guards = try stave(["get", "\(process.id)", "stave.memguard"]).text
+      #expect(guards == "stave.memguard: \(way.words.contains("--on") ? 1 : 0)\n")
+      let shown = try stave(["guard", "\(process.id)"]).text
+      #expect(shown.contains("vm.memguard.") && shown.contains("vm.redzone.blocks: ") && shown.contains("vm.debug.checked: "), "\(shown)")
+      _ = folder.write("", "go")
+      let ended = process.end()
+      if let report = way.report {
+        #expect(ended.signal == SIGABRT && ended.errorText.contains(report) && !ended.text.contains("end"), ended.report)
+      } else {
+        #expect(ended.succeeded && ended.text.contains("end") && ended.errorText.isEmpty, ended.report)
+      }
+    }
+    // And off, all of it.
+    for role in ["beyond", "twice"] {
+      guard let (process, folder) = try mistaken(role, "redzone:1,check:1,memguard:1000000000") else { return }
+      let said = try stave(["guard", "\(process.id)", "--off"])
+      #expect(said.succeeded, said.report)
+      for line in ["stave.memguard: 1000000000 -> 0", "stave.redzone: 1 -> 0", "stave.check: 1 -> 0"] { #expect(said.text.contains(line), said.report) }
+      _ = folder.write("", "go")
+      let ended = process.end()
+      #expect(role == "twice" || ended.succeeded && ended.errorText.isEmpty, ended.report)
+    }
+  }
+
   @Test func `stave set does the same, and wrong usage is said before anybody is asked`() throws {
     guard let (process, folder) = try waiting() else { return }
     let said = try stave("set", "\(process.id)", "memguard_type=malloc-112", "memguard=1")
     #expect(said.succeeded && said.text.contains("stave.memguard_type: all -> malloc-112"), said.report)
-    for words in [["--one-in", "0"], ["--min", "-1"], ["--off", "--on"], ["--side", "left"], ["--type", "a", "--library", "b"]] {
+    for words in [["--one-in", "0"], ["--min", "-1"], ["--off", "--on"], ["--side", "left"], ["--type", "a", "--library", "b"], ["--redzone", "-1"], ["--check", "2"], ["--off", "--check", "1"], ["--off", "--redzone", "0"]] {
       #expect(try stave(["guard", "\(process.id)"] + words).status == 2, "\(words)")
     }
     #expect(try stave("guard", "999999999", "--on").status == 1)

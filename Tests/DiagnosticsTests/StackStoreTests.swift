@@ -74,6 +74,27 @@ extension OnRoot {
       #expect(store.frames(of: 0) == nil && store.frames(of: .max) == nil)
     }
 
+    @Test func `two stacks of one hash are two stacks`() {
+      Stage.up()
+      let store = makeStore()
+      var seen: [UInt32: UInt] = [:]
+      var pairs = 0
+      // Of 32 bits: some nine pairs are to be expected.
+      var chance = Generator(seed: 72)
+      for _ in 0..<300_000 {
+        let pc = 0x5000_0000_0000 + UInt(chance.below(1 << 40))
+        let hash = withUnsafePointer(to: pc) { UnsafeMutablePointer<StacksState>.hash($0, 1) }
+        guard let other = seen.updateValue(pc, forKey: hash) else { continue }
+        pairs += 1
+        let ones: [[UInt]] = [[pc], [other], [pc]]
+        let numbers: [UInt32] = ones.map { store.number(of: $0, count: 1) }
+        #expect(numbers[0] == numbers[2] && numbers[0] != numbers[1])
+        #expect(Array(store.frames(of: numbers[1])!) == [other])
+      }
+      #expect(pairs > 0)
+      store.checkInvariants()
+    }
+
     @Test func `what there is no room for is left out and counted; what is kept stays`() {
       Stage.up()
       let store = makeStore()

@@ -207,6 +207,21 @@ extension OnRoot {
         }, "byte 0 is 0x5a instead of 0xde", "its last word, which says who freed it, is 0x5a5a5a5a5a5a5a5a")
     }
 
+    @Test func `what was filled and is handed out after item checks have been switched off is not looked at`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        setChecks(true)
+        let block = Heap.allocate(100_000)!, small = Heap.allocate(64)!
+        Heap.free(block)
+        Heap.free(small)
+        setChecks(false)
+        (block + 90_001).storeBytes(of: 1, as: UInt8.self)
+        (small + 20).storeBytes(of: 1, as: UInt8.self)
+        precondition(Heap.allocate(100_000) == block)
+        for _ in 0..<2000 { _ = Heap.allocate(64) }
+      }
+    }
+
     @Test func `a write to a free block is found when its slab is given back, and to a recent large block when that is handed out`() async {
       expect(
         await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
@@ -228,6 +243,16 @@ extension OnRoot {
           (block + 90_001).storeBytes(of: 1, as: UInt8.self)
           precondition(Heap.allocate(100_000) == block)
         }, "write after free: byte 90001 is 0x1 instead of 0xc0", "into the large block at", "handed out again", "freed last by type malloc")
+      // Its last word alone, which says who freed it.
+      expect(
+        await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+          Stage.up()
+          setChecks(true)
+          let block = Heap.allocate(100_000)!, bytes = Int(Heap.usableSize(block)!)
+          Heap.free(block)
+          (block + bytes - 8).storeBytes(of: 0x77, as: UInt64.self)
+          precondition(Heap.allocate(100_000) == block)
+        }, "write after free: the last word, which says who freed it, is 0x77", "into the large block at", "handed out again")
       expect(
         await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
           Stage.up()

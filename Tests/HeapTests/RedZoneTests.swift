@@ -210,6 +210,27 @@ extension OnRoot {
       }
     }
 
+    @Test func `in an item that is used again nothing is left of the block with guard bytes that it was`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        for size in [100, 30_000, 100_000] as [UInt] {
+          OnRoot.RedZoneTests.setRedZone(1)
+          let block = Heap.allocate(size)!, found = OnRoot.RedZoneTests.finding(block)!
+          Heap.free(block)
+          OnRoot.RedZoneTests.setRedZone(0)
+          // The same item, of whose first bytes the program makes something of its own.
+          var others: [UnsafeMutableRawPointer] = []
+          while others.last?.address != found.item {
+            others.append(Heap.allocate(found.itemBytes)!)
+            precondition(others.count < 10_000, "the item does not come back")
+          }
+          fill(others.last!, 48, 7)
+          precondition(OnRoot.RedZoneTests.finding(block) == nil, "an address inside a plain block is taken for a block")
+          freeAll(others)
+        }
+      }
+    }
+
     @Test func `of two threads that free a block at once one is told so`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()

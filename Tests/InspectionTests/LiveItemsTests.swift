@@ -5,6 +5,7 @@
 import CPlatform
 import Glibc
 import Testing
+import Zones
 
 @testable import Inspection
 @testable import TestSupport
@@ -71,6 +72,20 @@ import Testing
       #expect(others < 60, "\(others)")
       #expect(large == snapshot.largeBlocks)
       for type in snapshot.types { #expect(byType[type.number, default: 0] == type.used, "\(type.name)") }
+    }
+  }
+
+  @Test func `a depot without end is damage, said within bounds`() throws {
+    guard let (child, folder) = startOnStave(Self.program, "items") else { return }
+    try withExtendedLifetime(folder) {
+      wait(for: "the program stops") { child.isStopped }
+      let target = Altered(try LiveProcess(process: child.id))
+      let reader = try SnapshotReader(target), copies = Copies(target)
+      let places = try reader.findZones(try reader.readRoot(copies), try reader.readRegions(try reader.readRoot(copies)), copies)
+      let bucket = try places.lazy.map { try copies.structure(Zone.self, at: $0.zone).pointee.full.map { UInt(bitPattern: $0) } ?? 0 }.first { $0 != 0 }
+      copies.discard()
+      target.words[try #require(bucket)] = UInt64(bucket!)
+      #expect(throws: InspectionError.self) { try reader.walkItems { _ in } }
     }
   }
 

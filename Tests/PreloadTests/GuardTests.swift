@@ -101,6 +101,15 @@ extension PreloadedLibrary {
     #expect(ended.errorText.components(separatedBy: "]: memguard").count == 2, "one report: \(ended.errorText)")
   }
 
+  /// What one of them costs is in Documentation/Decisions.md, by the same program with --scale 10.
+  @Test(.enabled(if: Library.exists && Library.isStave))
+  static func guardsByTheTenThousand() throws {
+    guard let program = try Compiler.build("many.c", as: "many") else { return }
+    let environment = ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "memguard:1,memguard_divisor:1"]
+    let ended = try run(program.path, ["--expect-stave", "--scale", "0.2"], environment: environment, seconds: 120)
+    #expect(ended.succeeded && ended.errorText.isEmpty && ended.text.contains("    20000 "), ended.report)
+  }
+
   /// The scenarios that ask little of speed, with every block guarded.
   @Test(
     .enabled(if: Library.exists && Library.isStave),
