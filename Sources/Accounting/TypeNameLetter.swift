@@ -10,20 +10,23 @@ public struct TypeNameLetter {
   public var name: ListedName
   public var index: Int
   public var count: Int
+  /// Tells this list's letters from those of one that another sends meanwhile.
+  public var list: UInt8
 
-  public init(option: Int, _ name: ListedName, at index: Int, of count: Int) {
-    (self.option, self.name, self.index, self.count) = (option, name, index, count)
+  public init(option: Int, _ name: ListedName, at index: Int, of count: Int, list: UInt8) {
+    (self.option, self.name, self.index, self.count, self.list) = (option, name, index, count, list)
   }
 
   public init(_ letter: Letter) {
-    option = Int(letter.subject & 0xff)
-    index = Int(letter.subject >> 8 & 0xff)
-    count = Int(letter.subject >> 16 & 0xff)
+    option = Int(letter.subject & 0x7f)
+    index = Int(letter.subject >> 7 & 0xf)
+    count = Int(letter.subject >> 11 & 0x1f)
+    list = UInt8(letter.subject >> 16 & 0xff)
     name = ListedName(hash: UInt64(bitPattern: letter.value), sizeClass: UInt8(letter.subject >> 24))
   }
 
   public func letter(_ request: UInt64) -> Letter {
-    let subject = UInt32(option) | UInt32(index) << 8 | UInt32(count) << 16 | UInt32(name.sizeClass) << 24
+    let subject = UInt32(option) | UInt32(index) << 7 | UInt32(count) << 11 | UInt32(list) << 16 | UInt32(name.sizeClass) << 24
     return Letter(request: request, command: MailCommand.name, subject: subject, value: Int64(bitPattern: name.hash))
   }
 }

@@ -82,23 +82,25 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     pointee.lock.unlock()
   }
 
-  /// The name at `index` of a list of `count`, which holds once its last name is there, and until then the list before. False if
-  /// there are too many, or it is not this one's turn: another list was begun meanwhile.
-  public func choose(_ name: ListedName, at index: Int, of count: Int, for use: NameUse) -> Bool {
+  /// The name at `index` of a list of `count`, which holds once its last name is there, and until then the list before. `list` is
+  /// any number that tells it from others. False if there are too many, or it is not this one's turn: another list was begun meanwhile.
+  public func choose(_ name: ListedName, at index: Int, of count: Int, list number: UInt8 = 0, for use: NameUse) -> Bool {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     guard index >= 0, index < count, count <= TypeNames.most, Int(name.sizeClass) <= SizeClass.count else { return false }
-    if index == 0 { (unfinished.pointee.mode, unfinished.pointee.count) = (UInt32(use.rawValue), 0) }
-    guard unfinished.pointee.mode == UInt32(use.rawValue), Int(unfinished.pointee.count) == index else { return false }
+    // Which one it is stands in the word that is a finished list's mode.
+    let list = UInt32(use.rawValue) | UInt32(number) << 8 | UInt32(count) << 16
+    if index == 0 { (unfinished.pointee.mode, unfinished.pointee.count) = (list, 0) }
+    guard unfinished.pointee.mode == list, Int(unfinished.pointee.count) == index else { return false }
     unfinished.pointee.hashes[index] = name.hash
     unfinished.pointee.classes[index] = name.sizeClass
     unfinished.pointee.count += 1
     guard index + 1 == count else { return true }
-    let list = typeNames(use)
-    list.pointee.hashes = unfinished.pointee.hashes
-    list.pointee.classes = unfinished.pointee.classes
-    list.pointee.count = unfinished.pointee.count
-    list.pointee.mode = ListMode.listed
+    let finished = typeNames(use)
+    finished.pointee.hashes = unfinished.pointee.hashes
+    finished.pointee.classes = unfinished.pointee.classes
+    finished.pointee.count = unfinished.pointee.count
+    finished.pointee.mode = ListMode.listed
     unfinished.pointee.count = 0
     update(use)
     return true

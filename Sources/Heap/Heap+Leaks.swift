@@ -75,6 +75,7 @@ extension Heap {
   private static func sumOfGuarded() -> (blocks: Int64, bytes: Int64) {
     var blocks: Int64 = 0, bytes: Int64 = 0
     memGuard.forEachLive { block in
+      guard block.pointee.zone == 0 else { return }  // a zone's item
       blocks += 1
       bytes += Int64(clamping: block.pointee.size)
     }
@@ -88,7 +89,7 @@ extension Heap {
       groups.add(stack: 0, type: type.pointee.number, blocks: totals.used, bytes: totals.usedBytes)
     }
     memGuard.forEachLive { block in
-      if block.typeNow != 0 { groups.add(stack: 0, type: block.typeNow, blocks: 1, bytes: Int64(clamping: block.pointee.size)) }
+      if block.pointee.zone == 0, block.typeNow != 0 { groups.add(stack: 0, type: block.typeNow, blocks: 1, bytes: Int64(clamping: block.pointee.size)) }
     }
     groups.add(stack: 0, type: 0, blocks: blocks - groups.ofTypes.blocks, bytes: Swift.max(0, bytes - groups.ofTypes.bytes))
   }
@@ -96,7 +97,7 @@ extension Heap {
   /// Of one type or of all. False if the arena's lock cannot be had.
   private static func addStacks(_ groups: inout BlockGroups, ofType only: UInt32? = nil) -> Bool {
     memGuard.forEachLive { block in
-      guard block.pointee.allocationStack != 0, only == nil || only == block.typeNow else { return }
+      guard block.pointee.zone == 0, block.pointee.allocationStack != 0, only == nil || only == block.typeNow else { return }
       groups.add(stack: block.pointee.allocationStack, type: block.typeNow, blocks: 1, bytes: Int64(clamping: block.pointee.size))
     }
     guard redZone.pointee.key != 0 else { return true }
@@ -111,9 +112,9 @@ extension Heap {
     }
   }
 
-  /// If there are guard bytes in what lies there.
+  /// If there are guard bytes in what lies there. A program may have taken its block's pages from itself (mprotect).
   private static func addBlock(_ item: UInt, _ bytes: UInt, _ type: UInt32, _ groups: UnsafeMutablePointer<BlockGroups>) {
-    guard case .live(let block) = redZone.find(item: item, bytes: bytes), block.stack != 0 else { return }
+    guard bytes >= RedZone.leastItem, stave_can_read(item), stave_can_read(item + bytes - 8), case .live(let block) = redZone.find(item: item, bytes: bytes), block.stack != 0 else { return }
     groups.pointee.add(stack: block.stack, type: type, blocks: 1, bytes: Int64(clamping: block.size))
   }
 

@@ -37,7 +37,7 @@ extension Heap {
   private static func take(_ letter: TypeNameLetter) -> (status: UInt32, result: Int64) {
     guard let option = Option(rawValue: letter.option), let use = option.nameUse else { return (MailStatus.unknownOption, 0) }
     let before = heap.pointee.options[option]
-    guard letter.name.sizeClass == 0 || option.takesZones, types.choose(letter.name, at: letter.index, of: letter.count, for: use) else {
+    guard letter.name.sizeClass == 0 || option.takesZones, types.choose(letter.name, at: letter.index, of: letter.count, list: letter.list, for: use) else {
       return (MailStatus.badValue, before)
     }
     if letter.index + 1 == letter.count {

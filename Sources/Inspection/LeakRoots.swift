@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Where a program can have addresses outside its blocks: mappings that can be written to, or that no file backs; of a mapping that a
-// thread's stack pointer is in, what is above that, and the 128 bytes below it that a function may use. Registers come apart.
+// Where a program can have addresses outside its blocks: mappings that can be written to, or that no file backs; of a mapping that is
+// one thread's stack, what is above the stack pointer, and the 128 bytes below it that a function may use. It is that if it is the
+// process's first stack, or has the thread's own data (libc puts them at a stack's upper end) and a guard below: other mappings with
+// a stack pointer in them may hold several stacks, or something else as well. Registers come apart.
 //
 // Not what is Stave's own: the arena, in which items are looked at one by one, the range of guarded blocks, metadata, caches, the
 // library's data. Its words lead to every item, lost or not. Not devices' memory, which may be none.
@@ -36,9 +38,11 @@ struct LeakRoots {
   static var redZone: UInt { 128 }
 
   /// `own`: what is no root whatever it is, in any order.
-  init(_ mappings: [Mapping], stacks: [UInt], own: [AddressRange], core: CoreFile?) {
-    let own = Self.merged(own), stacks = stacks.sorted()
-    for mapping in mappings {
+  init(_ mappings: [Mapping], threads: [ThreadRegisters], own: [AddressRange], core: CoreFile?) {
+    let own = Self.merged(own), stacks = threads.sorted { $0.stackPointer < $1.stackPointer }
+    // A core does not say which is the first stack: the kernel puts it above all else.
+    let highest = mappings.last { $0.isWritable }?.start
+    for (index, mapping) in mappings.enumerated() {
       let isNobodys = mapping.path.isEmpty || mapping.path.hasPrefix("[")
       guard mapping.isReadable, mapping.isWritable || isNobodys, !mapping.path.hasPrefix("[v") else { continue }
       let isDevice = mapping.path.hasPrefix("/dev/") && !mapping.path.hasPrefix("/dev/shm/") && !mapping.path.hasPrefix("/dev/zero")
@@ -48,8 +52,15 @@ struct LeakRoots {
         continue
       }
       var start = mapping.start
-      let lowest = stacks.partitionPoint { $0 < mapping.start }
-      if lowest < stacks.count, mapping.contains(stacks[lowest]) { start = max(start, stacks[lowest] - min(stacks[lowest], Self.redZone)) }
+      let lowest = stacks.partitionPoint { $0.stackPointer < mapping.start }
+      if lowest < stacks.count, case let thread = stacks[lowest], mapping.contains(thread.stackPointer) {
+        let isFirst = mapping.path == "[stack]" || core != nil && mapping.start == highest
+        let below = index > 0 ? mappings[index - 1] : nil
+        let isGuarded = below.map { $0.end == mapping.start && !$0.isReadable && !$0.isWritable } ?? false
+        if isFirst || isGuarded && mapping.contains(thread.ownData) {
+          start = max(start, thread.stackPointer - min(thread.stackPointer, Self.redZone))
+        }
+      }
       for range in Self.rest(of: AddressRange(start: start, end: mapping.end), without: own) {
         guard let core else {
           ranges.append(Root(range: range, isPrivate: !mapping.isShared))

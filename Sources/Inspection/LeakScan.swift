@@ -47,7 +47,7 @@ final class LeakScan {
     }
   }
 
-  /// A range of the target. `isPrivate`: pages that were never written to need not be read.
+  /// A range of the target, of which pages that it has never touched need not be read.
   func addRoots(_ start: UInt, _ end: UInt, isPrivate: Bool) throws(InspectionError) {
     for (start, end) in written(start, end, isPrivate) {
       try read(start, end, unread: &unreadRootBytes) { bytes, address in
@@ -58,7 +58,8 @@ final class LeakScan {
   }
 
   private func written(_ start: UInt, _ end: UInt, _ isPrivate: Bool) -> [(start: UInt, end: UInt)] {
-    guard isPrivate, end - start > UInt(Self.piece), let pages else { return [(start, end)] }
+    // Of shared memory a read would make the pages that are not there, in the target's name.
+    guard !isPrivate || end - start > UInt(Self.piece), let pages else { return [(start, end)] }
     return pages.ranges(start, end)
   }
 

@@ -58,15 +58,15 @@ extension SnapshotReader {
     while library.isBusy(registers), clock_gettime_nsec() - first < 1_000_000_000 {
       hold.letGo()
       usleep(500)
-      hold = try ProcessHold(live.process)
+      hold = try ProcessHold(live.process, after: hold)
       began = clock_gettime_nsec()
       registers = hold.registers()
     }
     defer { hold.letGo() }
     var picture = try pictureForLeaks(registers, library)
+    picture.reading.threadsWithoutRegisters = hold.unheld + max(0, hold.held - registers.count)
     hold.letGo()
     picture.reading.heldFor = Double(clock_gettime_nsec() - began) / 1e9
-    picture.reading.threadsWithoutRegisters = hold.unheld + max(0, hold.held - registers.count)
     return picture
   }
 
@@ -103,9 +103,12 @@ extension SnapshotReader {
     for type in snapshot.types { (collection.names[type.number], collection.hashes[type.number]) = (type.label, type.name.utf8.reduce(2_166_136_261) { ($0 ^ UInt32($1)) &* 16_777_619 }) }
     try walkItems { run throws(InspectionError) in try collection.add(run, target) }
     try addGuarded(root, to: &collection)
-    let index = try ItemIndex(collection.sorted())
+    let items = collection.sorted(), mappings = try target.mappings()
+    let mapped = mappings.reduce(UInt(0)) { $0 &+ UInt(clamping: $1.length) }
+    guard items.reduce(UInt(0), { $0 &+ $1.bytes }) <= mapped else { throw .damaged("live items of more bytes than are mapped") }
+    let index = try ItemIndex(items)
     let scan = LeakScan(target, index)
-    let roots = LeakRoots(try target.mappings(), stacks: registers.map(\.stackPointer), own: try ownRanges(root), core: target as? CoreFile)
+    let roots = LeakRoots(mappings, threads: registers, own: try ownRanges(root), core: target as? CoreFile)
     for thread in registers { scan.addRoots(thread.words) }
     for root in roots.ranges { try scan.addRoots(root.range.start, root.range.end, isPrivate: root.isPrivate) }
     try scan.addItems()
@@ -241,7 +244,7 @@ private struct LeakCollection {
     try demandRoom(1)
     runs.append((block.address, items.count..<(items.count + 1)))
     // The number may be another type's by now; a name's hash is FixedName's.
-    let name = block.type == 0 ? "malloc" : names[block.type].flatMap { hashes[block.type] == block.typeHash ? $0 : nil } ?? "a type that is gone"
+    let name = block.zone != 0 ? "(a zone's item)" : block.type == 0 ? "malloc" : names[block.type].flatMap { hashes[block.type] == block.typeHash ? $0 : nil } ?? "a type that is gone"
     let kind = number(of: LeakKind(zone: "guarded", type: name, isGuarded: true))
     items.append(LeakItem(start: block.address, bytes: block.size, kind: kind, stack: block.allocationStack))
   }

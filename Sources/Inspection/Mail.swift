@@ -43,8 +43,9 @@ public struct Mail {
   /// Throws `refused` if it is busy in between; nothing has changed then.
   public func set(_ option: Option, to names: [ListedName], waiting seconds: Double) throws(InspectionError) -> Answer {
     var answer = Answer.pending
+    let list = UInt8.random(in: 0 ... .max)
     for (index, name) in names.enumerated() {
-      answer = try ask(TypeNameLetter(option: option.rawValue, name, at: index, of: names.count).letter(newNumber), option.key.description, waiting: seconds)
+      answer = try ask(TypeNameLetter(option: option.rawValue, name, at: index, of: names.count, list: list).letter(newNumber), option.key.description, waiting: seconds)
       if answer == .pending, index + 1 < names.count { throw .refused("it is busy, and \(option.key) is as it was: ask again when it allocates") }
     }
     return answer

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Which pages of a live process are in memory or swapped out: the others of private memory have never been written to, and a program
-// may have a thousand times as many of them. /proc/PID/pagemap says it, in a word for each page; where it cannot be read all are.
+// Which pages of a live process are in memory or swapped out: the others of private memory have never been written to, of shared
+// memory it has not touched them; and a program may have a thousand times as many of them. /proc/PID/pagemap says it, in a word for each page; where it cannot be read all are.
 
 import Glibc
 

@@ -5,7 +5,8 @@
 //
 // A thread that is just being sent a signal stops for that, and gets the signal when it is let go. One that was stopped before (SIGSTOP)
 // stays so. What sleeps in the kernel beyond reach of signals, as a parent in vfork does, does not stop: it is counted, and cannot
-// do anything either until it comes back, when it stops at once.
+// do anything either until it comes back, when it stops at once. If it comes back only after letGo, it stands still until it is held
+// and let go again (`after`), or this process ends.
 
 import CPlatform
 import Glibc
@@ -18,6 +19,8 @@ public final class ProcessHold {
 
   /// The signal that each is to get when it is let go; 0 for none.
   private var threads: [Int32: Int32] = [:]
+  /// Asked, but not stopped yet, be it by a hold before.
+  private var late: [Int32] = []
 
   private static var seize: Int { 0x4206 }
   private static var interrupt: Int { 0x4207 }
@@ -25,8 +28,10 @@ public final class ProcessHold {
 
   /// Returns when all threads stand still, also those begun meanwhile, or after `patience` seconds. Throws `permissionDenied`,
   /// `refused` where a debugger is at it, `noSuchProcess`; then nothing is held. To be let go by the thread that made it.
-  public init(_ process: Int32, patience: Double = 2) throws(InspectionError) {
+  /// `after`: this thread's last hold of that process, which has been let go.
+  public init(_ process: Int32, patience: Double = 2, after last: ProcessHold? = nil) throws(InspectionError) {
     let end = clock_gettime_nsec() + UInt64(patience * 1e9)
+    let askedBefore = Set(last?.late ?? [])
     var known: Set<Int32> = []
     while true {
       let new = Self.threads(of: process).filter { known.insert($0).inserted }
@@ -38,14 +43,15 @@ public final class ProcessHold {
       for thread in new where refusal == nil {
         let result = Self.ptrace(Self.seize, thread)
         if result == -Int(ESRCH) || result < 0 && Self.hasEnded(process, thread) { continue }
-        if result < 0 {
+        if result < 0, !askedBefore.contains(thread) {
           refusal = Self.failure(process, thread, Int32(truncatingIfNeeded: -result))
         } else {
           _ = Self.ptrace(Self.interrupt, thread)
           asked.append(thread)
         }
       }
-      for thread in asked { wait(for: thread, until: max(end, clock_gettime_nsec() + 100_000_000)) }
+      let last = max(end, clock_gettime_nsec() + 100_000_000)
+      for thread in asked { wait(for: thread, until: last) }
       if let refusal {
         letGo()
         throw refusal
@@ -56,6 +62,9 @@ public final class ProcessHold {
   deinit { letGo() }
 
   public func letGo() {
+    let unstopped = late
+    late = []
+    for thread in unstopped { wait(for: thread, until: 0) }
     for (thread, signal) in threads { _ = Self.ptrace(Self.detach, thread, Int(signal)) }
     threads = [:]
   }
@@ -72,7 +81,8 @@ public final class ProcessHold {
       }
       if result < 0 && errno != EINTR { return }
       if clock_gettime_nsec() >= end {
-        unheld += 1
+        late.append(thread)
+        if end > 0 { unheld += 1 }
         return
       }
       usleep(pause)
@@ -103,12 +113,14 @@ public final class ProcessHold {
     return state == UInt8(ascii: "Z") || state == UInt8(ascii: "X")
   }
 
+  private static func tracer(of process: Int32, _ thread: Int32) -> Int32? {
+    guard let text = readSmallFile("/proc/\(process)/task/\(thread)/status") else { return nil }
+    let line = String(decoding: text, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("TracerPid:") }
+    return line.flatMap { Int32($0.dropFirst(10).filter(\.isNumber)) }.flatMap { $0 > 0 ? $0 : nil }
+  }
+
   private static func failure(_ process: Int32, _ thread: Int32, _ code: Int32) -> InspectionError {
-    let tracer = readSmallFile("/proc/\(process)/task/\(thread)/status").flatMap { text -> Int32? in
-      String(decoding: text, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("TracerPid:") }
-        .flatMap { Int32($0.dropFirst(10).filter(\.isNumber)) }
-    }
-    if let tracer, tracer > 0 { return .refused("process \(tracer) is tracing it already, as a debugger does; write a core and look at that") }
+    if let tracer = tracer(of: process, thread) { return .refused("process \(tracer) is tracing it already, as a debugger does; write a core and look at that") }
     return code == EPERM || code == EACCES ? .permissionDenied(process: process, yamaScope: LiveProcess.yamaScope) : LiveProcess.failure(process, code)
   }
 }

@@ -30,6 +30,14 @@ public struct ThreadRegisters: Equatable, Sendable {
 
   public var stackPointer: UInt { words[Self.stack] }
   public var programCounter: UInt { words[Self.program] }
+  /// Where libc keeps what is the thread's own; 0 where that is in no general register.
+  public var ownData: UInt {
+    #if arch(x86_64)
+      words[21]
+    #else
+      0
+    #endif
+  }
   /// Of the system call that it is in, if it is in one, the first argument.
   public var argument: UInt { words[Self.argument] }
 }

@@ -51,6 +51,16 @@ extension UnsafeMutablePointer where Pointee == MetadataChunks {
     if pointee.page == 0 { pointee.count += 1 } else { header[1] += 1 }
   }
 
+  /// Pages of ranges, which nobody has asked for and nobody's use counts.
+  var pageCount: Int {
+    var count = 0, next = pointee.page
+    while next != 0 {
+      count += 1
+      next = UnsafePointer<UInt>(bitPattern: next)!.pointee
+    }
+    return count
+  }
+
   private var header: UnsafeMutablePointer<UInt> { UnsafeMutablePointer<UInt>(bitPattern: pointee.page).unsafelyUnwrapped }
 
   private var inRoot: UnsafeMutablePointer<ChunkRange> {

@@ -107,7 +107,6 @@ extension UnsafeMutablePointer where Pointee == MetadataPages {
     if forRanges > 0 {
       metadataChunks.addPage(pointee.next)
       pointee.next += UInt(forRanges)
-      pointee.usedBytes += forRanges
     }
     metadataChunks.add(start, bytes: wanted)
     return true
@@ -130,7 +129,8 @@ extension UnsafeMutablePointer where Pointee == MetadataPages {
     precondition(free == pointee.freePageCount, "fewer free metadata pages than counted")
     precondition(pointee.next <= pointee.end, "the rest of a chunk ends before it begins")
     precondition(
-      pointee.usedBytes + free * pageBytes + Int(pointee.end - pointee.next) == pointee.mappedBytes, "metadata pages are lost")
+      pointee.usedBytes + (free + metadataChunks.pageCount) * pageBytes + Int(pointee.end - pointee.next) == pointee.mappedBytes,
+      "metadata pages are lost")
   }
 }
 

@@ -60,6 +60,9 @@ struct GuardCommand: ParsableCommand {
     if let check, !(0...1 ~= check) { throw ValidationError("--check takes 0 or 1.") }
     for size in [min, max] { if let size, size < 0 { throw ValidationError("A size is a number of bytes.") } }
     if type != nil && library != nil { throw ValidationError("Give --type or --library, not both.") }
+    if (type ?? library) != nil, !isForPages, redzone == 0 || redzone == nil && check != nil {
+      throw ValidationError("--type and --library are for guards by pages and for guard bytes: give them with --redzone, or with --on.")
+    }
     if off && isSaid { throw ValidationError("--off goes with nothing else.") }
   }
 

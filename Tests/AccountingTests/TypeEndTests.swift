@@ -65,6 +65,30 @@ extension OnRoot {
       }
     }
 
+    @Test func `L50 what a type leaves behind finds its slab, whether caches are used or passed by`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        try quietly {
+          for isDirect in [false, true, false] {
+            let check = Letter(request: 1, command: MailCommand.set, subject: UInt32(Option.check.rawValue), value: isDirect ? 1 : 0)
+            precondition(Heap.obey(check).status == MailStatus.done)
+            func round() {
+              let author = Author("left")
+              let type = types.register(author.type)!
+              let blocks = (0..<300).map { Heap.allocate([64, 3000, 50_000][$0 % 3], type: type)! }
+              types.unregister(author.type)
+              for block in blocks { Heap.free(block) }
+              types.sweep()
+            }
+            round()
+            let before = TypeEndTests.Footprint()
+            for _ in 0..<20 { round() }
+            precondition(TypeEndTests.Footprint() == before)
+          }
+        }
+      }
+    }
+
     @Test func `L53 a hundred thousand types in turn need no more than one`() throws {
       let rounds = 100_000
       func round() throws {

@@ -114,6 +114,23 @@ extension OnRoot {
       Heap.free(block)
     }
 
+    @Test func `T10 a request that failed sets no size, whatever was made on its way`() throws {
+      let author = Author("sizes")
+      let type = try #require(types.register(author.type))
+      defer { types.unregister(author.type) }
+      Heap.free(Heap.allocate(100, type: type))
+      let limit = stave_hot().pointee.small_limit
+      stave_hot().pointee.small_limit = 0
+      heap.pointee.options.values[Option.failureRate.rawValue] = 1
+      #expect(Heap.allocate(1000, type: type) == nil)
+      heap.pointee.options.values[Option.failureRate.rawValue] = 0
+      stave_hot().pointee.small_limit = limit
+      // One of the others' sizes, made for a block that no page is there for.
+      #expect(type.zone(SizeClass.index(for: 5000)) != nil)
+      let classes = TypeTotals(type).classes
+      #expect(classes[0].nonzeroBitCount + classes[1].nonzeroBitCount == 1)
+    }
+
     @Test func `L55 every request of a type that failed is counted, of whatever size and kind`() throws {
       let author = Author("failing")
       let type = try #require(types.register(author.type))

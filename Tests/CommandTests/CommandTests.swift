@@ -210,7 +210,7 @@ import Testing
       let all = try stave("get", "\(process)").text
       #expect(all.contains("stave.period: 1000\n") && all.contains("vm.zone_count: ") && all.contains("vm.uma.malloc_"))
       #expect(try stave("get", "\(process)", "stave.period", "debug.malloc").text.split(separator: "\n").map { $0.split(separator: ":")[0] } == [
-        "stave.period", "debug.malloc.failure_count", "debug.malloc.failure_rate", "debug.malloc.numzones",
+        "stave.period", "debug.malloc.failure_count", "debug.malloc.failure_rate", "debug.malloc.numzones", "debug.malloc.zone_offset",
       ])
       let values = try object(stave("get", "--json", "\(process)", "vm.kmem_size", "stave.percpu", "vm.malloc.zone_sizes").text)
       #expect(values["vm.kmem_size"] is Int && values["stave.percpu"] as? String == "auto" && (values["vm.malloc.zone_sizes"] as? [Int])?.last == 0)

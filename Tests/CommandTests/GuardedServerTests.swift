@@ -37,6 +37,7 @@ import Testing
 
     // At work: a process obeys when it allocates, beyond its caches.
     let clients = try Started(load, ["-s", socket, "-q", "-c", "2", "-n", "100000000", "-t", "set", "-d", "40000"])
+    #expect(wait { (try? ask("info commandstats")[0].firstMatch(of: /cmdstat_set:calls=([0-9]+)/).flatMap { Int($0.1) }) ?? 0 > 1000 })
     let going = try stave("set", "\(redis.id)", "onreport=continue"), guarding = try stave("guard", "\(redis.id)", "--library", "notes.so")
     #expect(going.succeeded, going.report)
     #expect(guarding.succeeded && guarding.text.contains("stave.memguard: 0 -> 1"), guarding.report)

@@ -57,7 +57,7 @@ import Testing
 
   static let modes: [(options: String, losses: [Int: Loss], inner: Int, stacks: Bool)] = [
     ("background:0", classes, 4096 + 2816, false), ("background:0,percpu:locked,types:library", classes, 4096 + 2816, false),
-    ("background:1,redzone:1", exact, 4000 + 2600, true), ("background:0,memguard:1", exact, 4000 + 2600, true),
+    ("background:0,redzone:1", exact, 4000 + 2600, true), ("background:0,memguard:1", exact, 4000 + 2600, true),
     ("background:0,memguard:3,redzone:2,check:1", exact, 0, true),
   ]
 

@@ -38,7 +38,7 @@ func nameTypes(_ option: Heap.OptionName, _ text: String) -> [UInt32] {
   var names: [ListedName] = []
   Array(text.utf8).withUnsafeBufferPointer { forEachListedName(in: $0, withZones: option.takesZones) { names.append($0) } }
   return names.enumerated().map { index, name in
-    Heap.obey(TypeNameLetter(option: option.rawValue, name, at: index, of: names.count).letter(1)).status
+    Heap.obey(TypeNameLetter(option: option.rawValue, name, at: index, of: names.count, list: 1).letter(1)).status
   }
 }
 

@@ -80,7 +80,7 @@ extension OnRoot {
       }
     }
 
-    @Test func `every overwrite by 1 to 16 bytes, at every distance in the guard bytes, is found at free: which side, how many, how far`() async {
+    @Test func `L70 every overwrite by 1 to 16 bytes, at every distance in the guard bytes, is found at free: which side, how many, how far`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
         OnRoot.RedZoneTests.setRedZone(1)

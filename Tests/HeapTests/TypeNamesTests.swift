@@ -13,9 +13,9 @@ import Testing
 
 extension OnRoot {
   @Suite struct TypeNamesTests {
-    private static func letter(_ option: Option, _ name: StaticString, _ index: Int, of count: Int, sizeClass: UInt8 = 0) -> (status: UInt32, result: Int64) {
+    private static func letter(_ option: Option, _ name: StaticString, _ index: Int, of count: Int, list: UInt8 = 7, sizeClass: UInt8 = 0) -> (status: UInt32, result: Int64) {
       let name = ListedName(hash: FixedName(name).longHash, sizeClass: sizeClass)
-      return Heap.obey(TypeNameLetter(option: option.rawValue, name, at: index, of: count).letter(1))
+      return Heap.obey(TypeNameLetter(option: option.rawValue, name, at: index, of: count, list: list).letter(1))
     }
 
     @Test(arguments: [Option.probes, .redZoneType, .memguardType])
@@ -34,6 +34,11 @@ extension OnRoot {
         precondition(TypeNamesTests.letter(option, "images", 0, of: 3).status == MailStatus.done)
         precondition(TypeNamesTests.letter(option, "malloc", 0, of: 1).status == MailStatus.done && chosen() == [false, false, true])
         precondition(TypeNamesTests.letter(option, "texts", 1, of: 3).status == MailStatus.badValue)
+        // Letters of two lists by turns are none of both.
+        precondition(TypeNamesTests.letter(option, "images", 0, of: 2, list: 1).status == MailStatus.done)
+        precondition(TypeNamesTests.letter(option, "texts", 0, of: 2, list: 2).status == MailStatus.done)
+        precondition(TypeNamesTests.letter(option, "images", 1, of: 2, list: 1).status == MailStatus.badValue)
+        precondition(chosen() == [false, false, true])
         for wrong in [(16, 17), (1, 1), (3, 2), (0, 0), (0, 17), (1, 16)] {
           precondition(TypeNamesTests.letter(option, "texts", wrong.0, of: wrong.1).status == MailStatus.badValue, "\(wrong)")
         }
@@ -59,7 +64,7 @@ extension OnRoot {
       await #expect(processExitsWith: .success) {
         Stage.up()
         precondition(TypeNamesTests.letter(.period, "images", 0, of: 1).status == MailStatus.unknownOption)
-        let nowhere = TypeNameLetter(option: 200, ListedName(hash: 1), at: 0, of: 1).letter(1)
+        let nowhere = TypeNameLetter(option: 200, ListedName(hash: 1), at: 0, of: 1, list: 0).letter(1)
         precondition(Heap.obey(nowhere).status == MailStatus.unknownOption)
         for use in [NameUse.probes, .redZone, .guards] { precondition(typeNames(use).pointee.mode == ListMode.all) }
       }

@@ -29,7 +29,7 @@ func startOnStave(_ text: String, _ name: String, _ options: String = "backgroun
 
 /// Until `condition` holds, at most some seconds.
 func wait(for what: Comment, _ condition: () -> Bool) {
-  for _ in 0..<5000 {
+  for _ in 0..<30_000 {
     if condition() { return }
     usleep(1000)
   }

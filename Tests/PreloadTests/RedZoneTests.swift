@@ -22,7 +22,7 @@ extension PreloadedLibrary {
         environment: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": options], seconds: 180)
     }
 
-    @Test(arguments: modes) func `each overwrite is reported at free or realloc, with side, number, size and stacks; its correct twin is not`(_ options: String) throws {
+    @Test(arguments: modes) func `L70 each overwrite is reported at free or realloc, with side, number, size and stacks; its correct twin is not`(_ options: String) throws {
       for mistake in Self.mistakes {
         guard let wrong = try Self.run([mistake, "wrong"], options), let right = try Self.run([mistake, "right"], options) else { return }
         let side = mistake.hasPrefix("over") ? "overflow: " : "underflow: "

@@ -30,6 +30,18 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     Scenario(file: "misuse.c"), Scenario(file: "checked.c"), Scenario(file: "contiguous.c"), Scenario(file: "scopes.c"), Scenario(file: "limits.c", isRandom: true, usesTypes: true),
   ]
   static let random = all.filter { $0.isRandom }
+
+  /// All under both kinds of caches; in the modes that only change what is beside them, those that have to do with it. A soak tries all
+  /// in all modes.
+  static let trials = Mode.tried.flatMap { mode in
+    all.filter { scenario in
+      switch mode {
+      case .counted: scale > 1 || ["threads", "forks", "random", "plugins", "operators", "moments", "limits"].contains(scenario.program)
+      case .checked: scale > 1 || ["threads", "forks", "random", "zeroing", "reallocation", "early", "misuse", "checked"].contains(scenario.program)
+      default: true
+      }
+    }.map { ($0, mode) }
+  }
   /// In which callers and libraries come and go.
   static let classed = all.filter { ["operators", "plugins", "random", "early", "scopes"].contains($0.program) && $0.role == nil }
 
@@ -66,7 +78,7 @@ extension PreloadedLibrary {
     #expect(Library.exists, "\(Library.path) is not there: run make first, or name a library in STAVE_LIBRARY")
   }
 
-  @Test(.enabled(if: Library.exists), arguments: Scenario.all, Mode.tried)
+  @Test(.enabled(if: Library.exists), arguments: Scenario.trials)
   static func scenario(_ scenario: Scenario, _ mode: Mode) throws { try perform(scenario, mode, seed: 1) }
 
   /// Those that draw lots, once more with the seed of this run.
