@@ -13,6 +13,7 @@ import Testing
     #include <stave.h>
     #include <stdlib.h>
     #include <string.h>
+    #include <sys/mman.h>
     #include <unistd.h>
     STAVE_TYPE_DEFINE(M_KEPT, "kept", "blocks that stay");
     static void *held[100];
@@ -26,6 +27,9 @@ import Testing
       makeOthers();
       for (int i = 0; i < 4; i++) free(held[i]);
       if (count > 1 && strcmp(words[1], "close") == 0) close(2);
+      if (count > 1 && strcmp(words[1], "protect") == 0) {
+        for (int i = 0; i < 8; i++) if (posix_memalign(&held[20 + i], 4096, 8192) || mprotect(held[20 + i], 4096, PROT_NONE)) return 1;
+      }
       if (count > 1 && strcmp(words[1], "reopen") == 0) { close(2); if (dup(1) != 2) return 1; }
       return 0;
     }
@@ -70,6 +74,15 @@ import Testing
       #expect(ended.errorText.contains("  1 block of 100000 bytes of type malloc was asked for here:\n"), ended.report)
       let report = try start(Built.command, ["symbolize", folder.write(ended.errorText)]).end()
       #expect(report.text.contains(" makeMany+0x") && report.text.contains(" makeOthers+0x"), report.report)
+    }
+  }
+
+  @Test func `blocks that the program has protected from itself are not looked into`() throws {
+    let folder = Folder()
+    guard let program = try build(folder) else { return }
+    for options in ["leaks:exit,redzone:1", "leaks:exit,redzone:2"] {
+      let ended = try end(program, options, ["protect"])
+      #expect(ended.status == 0 && ended.errorText.contains(" are out at the end, lost or not\n"), ended.report)
     }
   }
 

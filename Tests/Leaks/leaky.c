@@ -85,7 +85,8 @@ APART static void keep(void) {
   void **pages = mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   pages[99999] = chain(2002);
   mprotect(pages, 1 << 20, PROT_READ);
-  void **shared = mmap(0, 1 << 16, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  // Mostly untouched: looking must not change that.
+  void **shared = mmap(0, 16 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   shared[77] = chain(2003);
   // In a large block, in what is left of one after it was made smaller, and moved.
   void **large = make(3000000);
@@ -134,6 +135,23 @@ static void *inVariable(void *none) {
   return none;
 }
 
+// Keeps a block below the stack that it runs on, in the same mapping.
+static void *belowStack(void *none) {
+  scrub();
+  rest();
+  return none;
+}
+
+static void runBelowStack(void) {
+  pthread_t thread;
+  pthread_attr_t attributes;
+  char *memory = mmap(0, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  *(void **)memory = chain(2009);
+  pthread_attr_init(&attributes);
+  pthread_attr_setstack(&attributes, memory + (1 << 20), 1 << 20);
+  pthread_create(&thread, &attributes, belowStack, 0);
+}
+
 static void *inRegister(void *none) {
 #ifdef __x86_64__
   uintptr_t hidden = hide(2008);
@@ -160,7 +178,8 @@ int main(int count, char **words) {
   pthread_create(&thread, 0, onStack, 0);
   pthread_create(&thread, 0, inVariable, 0);
   pthread_create(&thread, 0, inRegister, 0);
-  while (ready < 3) usleep(1000);
+  runBelowStack();
+  while (ready < 4) usleep(1000);
   scrub();
   raise(SIGSTOP);
   return 0;
