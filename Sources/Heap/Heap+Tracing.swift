@@ -32,12 +32,15 @@ extension Heap {
 
   @inline(never)
   private static func changeTracing() {
+    // Said before the paths are closed, and taken back when they are open: if another thread forks in between, the child finds that
+    // it has something to do.
     let isTraced = isTraced
+    if isTraced { stave_hot().pointee.traced = 1 }
     heap.openFastPath()
+    guard !isTraced else { return }
     // What nobody heard of as a sample must not be heard of as freed.
-    if !isTraced { Sampling.forgetAll() }
-    // Last: what another thread was at when this one forked, the child does.
-    stave_hot().pointee.traced = isTraced ? 1 : 0
+    Sampling.forgetAll()
+    stave_hot().pointee.traced = 0
   }
 
   /// A block as probes show it.
