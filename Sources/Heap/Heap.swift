@@ -94,8 +94,8 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The fast path serves all sizes of zones; or none, with locked caches, where the process's malloc is another, where calls are
-  /// to fail, where somebody traces them, where sizes are counted, where some blocks are guarded or have guard bytes, and where each call is looked at, for its caller, its hash class
-  /// or a scope. At any time: a call that is under way ends as it began.
+  /// to fail, where somebody traces them, where sizes are counted, where some blocks are guarded or have guard bytes, and where each
+  /// call is looked at, for its caller, its hash class or a scope. At any time: a call that is under way ends as it began.
   func openFastPath() {
     setLimits(isClosing: false)
     // A reason may come in another thread while one goes here: the first scope, a change of options, a tracer.
