@@ -16,14 +16,7 @@ import Testing
 @testable import TestSupport
 @testable import Zones
 
-private func mapLines() -> Int {
-  var count = 0
-  guard let file = fopen("/proc/self/maps", "r") else { return 0 }
-  defer { fclose(file) }
-  var bytes = [UInt8](repeating: 0, count: 1 << 16)
-  while case let got = fread(&bytes, 1, bytes.count, file), got > 0 { count += bytes[..<got].count { $0 == 10 } }
-  return count
-}
+private func mapLines() -> Int { kernelText("/proc/self/maps").utf8.count { $0 == 10 } }
 
 /// KiB, of /proc/self/status or /proc/meminfo.
 private func kilobytes(_ name: String, in file: String) -> Int {

@@ -19,14 +19,10 @@ import Testing
     let sleeper = try Started(program, [])
     for _ in 0..<500 where !sleeper.printed.contains("ready") { usleep(10_000) }
     let function = UInt(bitPattern: try #require(dlsym(nil, "qsort")))
-    // START-END PERMISSIONS OFFSET DEVICE INODE PATH. While others map and unmap, a line may be missing from one reading of many pieces.
-    var lines: [[Substring]] = []
+    // START-END PERMISSIONS OFFSET DEVICE INODE PATH
+    let lines = kernelText("/proc/self/maps").split(separator: "\n").map { $0.split(separator: " ") }
     func bounds(_ line: [Substring]) -> [UInt] { line[0].split(separator: "-").map { UInt($0, radix: 16)! } }
-    func mapping() -> Substring? { lines.first { bounds($0)[0] <= function && function < bounds($0)[1] }?.last }
-    for _ in 0..<100 where mapping() == nil {
-      lines = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8).split(separator: "\n").map { $0.split(separator: " ") }
-    }
-    let library = String(try #require(mapping()))
+    let library = String(try #require(lines.first { bounds($0)[0] <= function && function < bounds($0)[1] }?.last))
     let offset = UInt64(function - bounds(try #require(lines.first { $0.last.map(String.init) == library }))[0])
     let id = try #require(try ElfFile(FileBytes(path: library)).buildID()?.hexadecimalDigits)
     let found = Symbolizer(debugFolders: []).function(at: offset, in: library, buildID: id, process: sleeper.id)

@@ -20,7 +20,7 @@ struct ArenaMapping {
   static var all: [ArenaMapping] {
     var all: [ArenaMapping] = []
     var isInside = false
-    for line in (try! String(contentsOfFile: "/proc/self/smaps", encoding: .utf8)).split(separator: "\n") {
+    for line in kernelText("/proc/self/smaps").split(separator: "\n") {
       if let dash = line.firstIndex(of: "-"), let start = UInt(line[..<dash], radix: 16) {
         isInside = start >= arena.pointee.windowStart && start < arena.pointee.frontier
         if isInside { all.append(ArenaMapping(start: start)) }

@@ -157,6 +157,9 @@ extension OnRoot {
     }
 
     @Test func `L38 no bucket is allocated while a usable one is at hand`() {
+      // Another CPU's caches would have buckets of their own.
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
       let zone = makeTestZone("pingpong", 256)
       // At every level of fill, one item to and fro, then a bucketful: after the first round the buckets in use are constant.
       var held = zone.takeMany(1000)
