@@ -48,7 +48,7 @@ public struct TypesState: ~Copyable {
   public var count: Int
   /// The least number that no type has had.
   public var nextNumber: UInt32
-  var lock: FutexLock
+  public var lock: FutexLock
   /// By number; nil until there is a type.
   var records: UnsafeMutablePointer<TypePointer?>?
   /// Numbers of the types that Stave has made, which never go, each at its name's hash or behind it; nil until there is one.

@@ -44,11 +44,17 @@ public enum GuardedState {
   public static var freed: Int32 { 3 }
   /// It could not be closed as others are: its addresses are never used again.
   public static var lost: Int32 { 4 }
+  /// A zone's item whose last hooks run.
+  public static var finishing: Int32 { 5 }
+
+  /// The program may touch it, and nobody else has its addresses.
+  public static func isOut(_ state: Int32) -> Bool { state == live || state == finishing }
 }
 
 public typealias GuardedBlockPointer = UnsafeMutablePointer<GuardedBlock>
 
 extension UnsafeMutablePointer where Pointee == GuardedBlock {
+  var isOut: Bool { GuardedState.isOut(pointee.state) }
   public var end: UInt { pointee.address &+ pointee.size }
   var endPage: UInt32 { pointee.firstPage + pointee.pageCount }
 
@@ -102,7 +108,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     var index: UInt32 = 1
     while index < pointee.recordCount {
       let block = record(index)
-      if block.pointee.state == GuardedState.live { body(block) }
+      if block.isOut { body(block) }
       index += 1
     }
   }

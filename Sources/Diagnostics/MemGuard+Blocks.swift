@@ -91,10 +91,20 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     stave_add(&pointee.wastedBytes, sign * (data - Int64(block.pointee.size)))
   }
 
-  /// `damage`: what was found beside the block, if anything. `zone`: whose item it must be, 0 for malloc's.
+  /// The start of a zone's item whose hooks may run now, once; the block otherwise, if there is or was one.
+  func finish(_ address: UInt, zone: UInt32) -> GuardedFree {
+    let block = block(around: address)
+    guard let block, block.pointee.address == address, block.pointee.zone == zone, stave_swap32(&block.pointee.state, GuardedState.live, GuardedState.finishing)
+    else { return .bad(block) }
+    return .done
+  }
+
+  /// `damage`: what was found beside the block, if anything. `zone`: whose item it must be, 0 for malloc's; an item was finished before.
   public func free(_ address: UInt, zone: UInt32 = 0, stack: UInt32, damage: inout GuardDamage) -> GuardedFree {
     guard let block = block(around: address) else { return .bad(nil) }
-    guard block.pointee.address == address, block.pointee.zone == zone, stave_swap32(&block.pointee.state, GuardedState.live, GuardedState.closing) else { return .bad(block) }
+    guard block.pointee.address == address, block.pointee.zone == zone,
+      stave_swap32(&block.pointee.state, zone == 0 ? GuardedState.live : GuardedState.finishing, GuardedState.closing)
+    else { return .bad(block) }
     damage = damageBeside(block)
     block.pointee.freeStack = stack
     let isClosed = close(block)
@@ -164,7 +174,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       precondition(block.pointee.firstPage == page && block.pointee.pageCount > 0 && block.endPage <= openedPages, "a region elsewhere than its record says")
       for inside in page..<block.endPage { precondition(pointee.table![Int(inside)] == index, "a region in a region") }
       regions += 1
-      if block.pointee.state == GuardedState.live {
+      if block.isOut {
         live += 1
         used += Int(block.pointee.dataCount) * pageBytes
         mapped += Int(block.pointee.pageCount) * pageBytes

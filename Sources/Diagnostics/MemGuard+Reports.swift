@@ -97,7 +97,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     report.text(" of ")
     report.number(block.pointee.size)
     report.text(" bytes, ")
-    if !isLive && block.pointee.state != GuardedState.live { report.text("freed, ") }
+    if !isLive && !block.isOut { report.text("freed, ") }
     block.describeOwner(in: &report)
   }
 
@@ -105,7 +105,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     guard let block = known else { return }
     report.text("  allocation:\n")
     report.stack(block.pointee.allocationStack)
-    guard !isLive, block.pointee.state != GuardedState.live else { return }
+    guard !isLive, !block.isOut else { return }
     report.text("  free:\n")
     report.stack(block.pointee.freeStack)
   }

@@ -15,7 +15,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     guard pointee.bytes != 0 else { return }
     zoneGuards.pointee.isMeant = { memGuard.means($0.assumingMemoryBound(to: Zone.self)) }
     zoneGuards.pointee.take = { memGuard.take(for: $0.assumingMemoryBound(to: Zone.self)) }
-    zoneGuards.pointee.isItem = { memGuard.demandItem($0.address, of: $1.assumingMemoryBound(to: Zone.self)) }
+    zoneGuards.pointee.finish = { memGuard.finish($0.address, of: $1.assumingMemoryBound(to: Zone.self)) }
     zoneGuards.pointee.give = { memGuard.give($0.address, of: $1.assumingMemoryBound(to: Zone.self)) }
     zoneGuards.pointee.describe = { memGuard.describeOut(of: $0.assumingMemoryBound(to: Zone.self), in: $1.assumingMemoryBound(to: Report.self)) }
     zoneGuards.pointee.start = pointee.start
@@ -37,11 +37,13 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     return allocate(size, alignment: UInt(zone.pointee.keg.pointee.alignMask) + 1, type: nil, zone: zone.pointee.keg, stack: Stacks.record())
   }
 
-  private func demandItem(_ address: UInt, of zone: ZonePointer) -> Bool {
-    let block = block(around: address)
-    if let block, block.pointee.address == address, block.pointee.state == GuardedState.live, block.pointee.zone == zone.pointee.keg.pointee.index { return true }
-    reportBadFree("zone free", address, block)
-    return false
+  private func finish(_ address: UInt, of zone: ZonePointer) -> Bool {
+    switch finish(address, zone: zone.pointee.keg.pointee.index) {
+    case .done: return true
+    case .bad(let block):
+      reportBadFree("zone free", address, block)
+      return false
+    }
   }
 
   private func give(_ address: UInt, of zone: ZonePointer) -> Bool {
@@ -63,7 +65,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     while left > 0 && index < pointee.recordCount {
       let block = record(index)
       index += 1
-      guard block.pointee.state == GuardedState.live, block.pointee.zone == zone.pointee.keg.pointee.index else { continue }
+      guard block.isOut, block.pointee.zone == zone.pointee.keg.pointee.index else { continue }
       left -= 1
       report.pointee.text("  guarded item at ")
       report.pointee.address(block.pointee.address)

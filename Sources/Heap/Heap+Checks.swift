@@ -14,6 +14,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// As `check` and `check_divisor` say. False if the system refuses what that needs; then they are off, and `check` says so.
   /// Holding no lock. Fills what is free in slabs, which takes a second for some GiB.
   func applyChecks() -> Bool {
+    defer { openFastPath() }
     guard pointee.options[.check] == 1 else {
       itemChecks.end()
       return true

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Memory with a type (Accounting): malloc(9)'s calls. A free needs nothing of its own: `Heap.free` charges back to the type that
-// allocated, whichever it is told.
+// allocated, whichever it is told (Heap+Claims).
 
 import Accounting
 import CPlatform

@@ -97,27 +97,34 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// to fail, where somebody traces them, where sizes are counted, where some blocks are guarded or have guard bytes, and where each
   /// call is looked at, for its caller, its hash class or a scope. At any time: a call that is under way ends as it began.
   func openFastPath() {
-    setLimits(isClosing: false)
-    // A reason may come in another thread while one goes here: the first scope, a change of options, a tracer.
-    atomicMemoryFence(ordering: .sequentiallyConsistent)
-    setLimits(isClosing: true)
+    // A reason may come or go in another thread meanwhile, the first scope, a change of options, a tracer: who stores last looks last.
+    while setLimits() { atomicMemoryFence(ordering: .sequentiallyConsistent) }
   }
 
-  /// As the reasons of this moment are; or only where there is one.
-  private func setLimits(isClosing: Bool) {
+  /// As the reasons of this moment are. False if they were so already.
+  private func setLimits() -> Bool {
     let isOpen =
       root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
       && pointee.options[.sizes] == 0 && pointee.options[.redZone] == 0 && !Heap.isTraced
     let whole = isOpen ? UInt64(SizeClass.largest) + 1 : 0
+    let isGuarding = memGuard.isOn
     // While there are guards, what passes them by is served behind both.
-    let guardedLimit = memGuard.isOn ? whole : 0
-    let limit = memGuard.isOn ? 0 : whole
+    let limit = isGuarding ? 0 : whole
     let smallLimit = Heap.looksAtRequests ? 0 : limit
+    let claims: UInt32 = CPUCache.isPassedBy || isGuarding || pointee.options[.redZone] > 0 ? 1 : 0
     // All CPUs read these: a store that changes nothing would still cost them a cache miss.
+    var isChanged = false
+    func set<Word: Equatable>(_ place: UnsafeMutablePointer<Word>, _ value: Word) {
+      guard place.pointee != value else { return }
+      place.pointee = value
+      isChanged = true
+    }
     let hot = stave_hot()
-    if hot.pointee.small_limit != smallLimit && !(isClosing && smallLimit > 0) { hot.pointee.small_limit = smallLimit }
-    if hot.pointee.typed_limit != limit && !(isClosing && limit > 0) { hot.pointee.typed_limit = limit }
-    if hot.pointee.guarded_limit != guardedLimit && !(isClosing && guardedLimit > 0) { hot.pointee.guarded_limit = guardedLimit }
+    set(&hot.pointee.small_limit, smallLimit)
+    set(&hot.pointee.typed_limit, limit)
+    set(&hot.pointee.guarded_limit, isGuarding ? whole : 0)
+    set(&hot.pointee.claims, claims)
+    return isChanged
   }
 
   private func setUp() -> Bool {
@@ -208,8 +215,16 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   public func finish() {
     guard isReady else { return }
     let file = fileAtEnd
-    if pointee.options[.stats] == 1 && file >= 0 { printZones(to: file) }
-    guard pointee.options[.leaks] == 1, file >= 0 || stave_reports().pointee.place != ReportPlace.standardError else { return }
+    let saysZones = pointee.options[.stats] == 1 && file >= 0
+    let saysLeaks = pointee.options[.leaks] == 1 && (file >= 0 || stave_reports().pointee.place != ReportPlace.standardError)
+    guard saysZones || saysLeaks else { return }
+    guard zones.pointee.listLock.isToBeHad(), types.pointee.lock.isToBeHad(), metadataPages.pointee.lock.isToBeHad() else {
+      var report = Report("exit")
+      report.text("the process ends inside the allocator: what is in use is not counted\n")
+      return report.write(to: file >= 0 ? file : 2)
+    }
+    if saysZones { printZones(to: file) }
+    guard saysLeaks else { return }
     stave_reports().pointee.copy = file
     Heap.reportLeaks()
   }

@@ -140,7 +140,7 @@ extension SnapshotReader {
     while next < count {
       let chunk = try target.read(UInt.self, at: state.pointee.chunksAddress &+ UInt(next / perChunk * 8))
       let blocks = try target.readArray(GuardedBlock.self, at: chunk, count: min(perChunk, count - next), limit: perChunk)
-      for block in blocks where block.state == GuardedState.live {
+      for block in blocks where GuardedState.isOut(block.state) {
         let offset = block.address &- state.pointee.start
         guard offset < state.pointee.bytes, block.size > 0, block.size <= state.pointee.bytes - offset else { continue }
         try collection.addGuarded(block)

@@ -11,13 +11,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
   /// Calls `slab` with each slab's header and `large` with each large block's start, bytes and malloc type. Items may be taken and freed
   /// meanwhile. False, and nothing done, if the lock cannot be had for a second: at a process's end a thread may have died with it.
   public func forEachBlock(slab: (UnsafeMutableRawPointer) -> Void, large: (UInt, UInt, UInt32) -> Void) -> Bool {
-    var tries = 0
-    while !pointee.lock.tryLock() {
-      guard tries < 1000 else { return false }
-      tries += 1
-      var never: UInt32 = 0
-      _ = stave_futex_wait(&never, 0, 1_000_000)
-    }
+    guard pointee.lock.lockWithinASecond() else { return false }
     defer { pointee.lock.unlock() }
     var address = pointee.windowStart
     var last: UnsafeMutableRawPointer? = nil

@@ -56,6 +56,26 @@ public struct FutexLock: ~Copyable, Sendable {
     return true
   }
 
+  /// Takes the lock; false if it cannot be had for a second: at a process's end a thread may have died with it, or the one that ends
+  /// the process may hold it, in the frame that a signal interrupted.
+  public borrowing func lockWithinASecond() -> Bool {
+    var tries = 0
+    while !tryLock() {
+      guard tries < 1000 else { return false }
+      tries += 1
+      var never: UInt32 = 0
+      _ = stave_futex_wait(&never, 0, 1_000_000)
+    }
+    return true
+  }
+
+  /// Whether it can be had within a second.
+  public borrowing func isToBeHad() -> Bool {
+    guard lockWithinASecond() else { return false }
+    unlock()
+    return true
+  }
+
   @inline(__always)
   public borrowing func unlock() {
     if stave_is_fork_owner() { return }

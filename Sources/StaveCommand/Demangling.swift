@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Names of functions as their languages write them: Swift's by its runtime, C++'s by its library where that can be loaded, Rust's
-// older ones from what C++'s says. What is none of these, or is not understood, stays as it is.
+// newer ones by RustNames, older ones from what C++'s says. What is none of these, or is not understood, stays as it is.
 
 import Glibc
 
@@ -24,7 +24,7 @@ func demangled(_ name: String) -> String {
     return take(swiftDemangle(name, UInt(name.utf8.count), nil, nil, 0)) ?? name
   }
   if name.hasPrefix("_Z"), let text = take(cxxDemangle?(name, nil, nil, nil)) { return withoutRust(text) }
-  return name
+  return rustDemangled(name) ?? name
 }
 
 /// The library's memory becomes a string.

@@ -19,6 +19,12 @@ public func staveNewAligned(_ alignment: UInt, _ size: UInt) -> UnsafeMutableRaw
   heap.pointee.freeElsewhere == nil ? aligned(alignment, size) : nil
 }
 
+/// Before a delete that says how large the block is.
+@_silgen_name("stave_demand_size")
+public func staveDemandSize(_ memory: UnsafeMutableRawPointer?, _ size: UInt, _ alignment: UInt) {
+  Heap.demandSize(memory, size, alignment: alignment, "operator delete()")
+}
+
 /// Nil as for `staveNew`, without the C++ library's help.
 @_silgen_name("stave_new_quietly")
 public func staveNewQuietly(_ size: UInt) -> UnsafeMutableRawPointer? {

@@ -23,9 +23,21 @@ public func staveMalloc(_ size: UInt) -> UnsafeMutableRawPointer? {
   return item
 }
 
-/// Also free_sized and free_aligned_sized, which need neither size nor alignment, and operator delete.
+/// Also operator delete.
 @_silgen_name("stave_libc_free")
 public func staveFree(_ memory: UnsafeMutableRawPointer?) { Heap.free(memory) }
+
+@_silgen_name("stave_libc_free_sized")
+public func staveFreeSized(_ memory: UnsafeMutableRawPointer?, _ size: UInt) {
+  if Heap.looksAtClaims { Heap.demandSize(memory, size, alignment: 1, "free_sized()") }
+  Heap.free(memory)
+}
+
+@_silgen_name("stave_libc_free_aligned_sized")
+public func staveFreeAlignedSized(_ memory: UnsafeMutableRawPointer?, _ alignment: UInt, _ size: UInt) {
+  if Heap.looksAtClaims { Heap.demandSize(memory, size, alignment: alignment, "free_aligned_sized()") }
+  Heap.free(memory)
+}
 
 @_silgen_name("stave_libc_calloc")
 public func staveCalloc(_ count: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {

@@ -63,7 +63,8 @@ public func staveMallocarray(
 public func staveTypedRealloc(
   _ block: UnsafeMutableRawPointer?, _ size: UInt, _ author: UnsafeMutablePointer<stave_type>, _ flags: Int32
 ) -> UnsafeMutableRawPointer? {
-  Heap.reallocate(block, size, type: record(of: author), WaitFlags(rawValue: flags))
+  if Heap.looksAtClaims { Heap.demandType(block, author, "stave_realloc()") }
+  return Heap.reallocate(block, size, type: record(of: author), WaitFlags(rawValue: flags))
 }
 
 @_silgen_name("stave_reallocf")
@@ -76,4 +77,7 @@ public func staveReallocf(
 }
 
 @_silgen_name("stave_free")
-public func staveTypedFree(_ block: UnsafeMutableRawPointer?, _ author: UnsafeMutablePointer<stave_type>?) { Heap.free(block) }
+public func staveTypedFree(_ block: UnsafeMutableRawPointer?, _ author: UnsafeMutablePointer<stave_type>?) {
+  if Heap.looksAtClaims { Heap.demandType(block, author, "stave_free()") }
+  Heap.free(block)
+}

@@ -25,9 +25,9 @@ public struct ZoneGuards {
   public var isMeant: (@convention(c) (_ zone: UnsafeMutableRawPointer) -> Bool)?
   /// A zeroed block for an item; nil if the lot has not fallen on it, or it is declined.
   public var take: (@convention(c) (_ zone: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer?)?
-  /// Whether it is a live item of this zone; else there is a report.
-  public var isItem: (@convention(c) (_ item: UnsafeMutableRawPointer, _ zone: UnsafeMutableRawPointer) -> Bool)?
-  /// Takes it back. False if that is impossible, which has been reported.
+  /// Whether it is a live item of this zone, whose hooks may run; of two that free it one is told so. Else there is a report.
+  public var finish: (@convention(c) (_ item: UnsafeMutableRawPointer, _ zone: UnsafeMutableRawPointer) -> Bool)?
+  /// Takes back what is finished. False if that is impossible, which has been reported.
   public var give: (@convention(c) (_ item: UnsafeMutableRawPointer, _ zone: UnsafeMutableRawPointer) -> Bool)?
   /// Adds the stacks of what is out of a zone to a report.
   public var describe: (@convention(c) (_ zone: UnsafeMutableRawPointer, _ report: UnsafeMutableRawPointer) -> Void)?
@@ -70,7 +70,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       if isRefused { finish(item, isZoneToo: true) }
     }
     if isRefused {
-      _ = zoneGuards.pointee.give?(item, self)
+      if zoneGuards.pointee.finish?(item, self) ?? false { _ = zoneGuards.pointee.give?(item, self) }
       noteFailure()
       return nil
     }
@@ -98,7 +98,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   @inline(never)
   func freeGuarded(_ item: UnsafeMutableRawPointer, _ argument: UnsafeMutableRawPointer?) {
     // Before an author's destructor sees it.
-    guard zoneGuards.pointee.isItem?(item, self) ?? false else { return }
+    guard zoneGuards.pointee.finish?(item, self) ?? false else { return }
     if let destructor = pointee.destructor {
       FutexLock.enterHook(maySleep: false)
       destructor(item, pointee.size, argument)

@@ -54,7 +54,7 @@ public struct ZonesState: ~Copyable {
   /// Tries without the system that caches have before them.
   var triesLeft: Int32
   /// Guards the list of zones and the keg table.
-  var listLock: FutexLock
+  public var listLock: FutexLock
   var regionLock: FutexLock
   var reclaimLock: FutexLock
   var kegZone: UnsafeMutablePointer<Keg>?

@@ -33,7 +33,7 @@ extension OnRoot {
         bytes += Int64((size + 4095) & ~4095)
         #expect(Heap.usableSize(block) == (size + 4095) & ~4095)
       }
-      try #require(blocks.count > 1, "this machine has no huge page")
+      guard blocks.count > 1 else { return announceSkip("contiguous blocks with a type: no huge page is to be had here") }
       var totals = TypeTotals(type)
       #expect(totals.used == Int64(blocks.count) && totals.allocations == totals.used && totals.usedBytes == bytes)
       #expect(totals.classes[0] == 0 && totals.classes[1] == 0)

@@ -127,6 +127,7 @@ extension OnRoot {
           #expect(other != nil && stave_nanoseconds() - before > 240_000_000)
           Heap.free(other)
         } else {
+          while type.pointee.sleepers == 0 { usleep(1000) }
           usleep(250_000)
           #expect(type.pointee.sleepers == 1)
           Heap.free(block.value)
@@ -181,12 +182,12 @@ extension OnRoot {
       #expect(type.pointee.failures == 1 && type.pointee.sleeps == 1)
       // More than the limit itself: no free would help.
       before = stave_nanoseconds()
-      #expect(Heap.allocate(12_000, type: type, Self.canFail) == nil && stave_nanoseconds() - before < WaitFlags.patience / 2)
+      #expect(Heap.allocate(12_000, type: type, Self.canFail) == nil && stave_nanoseconds() - before < WaitFlags.patience)
       // And if somebody frees in time it is served.
       let shared = Shared(block)
       inThreads(2) { thread in
         if thread == 1 {
-          usleep(100_000)
+          while type.pointee.sleepers == 0 { usleep(1000) }
           return Heap.free(shared.value)
         }
         let other = Heap.allocate(4000, type: type, Self.canFail)
@@ -235,7 +236,7 @@ extension OnRoot {
         precondition(type.pointee.failures == 1 && zone.pointee.failures == 1 && heap.pointee.failures == 1)
         inThreads(2) { thread in
           if thread == 0 { precondition(Heap.allocate(30_000, type: type, .wait) != nil) } else {
-            usleep(100_000)
+            while type.pointee.sleepers == 0 { usleep(1000) }
             stave_inject().pointee.always = 0
           }
         }

@@ -42,6 +42,9 @@ extension OnRoot {
     }
 
     @Test func `L53 types come and go for ever in bounded memory, whenever their blocks are freed`() throws {
+      // On several CPUs' cells there lies more.
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
       try quietly {
         func round(_ number: Int) throws {
           let author = Author("passing", limit: number % 3 == 0 ? 1 << 20 : 0)
@@ -68,6 +71,7 @@ extension OnRoot {
     @Test func `L50 what a type leaves behind finds its slab, whether caches are used or passed by`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
+        bind(toCPU: usableCPUs[0])
         try quietly {
           for isDirect in [false, true, false] {
             let check = Letter(request: 1, command: MailCommand.set, subject: UInt32(Option.check.rawValue), value: isDirect ? 1 : 0)
@@ -90,6 +94,8 @@ extension OnRoot {
     }
 
     @Test func `L53 a hundred thousand types in turn need no more than one`() throws {
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
       let rounds = 100_000
       func round() throws {
         let author = Author("brief")

@@ -88,10 +88,11 @@ import Testing
         #expect(divisor.status == 0, divisor.report)
       } else {
         // What was under way at the switch is counted yet.
-        usleep(20_000)
-        let rest = try get("vm.debug.trashed")
-        usleep(20_000)
-        #expect(try get("vm.debug.trashed") == rest)
+        #expect(wait {
+          let rest = try? get("vm.debug.trashed")
+          usleep(100_000)
+          return (try? get("vm.debug.trashed")) == rest
+        })
       }
     }
     #expect(try get("vm.debug.damaged") == 0)

@@ -110,7 +110,8 @@ import Testing
     try #require(built.succeeded, built.report)
     let started = try Started(folder.file("busy"), environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": "redzone:1"])
     defer { kill(started.id, SIGKILL) }
-    usleep(300_000)
+    // All of its threads have their blocks.
+    #expect(wait { (try? object(stave("check", "--json", "\(started.id)").text))?["checked"] as? Int ?? 0 > 100 })
     for _ in 0..<10 {
       let ended = try stave("check", "--json", "\(started.id)")
       #expect(ended.status == 0, ended.report)
@@ -164,6 +165,7 @@ import Testing
     let built = try run(compiler, ["-O2", "-fno-builtin", folder.write(text, "signals.c"), "-o", folder.file("signals")])
     try #require(built.succeeded, built.report)
     let started = try Started(folder.file("signals"), environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": "redzone:1,background:0"])
+    #expect(wait { started.printed.contains("ready") })
     var checks = 0
     while (try? stave("check", "\(started.id)").status) == 0 { checks += 1 }
     let ended = started.end()

@@ -107,7 +107,7 @@ import Testing
   }
 
   @Test func `a watched program keeps its output, status and signals`() throws {
-    let ended = try stave("run", "--watch", "0.1", "--", "sh", "-c", "sleep 0.4; echo out; exit 5")
+    let ended = try stave("run", "--watch", "0.1", "--", "sh", "-c", "sleep 3; echo out; exit 5")
     #expect(ended.status == 5 && ended.text == "out\n")
     #expect(ended.errorText.contains("ZONE") && ended.errorText.contains("malloc-") && ended.errorText.contains("CPU time"))
     #expect(!ended.errorText.contains("\u{1b}"))
@@ -115,7 +115,7 @@ import Testing
     #expect(try stave("run", "--watch", "9", "--", "true").status == 0)
     // A signal to the command reaches the program.
     let child = try start(Built.command, ["run", "--watch", "1", "--", "sh", "-c", "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done"])
-    for _ in 0..<500 where child.printed.isEmpty { usleep(10_000) }
+    _ = wait { !child.printed.isEmpty }
     kill(child.id, SIGTERM)
     let caught = child.end()
     #expect(caught.status == 9 && caught.text == "ready\ncaught\n", "\(caught)")

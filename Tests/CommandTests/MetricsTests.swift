@@ -106,7 +106,7 @@ private let reader = """
   /// Starts the exporter and waits for its address.
   private func serve(_ arguments: String...) throws -> (Started, String)? {
     let server = try start(Self.listener, ["metrics"] + arguments)
-    for _ in 0..<500 {
+    for _ in 0..<6000 {
       let text = server.complained
       if let start = text.range(of: "http://"), text.hasSuffix("\n") { return (server, text[start.lowerBound...].trimmingCharacters(in: .whitespacesAndNewlines)) }
       usleep(10_000)
@@ -134,7 +134,7 @@ private let reader = """
       let idle = try start("/bin/sh", ["-c", "exec curl -s --max-time 30 telnet://\(url.dropFirst(7).dropLast(8))"], input: "/dev/zero")
       #expect(get(url)?.status == 200)
       kill(process, SIGKILL)
-      usleep(100_000)
+      _ = wait { kill(process, 0) != 0 || (try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8))?.contains(") Z ") ?? true }
       let gone = try #require(get(url))
       #expect(gone.status == 503 && gone.body.hasPrefix("no process \(process): it has ended"))
       _ = idle

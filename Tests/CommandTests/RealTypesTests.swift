@@ -253,6 +253,7 @@ private final class PostgresServer {
       return backend != nil
     }
     // The answer is sent just before it waits.
+    _ = wait { backend.flatMap { try? String(contentsOfFile: "/proc/\($0)/stat", encoding: .utf8) }?.contains(") S ") ?? false }
     usleep(300_000)
     return try #require(backend, "the server does not answer: \(running?.complained ?? "") \(asking?.complained ?? "")")
   }

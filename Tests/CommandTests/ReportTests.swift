@@ -211,6 +211,41 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     #expect(demangled("$s8mistaken6BasketC5spill2atySi_tF") == "mistaken.Basket.spill(at: Swift.Int) -> ()")
     #expect(demangled("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE") == "core::fmt::Write::write_fmt")
     #expect(demangled("_ZN66_$LT$alloc..vec..Vec$LT$T$GT$$u20$as$u20$core..ops..drop..Drop$GT$4drop17h0123456789abcdefE") == "<alloc::vec::Vec<T> as core::ops::drop::Drop>::drop")
-    for plain in ["main", "_start", "_Z", "$", "$s", "_RNvC4main3run", ""] { #expect(demangled(plain) == plain) }
+    for plain in ["main", "_start", "_Z", "$", "$s", "_R", "_RNvC4main9run", "_RNvB_3run", "_RINvC1a1bE_", ""] { #expect(demangled(plain) == plain) }
+  }
+
+  /// Made by rustc 1.95 of a program of our own; compared with what llvm-cxxfilt says, as were the 20,000 names in rustc itself.
+  static let rust = [
+    "_RNvC4main3run": "main::run",
+    "_RINvCsjMaewn57Afh_1t3genDG_INtNtNtCsgEmfK2I1SDS_4core3ops8function2FnTRL0_hEEp6OutputbEL_EB2_":
+      "t::gen::<dyn for<'a> core::ops::function::Fn<(&'a u8,), Output = bool>>",
+    "_RINvCsjMaewn57Afh_1t3genSQeEB2_": "t::gen::<[&mut str]>",
+    "_RINvCsjMaewn57Afh_1t4calllNCNvB2_4main0EB2_": "t::call::<i32, t::main::{closure#0}>",
+    "_RINvMs2_NtCsgEmfK2I1SDS_4core3fmtNtB6_9Arguments3newKj10_Kj5_ECsjMaewn57Afh_1t": "<core::fmt::Arguments>::new::<16, 5>",
+    "_RINvNtNtCsjMaewn57Afh_1t4shopu9gre_6ka8iu10berall_2yaKcdf_Kb1_Kln5_EB6_": "t::shop::größe::überall::<'ß', true, -5>",
+    "_RINvNtCsgEmfK2I1SDS_4core3ptr13drop_in_placeINtNtCslNYArtu3iFV_5alloc5boxed3BoxDNtNtNtNtB4_4iter6traits8iterator8Iteratorp4ItemReNtNtB4_6marker4SendEL_EECsjMaewn57Afh_1t":
+      "core::ptr::drop_in_place::<alloc::boxed::Box<dyn core::iter::traits::iterator::Iterator<Item = &str> + core::marker::Send>>",
+    "_RINvC1a1bFUKCPaOdEzQjTEE": "a::b::<unsafe extern \"C\" fn(*const i8, *mut f64) -> !, &mut usize, ()>",
+  ]
+
+  @Test func `Rust's newer names too, and what is damaged comes to an end`() {
+    for (name, text) in Self.rust { #expect(demangled(name) == text) }
+    var generator = Generator(77)
+    let letters = Array("_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ".utf8), names = Self.rust.keys.sorted()
+    for _ in 0..<Stage.steps(20_000, soak: 1_000_000) {
+      var name = Array(names[generator.below(names.count)].utf8)
+      for _ in 0...generator.below(4) where name.count > 3 {
+        let place = 2 + generator.below(name.count - 2)
+        switch generator.below(3) {
+        case 0: name[place] = letters[generator.below(letters.count)]
+        case 1: name.remove(at: place)
+        default: name.insert(letters[generator.below(letters.count)], at: place)
+        }
+      }
+      #expect(demangled(String(decoding: name, as: UTF8.self)).utf8.count < 1 << 15)
+    }
+    // Parts that name what was there before, which does the same, over and over.
+    let doubling = "_RNvC1a1b" + String(repeating: "I", count: 150) + "C1a" + String(repeating: "B_B_E", count: 150)
+    #expect(demangled(doubling).utf8.count < 1 << 15)
   }
 }

@@ -45,7 +45,7 @@ func wait(_ isTrue: () -> Bool) -> Bool {
 func withProcess<Result>(_ words: [String], _ body: (pid_t) throws -> Result) throws -> Result {
   let process = try start(Built.command, ["run", "--"] + words)
   // Until it has become the program and its allocator has started.
-  for _ in 0..<200 {
+  for _ in 0..<1500 {
     if try stave("sum", "\(process.id)").status == 0 { break }
     usleep(20_000)
   }

@@ -130,7 +130,7 @@ final class OnTerminal {
       #expect(top.draws("ZONE"))
       kill(top.id, SIGTSTP)
       #expect(top.draws(TerminalTests.leaving))
-      usleep(50_000)
+      #expect(wait { (try? String(contentsOfFile: "/proc/\(top.id)/stat", encoding: .utf8))?.contains(") T ") ?? false })
       #expect(top.isAsBefore)
       kill(top.id, SIGCONT)
       #expect(top.draws("\u{1b}[?1049h") && top.draws("ZONE"))
@@ -162,7 +162,7 @@ final class OnTerminal {
   }
 
   @Test func `watching draws below what the program prints, and cleans up`() throws {
-    let run = try OnTerminal(["run", "--watch", "0.1", "--rows", "3", "--", "sh", "-c", "sleep 0.5; echo a line; sleep 0.3; exit 4"])
+    let run = try OnTerminal(["run", "--watch", "0.1", "--rows", "3", "--", "sh", "-c", "sleep 3; echo a line; sleep 1; exit 4"])
     #expect(run.draws("\u{1b}[1;13r"))
     #expect(run.draws("ZONE"))
     #expect(run.draws("a line\r\n"))
@@ -172,7 +172,7 @@ final class OnTerminal {
   }
 
   @Test func `Ctrl-C reaches a watched program from the terminal, not a second time from the command`() throws {
-    let trapping = ["sh", "-c", "trap 'echo caught' INT; echo ready; sleep 0.5; sleep 0.5; exit 3"]
+    let trapping = ["sh", "-c", "trap 'echo caught' INT; echo ready; sleep 5; sleep 1; exit 3"]
     for (words, times) in [(trapping, 1), (["setsid"] + trapping, 0)] {
       // In a session of its own the program is out of the terminal's reach, and would be without the command.
       let run = try OnTerminal(["run", "--watch", "9", "--"] + words)

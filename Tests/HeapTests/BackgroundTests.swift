@@ -47,7 +47,7 @@ extension OnRoot {
         precondition(heap.start())
         heap.pointee.options.values[Option.period.rawValue] = 10
         func wait(for what: String, _ isSo: () -> Bool) {
-          for _ in 0..<500 where !isSo() {
+          for _ in 0..<6000 where !isSo() {
             let blocks = (0..<4).map { _ in Heap.allocate(8 << 20)! }
             for block in blocks {
               fill(block, 8 << 20, 1)
@@ -59,7 +59,7 @@ extension OnRoot {
         }
         wait(for: "it starts") { heap.pointee.background.thread > 0 && heap.pointee.background.periods > 2 }
         let starts = heap.pointee.background.starts
-        for _ in 0..<500 where heap.pointee.background.thread != 0 { usleep(10_000) }
+        for _ in 0..<6000 where heap.pointee.background.thread != 0 { usleep(10_000) }
         precondition(heap.pointee.background.thread == 0, "nothing to do: it ends")
         precondition(arena.pointee.cachedBytes == 0)
         wait(for: "it starts again") { heap.pointee.background.starts > starts }
@@ -74,9 +74,9 @@ extension OnRoot {
         guard mlock(block + (8 << 20), 4096) == 0 else { return print("SKIPPED: locked pages, for mlock is not allowed") }
         Heap.free(block)
         for _ in 0..<8 { Heap.free(Heap.allocate(8 << 20)) }
-        for _ in 0..<500 where heap.pointee.background.periods < 3 { usleep(10_000) }
+        for _ in 0..<6000 where heap.pointee.background.periods < 3 { usleep(10_000) }
         precondition(heap.pointee.background.periods >= 3, "it works")
-        for _ in 0..<500 where heap.pointee.background.thread != 0 { usleep(10_000) }
+        for _ in 0..<6000 where heap.pointee.background.thread != 0 { usleep(10_000) }
         precondition(heap.pointee.background.thread == 0 && arena.pointee.cachedBytes > 0, "it ends, with the locked run still there")
       }
     }
@@ -88,7 +88,7 @@ extension OnRoot {
         for _ in 0..<8 { Heap.free(Heap.allocate(64 << 20)) }
         precondition(heap.pointee.background.thread > 0)
         root.pointee.mailbox.letter = Letter(request: 7, command: MailCommand.trim)
-        for _ in 0..<500 where root.pointee.mailbox.answer != 7 { usleep(10_000) }
+        for _ in 0..<6000 where root.pointee.mailbox.answer != 7 { usleep(10_000) }
         precondition(root.pointee.mailbox.answer == 7 && heap.pointee.background.periods == 0)
       }
     }

@@ -18,6 +18,7 @@ extension OnRoot {
     @Test func `what is filled, and what is left alone`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
+        bind(toCPU: usableCPUs[0])
         func isTrash(_ item: UnsafeMutableRawPointer, _ bytes: Int) -> Bool { Trash.firstWrong(item.address, bytes: bytes) == nil }
         let plain = makeTestZone("plain", 100), odd = makeTestZone("odd", 13, alignMask: 0), tiny = makeTestZone("tiny", 3, alignMask: 0)
         let keeping: [ZonePointer] = [

@@ -57,12 +57,24 @@ private enum Ran {
       finish: { item, size in _ = Ran.note(.kegFini, item, size) })
   }
 
+  nonisolated(unsafe) private static let finishes = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
+  /// How often the last hook of a `countingZone` has run, in whatever thread.
+  static var finished: Int { Int(stave_load64(finishes)) }
+
+  static func countingZone() -> ZonePointer {
+    finishes.initialize(to: 0)
+    return makeTestZone("counted", 100, hooks: ZoneHooks(finish: { _, _ in stave_add(Ran.finishes, 1) }))
+  }
+
   static func makeZone(_ name: StaticString = "orders", _ size: Int = 100, flags: ZoneFlags = .none) -> ZonePointer {
     let zone = makeTestZone(name, size, flags: flags, hooks: all)
     zone.setZoneHooks(initialize: { item, size, _ in Ran.note(.zoneInit, item, size) }, finish: { item, size in _ = Ran.note(.zoneFini, item, size) })
     return zone
   }
 }
+
+/// Swift does not let it be called by name.
+private let libcFork = unsafeBitCast(dlsym(nil, "fork"), to: (@convention(c) () -> pid_t).self)
 
 /// No block is guarded, none has been lost, and all that is counted agrees.
 private func demandNothingOut(sourceLocation: SourceLocation = #_sourceLocation) {
@@ -286,6 +298,85 @@ extension OnRoot {
       #expect(text.contains("zone destroyed with items out: leaky: 2 items, 1 pages lost; 1 of the items are guarded"), "\(text)")
       #expect(text.contains("zone destroyed with items out: only guarded: 1 items, 0 pages lost; 1 of the items are guarded\n  guarded item at 0x"), "\(text)")
       #expect(text.contains("#0"), "\(text)")
+    }
+
+    @Test func `T12 an item is finished once, whoever frees it twice at one time`() async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+        guardUp()
+        setGuard(.onreport, 1)
+        // The destructor frees its own item: the hooks are running already.
+        let zone = makeTestZone(
+          "again", 100,
+          hooks: ZoneHooks(destructor: { item, _, argument in
+            Ran.calls.append(Ran.Call(hook: .destructor, item: item.address))
+            if Ran.calls.count < 3 { argument!.assumingMemoryBound(to: Zone.self).free(item) }
+          }))
+        zone.free(zone.allocate()!, argument: UnsafeMutableRawPointer(zone))
+        precondition(Ran.hooks == [.destructor] && memGuard.pointee.reports == 1)
+        // Two threads with the same item, over and over: the hooks run once for each item.
+        let both = Ran.countingZone(), rounds = 500
+        let items = (0..<rounds).map { _ in both.allocate()! }
+        // Threads that have come to an item; whoever is first waits for the other there.
+        let come = UnsafeMutablePointer<Int64>.allocate(capacity: rounds)
+        come.initialize(repeating: 0, count: rounds)
+        inThreads(2) { _ in
+          for (round, item) in items.enumerated() {
+            stave_add(come + round, 1)
+            while stave_load64(come + round) < 2 { _ = stave_yield() }
+            both.free(item)
+          }
+        }
+        precondition(Ran.finished == rounds && memGuard.pointee.reports == 1 + rounds, "\(Ran.finished) \(memGuard.pointee.reports)")
+        demandNothingOut()
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.contains("double free: zone free of 0x"), "\(text.prefix(2000))")
+    }
+
+    @Test func `guarded items with threads and forks: each child has them as they were, and frees its own`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        setGuard(.memguard, 3)
+        let zone = Ran.countingZone()
+        let isDone = UnsafeMutablePointer<UInt32>.allocate(capacity: 1)
+        isDone.pointee = 0
+        inThreads(3) { thread in
+          guard thread > 0 else {
+            for round in 0..<20 {
+              let mine = (0..<40).map { _ in zone.allocate()! }
+              for (index, item) in mine.enumerated() { fill(item, 100, UInt8(index)) }
+              Heap.prepareFork()
+              let child = libcFork()
+              if child == 0 {
+                Heap.childAfterFork()
+                for (index, item) in mine.enumerated() {
+                  guard holds(item, 100, UInt8(index)) else { _exit(2) }
+                  zone.free(item)
+                }
+                let more = (0..<40).map { _ in zone.allocate()! }
+                guard more.contains(where: isGuarded) else { _exit(3) }
+                for item in more { zone.free(item) }
+                // Regions that other threads were opening or closing stay as they were.
+                _exit(0)
+              }
+              Heap.parentAfterFork()
+              var status: Int32 = 0
+              precondition(child > 0 && waitpid(child, &status, 0) == child && status == 0, "round \(round): \(status)")
+              for (index, item) in mine.enumerated() {
+                precondition(holds(item, 100, UInt8(index)))
+                zone.free(item)
+              }
+            }
+            return stave_store32(isDone, 1)
+          }
+          while stave_load32(UnsafeRawPointer(isDone).assumingMemoryBound(to: Int32.self)) == 0 {
+            let some = (0..<20).map { _ in zone.allocate()! }
+            for item in some { zone.free(item) }
+          }
+        }
+        demandNothingOut()
+        precondition(zone.destroy() == 0)
+      }
     }
 
     @Test func `L51 random requests of two zones while guards and item checks are switched: each item is freed as what it is, hooks in pairs`() async {

@@ -111,11 +111,11 @@ extension OnRoot {
         for _ in 0..<8 { Heap.free(Heap.allocate(64 << 20)) }
         precondition(heap.pointee.background.thread > 0)
         OnRoot.MailboxTests.put(OnRoot.MailboxTests.set(.period, 10))
-        for _ in 0..<500 where heap.pointee.background.periods < 1 { usleep(10_000) }
+        for _ in 0..<6000 where heap.pointee.background.periods < 1 { usleep(10_000) }
         precondition(heap.pointee.background.periods > 0, "the new period")
         heap.pointee.options.values[Option.period.rawValue] = 200
         OnRoot.MailboxTests.put(OnRoot.MailboxTests.set(.background, 0, request: 2))
-        for _ in 0..<500 where heap.pointee.background.thread != 0 { usleep(10_000) }
+        for _ in 0..<6000 where heap.pointee.background.thread != 0 { usleep(10_000) }
         precondition(heap.pointee.background.thread == 0 && heap.pointee.options[.background] == 0)
         for _ in 0..<100 { Heap.free(Heap.allocate(64 << 20)) }
         precondition(heap.pointee.background.thread == 0, "and does not come back")

@@ -25,18 +25,6 @@ private func kilobytes(_ name: String, in file: String) -> Int {
   return line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
 }
 
-/// CPU time of this thread, in nanoseconds.
-private func spent(_ body: () -> Void) -> Int {
-  func now() -> Int {
-    var time = timespec()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return time.tv_sec * 1_000_000_000 + time.tv_nsec
-  }
-  let start = now()
-  body()
-  return now() - start
-}
-
 #if arch(x86_64)
 /// From now on the kernel knows no MADV_GUARD_INSTALL, as before Linux 6.13. False where it does not filter.
 private func forgetMarks() -> Bool {

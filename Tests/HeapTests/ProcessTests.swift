@@ -2,6 +2,7 @@
 //
 // What the heap has to do with the life of its process: options, injected failures, fork.
 
+@testable import Accounting
 import CPlatform
 import Foundation
 import Testing
@@ -56,6 +57,23 @@ extension OnRoot {
         Stage.useLockedCaches()
         OnRoot.ProcessTests.becomeChild()
       }
+    }
+
+    @Test(arguments: [0, 1, 2])
+    func `a process that ends while a lock is held says so, and ends`(_ which: Int) async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) { [which] in
+        Stage.up()
+        for option in [Option.stats, .leaks] { precondition(Heap.obey(MailboxTests.set(option, 1)).status == MailStatus.done) }
+        switch which {
+        case 0: zones.pointee.listLock.lock()
+        case 1: types.pointee.lock.lock()
+        default: metadataPages.pointee.lock.lock()
+        }
+        heap.finish()
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.contains("exit: the process ends inside the allocator: what is in use is not counted"), "\(text)")
+      #expect(!text.contains("leaks: "), "\(text)")
     }
 
     @Test func `failure_rate makes every n-th call fail, and nothing else`() async {

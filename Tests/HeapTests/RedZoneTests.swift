@@ -213,6 +213,7 @@ extension OnRoot {
     @Test func `in an item that is used again nothing is left of the block with guard bytes that it was`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
+        bind(toCPU: usableCPUs[0])
         for size in [100, 30_000, 100_000] as [UInt] {
           OnRoot.RedZoneTests.setRedZone(1)
           let block = Heap.allocate(size)!, found = OnRoot.RedZoneTests.finding(block)!

@@ -87,7 +87,7 @@ struct Holder {
     guard let (child, folder) = startOnStave(text, "holder") else { return nil }
     (self.child, self.folder) = (child, folder)
     var isReady = false
-    for _ in 0..<5000 where !isReady {
+    for _ in 0..<60_000 where !isReady {
       usleep(1000)
       isReady = threads > 0 ? hasStarted : isStopped
     }

@@ -93,7 +93,7 @@ import Testing
     let child = try Started.sleeping()
     kill(child.id, SIGSTOP)
     var state: Character = "?"
-    for _ in 0..<1000 where state != "T" {
+    for _ in 0..<30_000 where state != "T" {
       state = try ProcessEntry(process: child.id).state
       usleep(1000)
     }
@@ -118,7 +118,7 @@ import Testing
 
   @Test func zombiesAndKernelThreadsHaveNoMemory() throws {
     let child = try Started("/bin/true")
-    for _ in 0..<1000 where (try? ProcessEntry(process: child.id))?.state != "Z" { usleep(1000) }
+    for _ in 0..<30_000 where (try? ProcessEntry(process: child.id))?.state != "Z" { usleep(1000) }
     #expect(errorOf { () throws(InspectionError) in _ = try LiveProcess(process: child.id) } == .noMemory(child.id))
     if let kernel = ProcessTable().entries.first(where: { $0.name == "kthreadd" }), geteuid() == 0 {
       #expect(errorOf { () throws(InspectionError) in _ = try LiveProcess(process: kernel.process) } == .noMemory(kernel.process))

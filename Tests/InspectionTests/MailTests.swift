@@ -29,6 +29,7 @@ import Testing
           sigset_t set; int number;
           sigemptyset(&set); sigaddset(&set, SIGUSR1); sigprocmask(SIG_BLOCK, &set, 0);
           free(malloc(100));
+          if (write(1, "ready", 5) < 0) return 1;
           if (\(waits ? 1 : 0)) sigwait(&set, &number);
           \(forks)
           for (;;) {
@@ -40,7 +41,7 @@ import Testing
         """
       guard let (child, folder) = startOnStave(text, "rig") else { return nil }
       (self.child, self.folder) = (child, folder)
-      wait(for: "the program has not started") { child.isOnStave(as: "rig") }
+      wait(for: "the program has not started") { child.printed.contains("ready") && child.isOnStave(as: "rig") }
       target = try LiveProcess(process: child.id)
       location = try SnapshotReader(target).location
       mail = Mail(target, location)
@@ -55,11 +56,11 @@ import Testing
 
   @Test func `a process takes an option over, and tells the value before`() throws {
     guard let rig = try Rig() else { return }
-    #expect(try rig.mail.set(.period, to: 50, waiting: 5) == .done(1000))
+    #expect(try rig.mail.set(.period, to: 50, waiting: 60) == .done(1000))
     #expect(try rig.value(.period) == 50)
-    #expect(try rig.mail.set(.period, to: 60, waiting: 5) == .done(50))
-    #expect(try rig.mail.set(.hugepages, to: 1, waiting: 5) == .done(0))
-    guard case .done = try rig.mail.trim(waiting: 5) else {
+    #expect(try rig.mail.set(.period, to: 60, waiting: 60) == .done(50))
+    #expect(try rig.mail.set(.hugepages, to: 1, waiting: 60) == .done(0))
+    guard case .done = try rig.mail.trim(waiting: 60) else {
       Issue.record("no trim")
       return
     }
@@ -69,9 +70,9 @@ import Testing
     guard let rig = try Rig() else { return }
     let before = try SnapshotReader(rig.target).snapshot()
     #expect(before.injectedFailures == 0)
-    #expect(try rig.mail.set(.failureRate, to: 2, waiting: 5) == .done(0))
+    #expect(try rig.mail.set(.failureRate, to: 2, waiting: 60) == .done(0))
     wait(for: "no call fails") { (try? SnapshotReader(rig.target).snapshot().injectedFailures) ?? 0 > 20 }
-    #expect(try rig.mail.set(.failureRate, to: 0, waiting: 5) == .done(2))
+    #expect(try rig.mail.set(.failureRate, to: 0, waiting: 60) == .done(2))
     let after = try SnapshotReader(rig.target).snapshot()
     wait(for: "it goes on") {
       guard let now = try? SnapshotReader(rig.target).snapshot() else { return false }
@@ -84,7 +85,7 @@ import Testing
     guard let rig = try Rig() else { return }
     func refusal(_ command: UInt32, _ subject: UInt32, _ value: Int64) -> InspectionError? {
       errorOf { () throws(InspectionError) in
-        _ = try rig.mail.ask(Letter(request: rig.mail.newNumber, command: command, subject: subject, value: value), "period", waiting: 5)
+        _ = try rig.mail.ask(Letter(request: rig.mail.newNumber, command: command, subject: subject, value: value), "period", waiting: 60)
       }
     }
     let options = try SnapshotReader(rig.target).snapshot().options
@@ -105,7 +106,7 @@ import Testing
     try rig.target.write(value: torn, at: rig.location.address + UInt(RootLayout.mailboxOffset))
     usleep(100_000)
     #expect(try rig.value(.period) == 1000)
-    #expect(try rig.mail.set(.period, to: 7, waiting: 5) == .done(1000))
+    #expect(try rig.mail.set(.period, to: 7, waiting: 60) == .done(1000))
   }
 
   @Test func `L72 a stopped process has the request pending, and takes it when it goes on`() throws {
@@ -132,7 +133,7 @@ import Testing
     wait(for: "the parent does not take it") { (try? rig.value(.period)) == 55 }
     wait(for: "the child does not work") { ((try? SnapshotReader(child).snapshot().zones.reduce(0) { $0 + $1.allocations }) ?? 0) > 100 }
     #expect(try rig.value(.period, of: child) == 1000, "it was the parent's letter")
-    #expect(try Mail(child, rig.location).set(.period, to: 77, waiting: 5) == .done(1000))
+    #expect(try Mail(child, rig.location).set(.period, to: 77, waiting: 60) == .done(1000))
     #expect(try rig.value(.period) == 55 && rig.value(.period, of: child) == 77)
   }
 

@@ -107,10 +107,10 @@ import Testing
     let name = "stv\(getpid() % 100000)"
     symlink("/bin/sleep", folder.path + "/" + name)
     let first = try Started(folder.path + "/" + name, ["1000"])
-    usleep(50_000)
+    for _ in 0..<30_000 where (try? ProcessEntry(process: first.id))?.name != name { usleep(1000) }
     #expect(try ProcessTable().process(named: name).process == first.id)
     let second = try Started(folder.path + "/" + name, ["2000"])
-    usleep(50_000)
+    for _ in 0..<30_000 where (try? ProcessEntry(process: second.id))?.name != name { usleep(1000) }
     let error = errorOf { () throws(InspectionError) in _ = try ProcessTable().process(named: name) }
     guard case .ambiguousName(_, let candidates) = error else {
       Issue.record("expected candidates, got \(String(describing: error))")

@@ -162,10 +162,10 @@ import Testing
       """
     guard let (child, folder) = try started(text, "waiting") else { return }
     try withExtendedLifetime(folder) {
-      let first = try ProcessHold(child.id, patience: 0.3)
+      let first = try ProcessHold(child.id, patience: 1)
       #expect(first.held == 1 && first.unheld == 1, "\(first.held) \(first.unheld)")
       first.letGo()
-      let second = try ProcessHold(child.id, patience: 0.3, after: first)
+      let second = try ProcessHold(child.id, patience: 1, after: first)
       #expect(second.held == 1 && second.unheld == 1, "\(second.held) \(second.unheld)")
       second.letGo()
       _ = go.write("", "go")

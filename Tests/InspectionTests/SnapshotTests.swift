@@ -200,7 +200,7 @@ private final class Late: TargetMemory, @unchecked Sendable {
     }
     #expect(changed > 0, "it was not busy")
     kill(holder.child.id, SIGSTOP)
-    for _ in 0..<5000 where !holder.isStopped { usleep(1000) }
+    for _ in 0..<60_000 where !holder.isStopped { usleep(1000) }
     let rest = try reader.snapshot()
     #expect(check(rest) && isBounded(rest) && !rest.isChanging && rest.changing == 0)
     for zone in rest.zones { #expect(zone.slabs == zone.walkedSlabs || zone.slabs + 3 >= zone.walkedSlabs) }

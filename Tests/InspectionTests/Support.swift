@@ -12,7 +12,7 @@ extension Started {
   /// A child that sleeps, past its start: everything that it maps is mapped.
   static func sleeping() throws -> Started {
     let child = try Started("/bin/sleep", ["1000"])
-    for _ in 0..<1000 {
+    for _ in 0..<30_000 {
       // The name and state change with the exec, and with the system call that it then waits in.
       if let entry = try? ProcessEntry(process: child.id), entry.name == "sleep", entry.state == "S" { break }
       usleep(1000)

@@ -17,7 +17,7 @@ import Testing
     let built = try run(compiler, [source, "-Wl,--build-id=none", "-o", program])
     try #require(built.succeeded, built.report)
     let sleeper = try Started(program, [])
-    for _ in 0..<500 where !sleeper.printed.contains("ready") { usleep(10_000) }
+    for _ in 0..<6000 where !sleeper.printed.contains("ready") { usleep(10_000) }
     let function = UInt(bitPattern: try #require(dlsym(nil, "qsort")))
     // START-END PERMISSIONS OFFSET DEVICE INODE PATH
     let lines = kernelText("/proc/self/maps").split(separator: "\n").map { $0.split(separator: " ") }

@@ -138,11 +138,14 @@ extension OnRoot {
       unsetenv("STAVE_TEST_GROUP")
     }
 
-    @Test func `no descriptor is left open`() {
-      func descriptors() -> Int { try! FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }
-      let before = descriptors()
-      for _ in 0..<20 { _ = ContainerLimit.read() }
-      #expect(descriptors() <= before + 1)
+    @Test func `no descriptor is left open`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        func descriptors() -> Int { try! FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }
+        let before = descriptors()
+        for _ in 0..<20 { _ = ContainerLimit.read() }
+        precondition(descriptors() <= before + 1)
+      }
     }
   }
 }

@@ -40,7 +40,7 @@ extension OnRoot {
     private let ground = LevelGround()
 
     @Test func `sizes up to a huge page are contiguous, zero, aligned as asked, and counted by the page`() throws {
-      try #require(hasMemory)
+      guard hasMemory else { return announceSkip("contiguous blocks: no huge page is to be had here") }
       var generator = Generator(51)
       for _ in 0..<Stage.steps(40, soak: 2000) {
         let size = (UInt(generator.size(upTo: 2 << 20)) + 4095) & ~4095
@@ -105,7 +105,7 @@ extension OnRoot {
     }
 
     @Test func `many blocks at once share nothing, and their places serve others when they are free`() throws {
-      try #require(hasMemory)
+      guard hasMemory else { return announceSkip("contiguous blocks: no huge page is to be had here") }
       var blocks: [UInt] = []
       var seen: Set<UInt64> = []
       for index in 0..<40 {
@@ -134,7 +134,7 @@ extension OnRoot {
     }
 
     @Test func `it is neither resized nor moved, nor kept for the next request of its size`() throws {
-      try #require(hasMemory)
+      guard hasMemory else { return announceSkip("contiguous blocks: no huge page is to be had here") }
       let start = try #require(take(ContiguousRequest(size: 65536)))
       #expect(!arena.resizeLarge(start, to: 40000) && !arena.resizeLarge(start, to: 100_000) && arena.moveLarge(start, to: 4 << 20) == nil)
       let recent = arena.pointee.recentCount
@@ -143,7 +143,7 @@ extension OnRoot {
     }
 
     @Test func `a child of fork does not inherit it, and may free it`() async throws {
-      try #require(hasMemory)
+      guard hasMemory else { return announceSkip("contiguous blocks: no huge page is to be had here") }
       await #expect(processExitsWith: .success) {
         Stage.up()
         guard case .block(let start) = arena.takeContiguous(ContiguousRequest(size: 65536), type: 0, waits: true) else { fatalError() }

@@ -40,12 +40,14 @@ enum Linking: String, CaseIterable, CustomTestStringConvertible {
 }
 
 extension PreloadedLibrary {
-  /// A static program has no libraries. Under libstave.so some will do.
+  /// A static program has no libraries. Under libstave.so some will do; and of static ones, but for a soak, those that meet libc and the kernel.
   private static func applies(_ scenario: Scenario, _ linking: Linking) -> Bool {
     switch linking {
     case .plain: true
     case .underLibrary: ["sizes", "usable", "introspection", "operators", "replaced", "threads", "random"].contains(scenario.program)
-    case .fullyStatic: scenario.program != "plugins" && !scenario.isItsOwnLibrary
+    case .fullyStatic:
+      scenario.program != "plugins" && !scenario.isItsOwnLibrary
+        && (scale > 1 || ["sizes", "usable", "threads", "forks", "signals", "moments", "random", "introspection", "operators", "spawns"].contains(scenario.program))
     }
   }
 

@@ -74,8 +74,18 @@ extension PreloadedLibrary {
     guard let program = try Compiler.build("../Probes/subject.c", as: "probe-subject-framed", flags: flags) else { return nil }
     let folder = Folder()
     let subject = try Started(program.path, [part], environment: environment.merging(["LD_PRELOAD": Library.path]) { $1 })
-    usleep(200_000)
-    return try run("/usr/bin/timeout", ["-s", "INT", "6", bpftrace, "-p", "\(subject.id)", try script(name, in: folder)], seconds: 60)
+    let tracer = try Started(bpftrace, ["-B", "none", "-p", "\(subject.id)", try script(name, in: folder)])
+    waitUntilItHears(tracer)
+    usleep(3_000_000)
+    kill(tracer.id, SIGINT)
+    return tracer.end()
+  }
+
+  /// What makes it say each second that it listens: the first probe of a script is the last that bpftrace attaches.
+  private static let sign = "interval:s:1 { printf(\"listening\\n\"); }\n"
+
+  private static func waitUntilItHears(_ tracer: Started) {
+    for _ in 0..<6000 where !tracer.printed.contains("listening") { usleep(10_000) }
   }
 
   /// An example as a file, for the library under test.
@@ -83,7 +93,7 @@ extension PreloadedLibrary {
     let script = try String(contentsOf: Place.root.appending(path: "Examples/probes/\(name).bt"), encoding: .utf8)
     let installed = "/usr/local/lib/libstave.so.0"
     #expect(script.contains("usdt:\(installed):"))
-    return folder.write(script.replacingOccurrences(of: installed, with: Library.path), "script.bt")
+    return folder.write(sign + script.replacingOccurrences(of: installed, with: Library.path), "script.bt")
   }
 
   /// In processes that come later the kernel counts semaphores up when it maps the file.
@@ -94,11 +104,11 @@ extension PreloadedLibrary {
     let folder = Folder(), library = folder.file("libstave.so")
     try FileManager.default.copyItem(atPath: Library.path, toPath: library)
     let script = "usdt:\(library):stave:free { @free[pid] = count(); } usdt:\(library):stave:zone_grow { @grow[pid] = count(); }"
-    let tracer = try Started("/usr/bin/timeout", ["-s", "INT", "8", bpftrace, "-e", script])
-    let start = ContinuousClock.now
-    while ContinuousClock.now < start + .seconds(7) { _ = try run("/bin/ls", ["/"], environment: ["LD_PRELOAD": library]) }
-    let ended = tracer.end(within: 60)
-    // Some may have been running when the tracer came; so many have not.
+    let tracer = try Started(bpftrace, ["-B", "none", "-e", sign + script])
+    waitUntilItHears(tracer)
+    for _ in 0..<10 { _ = try run("/bin/ls", ["/"], environment: ["LD_PRELOAD": library]) }
+    kill(tracer.id, SIGINT)
+    let ended = tracer.end()
     for probe in ["@free[", "@grow["] { #expect(ended.text.components(separatedBy: probe).count > 5, ended.report) }
   }
 

@@ -29,14 +29,19 @@ enum Library {
 
 /// How the library is told to work.
 enum Mode: String, CaseIterable, CustomTestStringConvertible {
-  case standard, locked, counted, guarded, checked, classed
+  case standard, locked, counted, guarded, checked, classed, apart
   /// What STAVE_TEST_OPTIONS says, for real programs, and nothing else then.
   case asked
 
   static let askedOptions = ProcessInfo.processInfo.environment["STAVE_TEST_OPTIONS"].flatMap { $0.isEmpty ? nil : $0 }
   static var tried: [Mode] { Library.isStave ? [.standard, .locked, .counted, .checked] : [.standard] }
-  /// Real programs ask for nothing that guard bytes change.
-  static var triedByPrograms: [Mode] { askedOptions != nil ? [.asked] : tried + (Library.isStave ? [.guarded] : []) }
+  /// The library as it is, and two of its modes in turns; in a soak all. Real programs ask for nothing that guard bytes change.
+  static func tried(byProgram number: Int) -> [Mode] {
+    if askedOptions != nil { return [.asked] }
+    guard Library.isStave else { return [.standard] }
+    let others: [Mode] = [.locked, .counted, .guarded, .checked, .classed, .apart]
+    return [.standard] + (scale > 1 ? others : [others[number % 6], others[(number + 3 + number / 6) % 6]])
+  }
   var testDescription: String { rawValue }
   var environment: [String: String] {
     switch self {
@@ -46,6 +51,7 @@ enum Mode: String, CaseIterable, CustomTestStringConvertible {
     case .guarded: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "redzone:1"]
     case .checked: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "check:1"]
     case .classed: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "numzones:8"]
+    case .apart: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": "memguard:10"]
     case .asked: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": Self.askedOptions ?? ""]
     }
   }

@@ -4,6 +4,7 @@
 
 import CPlatform
 import Foundation
+import Glibc
 
 /// Carries what the compiler cannot know to be safe to share; the test says why it is.
 struct Shared<Value>: @unchecked Sendable {
@@ -25,6 +26,18 @@ func inThreads(_ count: Int, _ body: @escaping (_ thread: Int) -> Void) {
     thread.start()
   }
   done.wait()
+}
+
+/// CPU time of this thread, in nanoseconds.
+func spent(_ body: () -> Void) -> Int {
+  func now() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return time.tv_sec * 1_000_000_000 + time.tv_nsec
+  }
+  let start = now()
+  body()
+  return now() - start
 }
 
 /// Binds the calling thread to one CPU number; false if that is not to be had.

@@ -19,6 +19,7 @@ extension OnRoot {
     @Test func `L16 T11 destroying a zone with items out reports name, items out and pages`() async {
       let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
         Stage.up()
+        bind(toCPU: usableCPUs[0])
         let zone = makeTestZone("leaky buffers", 640)
         let items = zone.takeMany(20)
         // Two of one slab and one of another stay out.

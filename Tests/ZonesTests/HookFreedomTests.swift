@@ -16,6 +16,7 @@ import Testing
 private enum Slow {
   nonisolated(unsafe) static var hasEntered = false
   nonisolated(unsafe) static var hasLeft = false
+  nonisolated(unsafe) static var othersAreGone = false
 }
 
 private enum Recursion {
@@ -116,6 +117,7 @@ extension OnRoot {
           hooks: ZoneHooks(finish: { _, _ in
             guard !Slow.hasEntered else { return }
             Slow.hasEntered = true
+            for _ in 0..<300_000 where !Slow.othersAreGone { usleep(100) }  // half a minute at least
             usleep(100_000)
             Slow.hasLeft = true
           }))
@@ -127,6 +129,7 @@ extension OnRoot {
           while !Slow.hasEntered { usleep(100) }
           for neighbour in shared.value.1 { precondition(neighbour.destroy() == 0) }
           precondition(!Slow.hasLeft, "others can be destroyed at any time")
+          Slow.othersAreGone = true
           precondition(shared.value.0.destroy() == 0)
           precondition(Slow.hasLeft)
         }

@@ -90,7 +90,7 @@ extension OnRoot {
       }
     }
 
-    @Test(.timeLimit(.minutes(1))) func `a waiting request ends with nil when zone init refuses`() {
+    @Test(.timeLimit(.minutes(30))) func `a waiting request ends with nil when zone init refuses`() {
       let mock = MockSource()
       Hooks.reset()
       let zone = makeTestZone("refusing", 640, source: mock.source)

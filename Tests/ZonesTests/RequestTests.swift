@@ -100,6 +100,8 @@ extension OnRoot {
     }
 
     @Test func `L37 noVM makes no call of the page source and does not wait`() {
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
       for flags in [ZoneFlags.none, .offPage, .noBucket] {
         let mock = MockSource()
         let zone = makeTestZone("novm", 640, flags: flags, source: mock.source)
@@ -181,7 +183,7 @@ extension OnRoot {
       #expect(mock.bytesOut == 0)
     }
 
-    @Test(.timeLimit(.minutes(1))) func `waiting lasts until memory comes, and not waiting does not`() {
+    @Test(.timeLimit(.minutes(30))) func `waiting lasts until memory comes, and not waiting does not`() {
       let mock = MockSource()
       let zone = makeTestZone("waiting", 640, source: mock.source)
       mock.isRefusing = true

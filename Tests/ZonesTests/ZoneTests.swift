@@ -45,6 +45,8 @@ extension OnRoot {
     }
 
     @Test func `noFree keeps slabs until the zone is destroyed`() {
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
       let mock = MockSource()
       let zone = makeTestZone("kept", 640, flags: .noFree, source: mock.source)
       zone.freeAll(zone.takeMany(600))

@@ -43,7 +43,8 @@ struct stave_hot {
   uint64_t typed_limit;           // as small_limit, for requests whose type is known, or known to be none
   uint32_t scopes;                // 1 once a thread has entered a scope, or with hash classes: each request is looked at
   uint32_t scopes_refused;        // 1 once that was said
-  uint64_t traced;                // 1 while the fast paths are closed for a tracer
+  uint32_t traced;                // 1 while the fast paths are closed for a tracer
+  uint32_t claims;                // 1 while what callers say of blocks that they free is compared with what is known
   uint64_t guarded_limit;         // as typed_limit, for requests that guards pass by; 0 without guards
   struct stave_cell *_Nullable cpu[STAVE_CPU_GUARDS + STAVE_MAX_CPUS];
   uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];

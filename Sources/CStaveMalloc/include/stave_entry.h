@@ -14,6 +14,7 @@ void *stave_new(size_t size);
 void stave_libc_free(void *memory);
 void *stave_new_quietly(size_t size);
 void *stave_new_aligned(size_t alignment, size_t size);
+void stave_demand_size(void *memory, size_t size, size_t alignment);
 void stave_configure(char **environment);
 _Bool stave_owns(void *memory);
 void stave_step_aside(void (*free)(void *memory));

@@ -58,7 +58,8 @@ void *stave_mallocarray(size_t count, size_t size, struct stave_type *type, int 
 void *stave_realloc(void *block, size_t size, struct stave_type *type, int flags);
 // The same, but null means that the block has been freed.
 void *stave_reallocf(void *block, size_t size, struct stave_type *type, int flags);
-// Frees a block; null does nothing. It is charged back to the type that it has, whichever is named.
+// Frees a block; null does nothing. It is charged back to the type that it has, whichever is named; another's is reported while item
+// checks, guard bytes or guards are on.
 void stave_free(void *block, struct stave_type *type);
 // Bytes that may be used; 0 for null.
 size_t stave_usable_size(void *block);

@@ -32,18 +32,21 @@ enum FaultPromise: Int, Comparable, Sendable {
     variant.fault == .foreignFree || variant.fault == .insideFree ? .atMistake : .nothing
   }
 
-  /// Item checks: every bad and double free; writes to free memory when it is handed out again, if of a large block it was kept until then.
+  /// Item checks: every bad and double free, a wrong size if the block's class has it not; writes to free memory when it is handed out
+  /// again, if of a large block it was kept until then.
   private static func checked(_ variant: FaultVariant) -> FaultPromise {
     switch variant.fault {
-    case .doubleFree: .atMistake
+    case .doubleFree, .otherType: .atMistake
+    case .sizedDelete: variant.size == 16 && variant.how == "smaller" ? .nothing : .atMistake
     case .afterFreeWrite: variant.size > 32768 && variant.how == "later" ? .nothing : .later
     default: .nothing
     }
   }
 
-  /// RedZone: overwrites of the 16 bytes on either side.
+  /// RedZone: overwrites of the 16 bytes on either side; wrong sizes and types.
   private static func between(_ variant: FaultVariant) -> FaultPromise {
-    [.overWrite, .slackWrite, .underWrite].contains(variant.fault) && variant.distance <= 16 ? .later : .nothing
+    if [.sizedDelete, .otherType].contains(variant.fault) { return .atMistake }
+    return [.overWrite, .slackWrite, .underWrite].contains(variant.fault) && variant.distance <= 16 ? .later : .nothing
   }
 
   /// MemGuard: what lands in the guard, at the instruction; what is written on the block's own pages, at its free.
@@ -54,7 +57,7 @@ enum FaultPromise: Int, Comparable, Sendable {
     switch variant.fault {
     case _ where variant.fault.isOverflow || variant.fault.isUnderflow:
       return variant.distance > gap && variant.distance <= gap + width ? .atMistake : variant.fault.reads ? .nothing : .later
-    case .afterFreeWrite, .afterFreeRead, .afterRealloc, .doubleFree: return .atMistake
+    case .afterFreeWrite, .afterFreeRead, .afterRealloc, .doubleFree, .sizedDelete, .otherType: return .atMistake
     default: return .nothing
     }
   }

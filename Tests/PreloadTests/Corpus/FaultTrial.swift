@@ -76,7 +76,9 @@ struct FaultTrial: Sendable {
       case .foreignFree: return [["bad free: ", "of \(address), which stave does not own"]]
       case .insideFree: return [["bad free: free() of an address inside a block at \(address)"], ["bad free: free() of \(address), ", " bytes into the "]]
       case .leak: return [["]: leaks: ", "  1 block of \(size) bytes of type malloc was asked for here:\n"]]
-      case .sizedDelete, .otherPair, .otherType, .recycledRead: return []
+      case .sizedDelete: return [["bad free: operator delete() of \(address), a block of ", " bytes of type malloc, with a size of "]]
+      case .otherType: return [["bad free: stave_free() of \(address), a block of ", " bytes of type ours, as one of type theirs"]]
+      case .otherPair, .recycledRead: return []
       }
     case .glibc:
       switch fault {

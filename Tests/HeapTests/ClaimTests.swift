@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The size or the malloc type that a caller says of the block it frees: each of what may be known of a block, and each way to be wrong.
+
+@testable import Accounting
+import CPlatform
+import Foundation
+import Testing
+
+@testable import Diagnostics
+@testable import Heap
+@testable import Pages
+@testable import Primitives
+@testable import TestSupport
+@testable import Zones
+
+/// Whether something was said; it is counted, and the program goes on.
+private func isReported(_ claim: () -> Void) -> Bool {
+  let before = stave_reports().pointee.count
+  claim()
+  return stave_reports().pointee.count > before
+}
+
+private func isRefused(_ block: UnsafeMutableRawPointer?, _ size: UInt, _ alignment: UInt = 1) -> Bool {
+  isReported { Heap.demandSize(block, size, alignment: alignment, "test") }
+}
+
+extension OnRoot {
+  @Suite struct ClaimTests {
+    @Test(arguments: [Option.redZone, .memguard])
+    func `of a block with guard bytes, or a guarded one, only the size that was asked for is right`(_ option: Option) async {
+      await #expect(processExitsWith: .success) { [number = option.rawValue as Int] in
+        Stage.up()
+        OnRoot.RedZoneTests.goOn()
+        let option = Option(rawValue: number)!
+        precondition(!Heap.looksAtClaims)
+        precondition(Heap.obey(MailboxTests.set(option, 1)).status == MailStatus.done && Heap.looksAtClaims)
+        for size in [1, 15, 16, 100, 4096, 32_768, 100_000] as [UInt] {
+          for alignment in [1, 64] as [UInt] {
+            let block = Heap.allocate(size, alignment: alignment)!
+            for wrong in [0, size - 1, size + 1, size * 2, size / 2] where wrong != size { precondition(isRefused(block, wrong, alignment), "\(size) as \(wrong)") }
+            precondition(!isRefused(block, size, alignment), "\(size)")
+            let resized = Heap.reallocate(block, size + 50)!
+            precondition(isRefused(resized, size, alignment) && !isRefused(resized, size + 50, alignment))
+            Heap.free(resized)
+          }
+        }
+        precondition(Heap.obey(MailboxTests.set(option, 0)).status == MailStatus.done && !Heap.looksAtClaims)
+        checkAll()
+      }
+    }
+
+    @Test func `of any other block, with item checks, a size of its class, or to which realloc shrinks it in its place`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        OnRoot.RedZoneTests.goOn()
+        let early = Heap.allocate(100)!
+        precondition(Heap.obey(MailboxTests.set(.check, 1)).status == MailStatus.done && Heap.looksAtClaims)
+        precondition(isRefused(early, 50) && !isRefused(early, 100), "from before the switch as well")
+        Heap.free(early)
+        for size in Array(0...2000) + [4096, 10_000, 32_768, 32_769, 100_000, 5 << 20] as [UInt] {
+          let block = Heap.allocate(size)!, holds = Heap.usableSize(block)!
+          precondition(!isRefused(block, size) && isRefused(block, holds + 1) && (holds == 16 || isRefused(block, holds / 2)), "\(size)")
+          let less = size / 2 + 1
+          if let resized = Heap.reallocate(block, less) {
+            precondition(!isRefused(resized, less), "\(size) to \(less)")
+            Heap.free(resized)
+          }
+        }
+        for alignment in [32, 64, 4096, 65_536] as [UInt] {
+          for size in [1, 100, 5000, 100_000] as [UInt] {
+            let block = Heap.allocate(size, alignment: alignment)!
+            precondition(!isRefused(block, size, alignment), "\(size) at \(alignment)")
+            Heap.free(block)
+          }
+        }
+        precondition(Heap.obey(MailboxTests.set(.check, 0)).status == MailStatus.done && !Heap.looksAtClaims)
+        checkAll()
+      }
+    }
+
+    @Test func `of what is no live block nothing is said before the free itself`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        OnRoot.RedZoneTests.goOn()
+        for option in [Option.check, .redZone, .memguard] {
+          precondition(Heap.obey(MailboxTests.set(option, 1)).status == MailStatus.done)
+          let block = Heap.allocate(100)!, large = Heap.allocate(1 << 20)!
+          var local = 0
+          precondition(!isRefused(nil, 5) && !isRefused(block + 16, 5) && !isRefused(large + 4096, 5))
+          withUnsafeMutableBytes(of: &local) { precondition(!isRefused($0.baseAddress!, 5)) }
+          Heap.free(block)
+          Heap.free(large)
+          precondition(Heap.obey(MailboxTests.set(option, 0)).status == MailStatus.done)
+        }
+      }
+    }
+
+    @Test func `a type is wrong if the block is of another author's; memory without one may be freed as any`() async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+        Stage.up()
+        OnRoot.RedZoneTests.goOn()
+        let ours = OnRoot.RedZoneTests.register("ours").pointee.author!, theirs = OnRoot.RedZoneTests.register("theirs").pointee.author!
+        for option in [Option.check, .redZone, .memguard] {
+          precondition(Heap.obey(MailboxTests.set(option, 1)).status == MailStatus.done)
+          for size in [100, 100_000] as [UInt] {
+            let block = Heap.allocate(size, type: types.known(ours)!, .noWait)!, plain = Heap.allocate(size)!
+            precondition(isReported { Heap.demandType(block, theirs, "test") } && !isReported { Heap.demandType(block, ours, "test") })
+            precondition(!isReported { Heap.demandType(plain, ours, "test") } && !isReported { Heap.demandType(block, nil, "test") })
+            Heap.free(block)
+            Heap.free(plain)
+          }
+          precondition(Heap.obey(MailboxTests.set(option, 0)).status == MailStatus.done)
+        }
+        // What an ended type left is nobody's.
+        precondition(Heap.obey(MailboxTests.set(.redZone, 1)).status == MailStatus.done)
+        let left = Heap.allocate(100, type: types.known(ours)!, .noWait)!
+        Heap.unregister(ours)
+        precondition(!isReported { Heap.demandType(left, theirs, "test") })
+        Heap.free(left)
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.contains("a block of 100 bytes of type ours, as one of type theirs"), "\(text)")
+    }
+  }
+}
