@@ -207,8 +207,8 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
   /// Whether the author's structure, if there is one, begins as it did when the type was registered.
   public var isMarked: Bool { pointee.author.map { $0.pointee.magic == STAVE_TYPE_MAGIC } ?? true }
 
-  /// A type that lives and whose author is another; of types that Stave makes, nobody is.
+  /// A type whose author is another: none that Stave makes, nor one that has ended.
   public func isOfAnother(than author: UnsafeMutablePointer<stave_type>) -> Bool {
-    !pointee.isEnded && pointee.author.map { $0 != author } ?? false
+    pointee.author.map { $0 != author } ?? false
   }
 }

@@ -114,10 +114,12 @@ extension OnRoot {
         }
         // What an ended type left is nobody's.
         precondition(Heap.obey(MailboxTests.set(.redZone, 1)).status == MailStatus.done)
-        let left = Heap.allocate(100, type: types.known(ours)!, .noWait)!
+        let left = [100, 100_000].map { Heap.allocate($0, type: types.known(ours)!, .noWait)! }
         Heap.unregister(ours)
-        precondition(!isReported { Heap.demandType(left, theirs, "test") })
-        Heap.free(left)
+        for block in left {
+          precondition(!isReported { Heap.demandType(block, theirs, "test") })
+          Heap.free(block)
+        }
       }
       let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
       #expect(text.contains("a block of 100 bytes of type ours, as one of type theirs"), "\(text)")
