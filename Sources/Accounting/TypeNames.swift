@@ -47,7 +47,7 @@ public struct TypeNames {
   var hashes: InlineArray<16, UInt64>
   var classes: InlineArray<16, UInt8>
   /// What is said of memory without a type.
-  var plain: UInt8
+  public var plain: UInt8
 
   public func choice(of name: borrowing FixedName) -> UInt8 {
     guard mode == ListMode.listed else { return mode == ListMode.all ? Choice.all : Choice.none }

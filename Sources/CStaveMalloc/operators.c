@@ -74,20 +74,22 @@ STAVE_EXPORT void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignm
 }
 
 // A delete that says a size, while somebody looks; not where the program has a new of its own, which may ask for more.
-static void *own_new_array(size_t size) __attribute__((alias("_Znam")));
-static void *own_new_aligned(size_t size, size_t alignment) __attribute__((alias("_ZnwmSt11align_val_t")));
-#define SAID(memory, size, alignment, new, ours) \
-  if (__builtin_expect(stave_hot()->claims != 0, 0) && stave_is(new, ours) && stave_is(_ZdlPv, stave_libc_free)) \
-    stave_demand_size(memory, size, alignment)
+static void *own_array(size_t size) __attribute__((alias("_Znam")));
+static void *own_aligned(size_t size, size_t alignment) __attribute__((alias("_ZnwmSt11align_val_t")));
+static void *own_aligned_array(size_t size, size_t alignment) __attribute__((alias("_ZnamSt11align_val_t")));
+static _Bool isOursPlain(void) { return stave_is(_Znwm, stave_new) && stave_is(_Znam, own_array); }
+static _Bool isOursAligned(void) { return stave_is(_ZnwmSt11align_val_t, own_aligned) && stave_is(_ZnamSt11align_val_t, own_aligned_array); }
+#define SAID(memory, size, alignment, isOurs) \
+  if (__builtin_expect(stave_hot()->claims != 0, 0) && stave_is(_ZdlPv, stave_libc_free) && isOurs()) stave_demand_size(memory, size, alignment)
 
 STAVE_EXPORT void _ZdaPv(void *memory) { _ZdlPv(memory); }
-STAVE_EXPORT void _ZdlPvm(void *memory, size_t size) { SAID(memory, size, 1, _Znwm, stave_new); _ZdlPv(memory); }
-STAVE_EXPORT void _ZdaPvm(void *memory, size_t size) { SAID(memory, size, 1, _Znam, own_new_array); _ZdaPv(memory); }
+STAVE_EXPORT void _ZdlPvm(void *memory, size_t size) { SAID(memory, size, 1, isOursPlain); _ZdlPv(memory); }
+STAVE_EXPORT void _ZdaPvm(void *memory, size_t size) { SAID(memory, size, 1, isOursPlain); _ZdaPv(memory); }
 STAVE_EXPORT void _ZdlPvRKSt9nothrow_t(void *memory, const void *tag) { (void)tag; _ZdlPv(memory); }
 STAVE_EXPORT void _ZdaPvRKSt9nothrow_t(void *memory, const void *tag) { (void)tag; _ZdaPv(memory); }
 STAVE_EXPORT void _ZdlPvSt11align_val_t(void *memory, size_t alignment) { (void)alignment; stave_libc_free(memory); }
 STAVE_EXPORT void _ZdaPvSt11align_val_t(void *memory, size_t alignment) { _ZdlPvSt11align_val_t(memory, alignment); }
-STAVE_EXPORT void _ZdlPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { SAID(memory, size, alignment, _ZnwmSt11align_val_t, own_new_aligned); _ZdlPvSt11align_val_t(memory, alignment); }
-STAVE_EXPORT void _ZdaPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { SAID(memory, size, alignment, _ZnwmSt11align_val_t, own_new_aligned); _ZdaPvSt11align_val_t(memory, alignment); }
+STAVE_EXPORT void _ZdlPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { SAID(memory, size, alignment, isOursAligned); _ZdlPvSt11align_val_t(memory, alignment); }
+STAVE_EXPORT void _ZdaPvmSt11align_val_t(void *memory, size_t size, size_t alignment) { SAID(memory, size, alignment, isOursAligned); _ZdaPvSt11align_val_t(memory, alignment); }
 STAVE_EXPORT void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *memory, size_t alignment, const void *tag) { (void)tag; _ZdlPvSt11align_val_t(memory, alignment); }
 STAVE_EXPORT void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *memory, size_t alignment, const void *tag) { (void)tag; _ZdaPvSt11align_val_t(memory, alignment); }

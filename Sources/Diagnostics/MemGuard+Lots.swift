@@ -16,6 +16,12 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     size >= pointee.least && size <= pointee.most && types.chooses(type, size, isLarge: isLarge, for: .guards)
   }
 
+  /// Whether some requests without a type may be guarded; and whether of those that a class serves all are meant, and none counted apart.
+  public var mayGuardPlain: Bool { pointee.takesPages || typeNames(.guards).pointee.plain != Choice.none }
+  public var meansAllPlain: Bool {
+    !pointee.takesPages && pointee.least == 0 && pointee.most >= UInt(SizeClass.largest) && typeNames(.guards).pointee.plain == Choice.all
+  }
+
   /// A request has been served; it counts if it was too small.
   @inline(__always)
   public func note(_ size: UInt) { if size < pointee.least { lot.pointee.too_small &+= 1 } }

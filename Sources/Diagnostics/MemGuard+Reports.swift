@@ -112,8 +112,10 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   // MARK: - Watching
 
-  /// Puts the handler in place, or before the one that the program has installed meanwhile. A system call.
+  /// Before a block is guarded: puts the handler in place, or before the one that the program has installed meanwhile. A system call;
+  /// where few blocks are guarded at each eighth of them.
   public func watch() {
+    guard pointee.interval < 100 || pointee.guarded & 7 == 0 else { return }
     _ = stave_watch_faults(pointee.start, pointee.bytes) { fault in memGuard.reportFault(fault) }
   }
 }

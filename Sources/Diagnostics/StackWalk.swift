@@ -21,11 +21,11 @@ struct StackWalk {
   /// How far up a stack is looked at.
   static var mostBytes: UInt { 8 << 20 }
 
-  /// `frame.sp` lies on a stack, as the kernel or a running function has it.
-  init(from frame: Frame, limit: UInt) {
+  /// `frame.sp` lies on a stack, as the kernel or a running function has it. `isRead`: the word below it has just been read.
+  init(from frame: Frame, limit: UInt, isRead: Bool = false) {
     self.frame = frame
     self.limit = limit
-    readable = AddressRange(start: frame.sp, end: frame.sp)
+    readable = AddressRange(start: frame.sp, end: isRead ? Swift.max(frame.sp, (frame.sp &- 8 | (Self.page &- 1)) &+ 1) : frame.sp)
   }
 
   /// The word at `address`; nil unless it is one, between the frame and the limit, and can be read.
@@ -67,8 +67,8 @@ extension UnsafeMutablePointer where Pointee == stave_callers {
   /// The addresses that the calls return to, from the caller of our code on, into `pcs`, `most` at most: how many. `frame` is one of
   /// our own code's; where it is not, it is the first. Where the way out of our code is not found, as in a program that has no call frame
   /// information at all, they are those of what was found.
-  func stack(from frame: Frame, into pcs: UnsafeMutablePointer<UInt>, most: Int) -> Int {
-    var walk = StackWalk(from: frame, limit: stackLimit(above: frame.sp, bytes: StackWalk.mostBytes))
+  func stack(from frame: Frame, into pcs: UnsafeMutablePointer<UInt>, most: Int, isRead: Bool = false) -> Int {
+    var walk = StackWalk(from: frame, limit: stackLimit(above: frame.sp, bytes: StackWalk.mostBytes), isRead: isRead)
     var count = 0
     var left = 64
     while left > 0 && isOwn(walk.frame.pc) {

@@ -29,15 +29,15 @@ public enum Stacks {
   @inline(never)
   public static func record(_ use: StackUse = .guarded) -> UInt32 {
     guard stacks.wants(use), let frame = frame(at: stave_frame_pointer()) else { return 0 }
-    return record(from: frame)
+    return record(from: frame, isRead: true)
   }
 
-  /// From `frame` on, outwards.
-  public static func record(from frame: Frame) -> UInt32 {
+  /// From `frame` on, outwards. `isRead`: what lies below it has just been read.
+  public static func record(from frame: Frame, isRead: Bool = false) -> UInt32 {
     var pcs = InlineArray<32, UInt>(repeating: 0)
     return withUnsafeMutablePointer(to: &pcs) { start in
       let first = UnsafeMutableRawPointer(start).assumingMemoryBound(to: UInt.self)
-      return stacks.number(of: first, count: callers.stack(from: frame, into: first, most: mostFrames))
+      return stacks.number(of: first, count: callers.stack(from: frame, into: first, most: mostFrames, isRead: isRead))
     }
   }
 

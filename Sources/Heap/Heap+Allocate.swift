@@ -25,6 +25,15 @@ public enum Heap {
     return popUntyped(size)
   }
 
+  /// While guards are on: the same for a request that the lot does not fall on. Two loads and a store more.
+  @inline(__always)
+  public static func popPassing(_ size: UInt) -> UnsafeMutableRawPointer? {
+    guard UInt64(size) < stave_hot().pointee.passing_limit, memGuard.passesBy() else { return nil }
+    if let item = popUntyped(size) { return item }
+    memGuard.takeBack()
+    return nil
+  }
+
   @inline(__always)
   private static func popUntyped(_ size: UInt) -> UnsafeMutableRawPointer? {
     let cell = UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])

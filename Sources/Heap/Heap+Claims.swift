@@ -3,7 +3,8 @@
 // What a caller says of the block that it frees: its size, as C++'s sized delete and C23's free_sized do, or its malloc type, as
 // stave_free does. Freeing needs neither, and usually nobody looks. While item checks, guard bytes or guards are on, what is said is
 // compared with what is known: of a block with guard bytes, or a guarded one, the size that was asked for; of any other, with item
-// checks, the size of its class. Of an address that is no live block the free itself says what is wrong.
+// checks, the size of its class. Of an address that is no live block the free itself says what is wrong. Where there have been scopes,
+// types are not compared: what a library takes by malloc inside one has the scope's type, of which the library knows nothing.
 
 import Accounting
 import CPlatform
@@ -35,7 +36,7 @@ extension Heap {
     if let (block, holder) = redZoneBlock(at: address) {
       return Known(size: block.size, isExact: true, type: types.type(Int(holder.type)), stack: block.stack)
     }
-    guard CPUCache.isPassedBy, let holder = holder(of: address), holder.item == address else { return nil }
+    guard CPUCache.isPassedBy, let holder = holder(of: address), holder.item == address, holder.keg?.isTaken(address) ?? true else { return nil }
     return Known(size: holder.bytes, isExact: false, type: types.type(Int(holder.type)))
   }
 
@@ -60,7 +61,7 @@ extension Heap {
   /// The type that the caller says the block has. Any will do for memory that is malloc's.
   @inline(never)
   public static func demandType(_ memory: UnsafeMutableRawPointer?, _ author: UnsafeMutablePointer<stave_type>?, _ call: StaticString) {
-    guard let memory, let author, let known = known(memory.address), let type = known.type, type.isOfAnother(than: author) else { return }
+    guard let memory, let author, stave_hot().pointee.scopes == 0, let known = known(memory.address), let type = known.type, type.isOfAnother(than: author) else { return }
     var report = begin(call, memory.address, known)
     report.text(", as one of type ")
     report.name(author.pointee.name.map { FixedName(cString: $0) } ?? FixedName())

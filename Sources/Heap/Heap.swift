@@ -98,7 +98,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   /// call is looked at, for its caller, its hash class or a scope. At any time: a call that is under way ends as it began.
   func openFastPath() {
     // A reason may come or go in another thread meanwhile, the first scope, a change of options, a tracer: who stores last looks last.
-    while setLimits() { atomicMemoryFence(ordering: .sequentiallyConsistent) }
+    repeat { atomicMemoryFence(ordering: .sequentiallyConsistent) } while setLimits()
   }
 
   /// As the reasons of this moment are. False if they were so already.
@@ -107,10 +107,10 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       root.pointee.mode == CacheMode.restartable && pointee.freeElsewhere == nil && pointee.options[.failureRate] == 0
       && pointee.options[.sizes] == 0 && pointee.options[.redZone] == 0 && !Heap.isTraced
     let whole = isOpen ? UInt64(SizeClass.largest) + 1 : 0
-    let isGuarding = memGuard.isOn
+    let isGuarding = memGuard.isOn, mayGuardPlain = isGuarding && memGuard.mayGuardPlain
     // While there are guards, what passes them by is served behind both.
     let limit = isGuarding ? 0 : whole
-    let smallLimit = Heap.looksAtRequests ? 0 : limit
+    let plainLimit = Heap.looksAtRequests ? 0 : whole
     let claims: UInt32 = CPUCache.isPassedBy || isGuarding || pointee.options[.redZone] > 0 ? 1 : 0
     // All CPUs read these: a store that changes nothing would still cost them a cache miss.
     var isChanged = false
@@ -120,9 +120,10 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       isChanged = true
     }
     let hot = stave_hot()
-    set(&hot.pointee.small_limit, smallLimit)
+    set(&hot.pointee.small_limit, mayGuardPlain ? 0 : plainLimit)
     set(&hot.pointee.typed_limit, limit)
     set(&hot.pointee.guarded_limit, isGuarding ? whole : 0)
+    set(&hot.pointee.passing_limit, mayGuardPlain && memGuard.meansAllPlain ? plainLimit : 0)
     set(&hot.pointee.claims, claims)
     return isChanged
   }
@@ -221,7 +222,8 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     guard zones.pointee.listLock.isToBeHad(), types.pointee.lock.isToBeHad(), metadataPages.pointee.lock.isToBeHad() else {
       var report = Report("exit")
       report.text("the process ends inside the allocator: what is in use is not counted\n")
-      return report.write(to: file >= 0 ? file : 2)
+      if file >= 0 { report.write(to: file) } else { report.write() }
+      return
     }
     if saysZones { printZones(to: file) }
     guard saysLeaks else { return }

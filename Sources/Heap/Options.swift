@@ -89,7 +89,7 @@ public enum Option: Int, Sendable {
     case .memguardWidth: "Bytes of the guards before and behind each block, rounded up to pages."
     case .memguardDivisor: "Guarded blocks may take this part of the machine's memory; beyond, requests are not guarded. 0 counts as 10."
     case .report: "Where reports go: stderr, syslog (the datagrams of /dev/log), or a file, by its path from / on, to which they are added; %p in it is the process's number."
-    case .onreport: "What follows the report of a mistake: abort, or continue: the call that was wrong does nothing, and vm.debug.reports counts."
+    case .onreport: "What follows the report of a mistake: abort, or continue: a call that cannot be done does nothing, and vm.debug.reports counts."
     case .stacks: "Whether stacks of calls are kept: auto (for blocks that are guarded), 1 (for the frees that item checks see, too), 0 (none). Reports show where they were made in any case."
     case .check: "1 passes the caches by and checks each malloc and free: every bad or double free is reported at that call, every write to free memory when it is handed out again or given back."
     case .checkDivisor: "While check is on: free items whose number is a multiple of n are filled, and looked at when they are handed out. 1: all; 0: none."

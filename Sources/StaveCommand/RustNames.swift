@@ -214,13 +214,8 @@ private struct RustName {
     if take("G") {
       let count = try sum(base62(), 1)
       guard count < 1000 else { throw Bad() }
-      try write("for<")
-      for index in 0..<count {
-        if index > 0 { try write(", ") }
-        try write(Self.lifetimeName(bound))
-        bound += 1
-      }
-      try write("> ")
+      if !isSilent { try write("for<" + (0..<count).map { Self.lifetimeName(bound + $0) }.joined(separator: ", ") + "> ") }
+      bound += count
     }
     try body(&self)
     bound = before
@@ -330,7 +325,7 @@ private struct RustName {
       let sign = reader.take("n") ? "-" : ""
       var digits = ""
       while let byte = reader.peek(), byte != UInt8(ascii: "_") {
-        guard byte >= 48 && byte <= 57 || byte >= 97 && byte <= 102 else { throw Bad() }
+        guard digits.utf8.count < 32, byte >= 48 && byte <= 57 || byte >= 97 && byte <= 102 else { throw Bad() }
         digits.unicodeScalars.append(UnicodeScalar(byte))
         reader.place += 1
       }

@@ -9,7 +9,13 @@ import Heap
 /// new_handler and throws.
 @_silgen_name("stave_new")
 public func staveNew(_ size: UInt) -> UnsafeMutableRawPointer? {
-  guard let item = Heap.pop(size) else { return slowNew(size) }
+  guard let item = Heap.pop(size) else { return passNew(size) }
+  return item
+}
+
+@inline(never)
+private func passNew(_ size: UInt) -> UnsafeMutableRawPointer? {
+  guard let item = Heap.popPassing(size) else { return slowNew(size) }
   return item
 }
 

@@ -19,7 +19,14 @@ import Zones
 
 @_silgen_name("stave_libc_malloc")
 public func staveMalloc(_ size: UInt) -> UnsafeMutableRawPointer? {
-  guard let item = Heap.pop(size) else { return slowMalloc(size) }
+  guard let item = Heap.pop(size) else { return passMalloc(size) }
+  return item
+}
+
+/// Apart, for malloc's first try to be all that is in its way. A jump, like all on the way to the heap (Callers).
+@inline(never)
+private func passMalloc(_ size: UInt) -> UnsafeMutableRawPointer? {
+  guard let item = Heap.popPassing(size) else { return slowMalloc(size) }
   return item
 }
 
@@ -43,7 +50,14 @@ public func staveFreeAlignedSized(_ memory: UnsafeMutableRawPointer?, _ alignmen
 public func staveCalloc(_ count: UInt, _ size: UInt) -> UnsafeMutableRawPointer? {
   let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
   if overflow { return stave_no_memory() }
-  guard let item = Heap.pop(bytes) else { return slowCalloc(bytes) }
+  guard let item = Heap.pop(bytes) else { return passCalloc(bytes) }
+  item.initializeMemory(as: UInt8.self, repeating: 0, count: Int(bytes))
+  return item
+}
+
+@inline(never)
+private func passCalloc(_ bytes: UInt) -> UnsafeMutableRawPointer? {
+  guard let item = Heap.popPassing(bytes) else { return slowCalloc(bytes) }
   item.initializeMemory(as: UInt8.self, repeating: 0, count: Int(bytes))
   return item
 }

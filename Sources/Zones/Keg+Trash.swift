@@ -122,15 +122,19 @@ extension UnsafeMutablePointer where Pointee == Keg {
   /// Whether `item` is an item of this keg that is not free; else there is a report. While item checks are on: before an author's
   /// destructor sees it, or where what is done with it is no free. Takes the lock.
   public func demandTaken(_ item: UInt, _ what: StaticString) -> Bool {
-    pointee.lock.lock()
-    var isItem = false, isFree = false
-    if let slab = slab(of: item), slab.pointee.kegIndex == pointee.index, let index = index(of: item, in: slab) {
-      isItem = true
-      isFree = freeItems(of: slab).contains(index)
-    }
-    pointee.lock.unlock()
+    let (isItem, isFree) = look(at: item)
     if !isItem { reportBadFree("free of an address that is no item", item, keg: self) }
     if isFree { reportBadFree(what, item, keg: self) }
     return isItem && !isFree
+  }
+
+  /// The same without a report.
+  public func isTaken(_ item: UInt) -> Bool { look(at: item) == (true, false) }
+
+  private func look(at item: UInt) -> (isItem: Bool, isFree: Bool) {
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    guard let slab = slab(of: item), slab.pointee.kegIndex == pointee.index, let index = index(of: item, in: slab) else { return (false, false) }
+    return (true, freeItems(of: slab).contains(index))
   }
 }

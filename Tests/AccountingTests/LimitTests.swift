@@ -187,7 +187,7 @@ extension OnRoot {
       let shared = Shared(block)
       inThreads(2) { thread in
         if thread == 1 {
-          while type.pointee.sleepers == 0 { usleep(1000) }
+          while type.pointee.sleepers == 0 && type.pointee.failures == 2 { usleep(1000) }
           return Heap.free(shared.value)
         }
         let other = Heap.allocate(4000, type: type, Self.canFail)

@@ -228,6 +228,12 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     "_RINvC1a1bFUKCPaOdEzQjTEE": "a::b::<unsafe extern \"C\" fn(*const i8, *mut f64) -> !, &mut usize, ()>",
   ]
 
+  private static func base62(_ number: Int) -> String { number == 0 ? "_" : digits(number - 1) + "_" }
+  private static func digits(_ number: Int) -> String {
+    let letter = String(Array("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")[number % 62])
+    return number < 62 ? letter : digits(number / 62) + letter
+  }
+
   @Test func `Rust's newer names too, and what is damaged comes to an end`() {
     for (name, text) in Self.rust { #expect(demangled(name) == text) }
     var generator = Generator(77)
@@ -244,8 +250,17 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
       }
       #expect(demangled(String(decoding: name, as: UTF8.self)).utf8.count < 1 << 15)
     }
-    // Parts that name what was there before, which does the same, over and over.
-    let doubling = "_RNvC1a1b" + String(repeating: "I", count: 150) + "C1a" + String(repeating: "B_B_E", count: 150)
-    #expect(demangled(doubling).utf8.count < 1 << 15)
+    // Types of two parts that both name the one before: twice as long with each.
+    var doubling = "_RINvC1a1b", before = ""
+    for _ in 0..<60 {
+      let start = doubling.utf8.count - 2
+      doubling += before.isEmpty ? "TaaE" : "T\(before)\(before)E"
+      before = "B\(Self.base62(start))"
+    }
+    doubling += "E"
+    #expect(demangled(doubling) == doubling)
+    #expect(demangled("_RINvC1a1bTaaETB8_B8_EE") == "a::b::<(i8, i8), ((i8, i8), (i8, i8))>")
+    let deep = "_RINvC1a1b" + String(repeating: "S", count: 10_000) + "aE"
+    #expect(demangled(deep) == deep)
   }
 }

@@ -296,7 +296,7 @@ static void leave(void) {
   int isAlone = unshare(CLONE_NEWUSER) == 0;
   clock_gettime(CLOCK_MONOTONIC, &now);
   // Early is the first second: a machine that takes longer has the thread to do with.
-  if (!isAlone && now.tv_sec - start.tv_sec > 0) skip("the machine was too busy to leave early");
+  if (!isAlone && (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 > 800) skip("the machine was too busy to leave early");
   CHECK(isAlone, "unshare: %s", strerror(errno));
 }
 

@@ -8,6 +8,8 @@ struct Allocator {
   var name: String
   var library: String?  // nothing is preloaded for libc's own
   var version: String
+  /// Stave's options (STAVE_OPTIONS), if any.
+  var settings = ""
 
   var record: AllocatorRecord {
     AllocatorRecord(name: name, version: version, file: library.map { ($0 as NSString).lastPathComponent } ?? "")
@@ -34,6 +36,12 @@ enum Allocators {
     for peer in unpackedPeers(folder) where !found.contains(where: { $0.name == peer.name }) { found.append(peer) }
     guard !names.isEmpty else { return found }
     return try names.map { name in
+      if name.hasPrefix("stave+") {
+        guard var mode = found.first(where: { $0.name == "stave" }) else { throw Complaint("no \(stave)") }
+        mode.name = name
+        mode.settings = name.dropFirst("stave+".count).replacingOccurrences(of: "+", with: ",")
+        return mode
+      }
       let parts = name.split(separator: "=", maxSplits: 1).map(String.init)
       if parts.count == 2 {
         guard FileManager.default.isReadableFile(atPath: parts[1]) else { throw Complaint("no library \(parts[1])") }

@@ -51,6 +51,7 @@ struct Launcher {
     process.arguments =
       [reportFile.path, outputFile.path, library ?? "-", String(scenario.limit)] + scenario.command
     process.environment = environment.merging(scenario.environment) { $1 }
+    if !allocator.settings.isEmpty { process.environment!["STAVE_OPTIONS"] = allocator.settings }
     process.currentDirectoryURL = scratch
     try process.run()
     process.waitUntilExit()

@@ -15,6 +15,7 @@ struct Options {
   var details = false
   var summary = false
   var types = false
+  var modes = false
   var into: String?
   var measure = Measure.wall
   var patience = 10.0
@@ -26,13 +27,15 @@ struct Options {
            stave-bench table [options] FILE  Markdown from a JSON file (--text: as printed)
            stave-bench table --summary FILE  half a page of it; --into README puts it between the marks there
            stave-bench table --types FILE    the cost of counting, half a page; --into likewise
+           stave-bench table --modes FILE    what Stave's options cost, against Stave without; --into likewise
            stave-bench picture FILE          draws FILE.svg, FILE-scale.svg and FILE-counting.svg beside a JSON file
 
       --rounds N            rounds (5; 1 if quick); of scale/ three at most, the least counts; memory/ is measured once
       --only REGEX          scenarios whose name, such as threaded/handoff, matches
       --quick               a tenth of the work: to see that all is well, not for figures to quote
       --library PATH        Stave's library (../build/libstave.so)
-      --allocators A,B      only these; name=path adds a library, and is no peer if the name begins with stave
+      --allocators A,B      only these; name=path adds a library, and is no peer if the name begins with stave;
+                            stave+check:1+stacks:1 is Stave with these options
       --patience SECONDS    how long a threaded run waits for idle CPUs (10; 2 if quick)
       --split tune|judge    only that half of split.txt
       --measure wall|cpu    what counts as time (wall)
@@ -68,6 +71,7 @@ struct Options {
       case "--details": details = true
       case "--summary": summary = true
       case "--types": types = true
+      case "--modes": modes = true
       case "--into": into = try value(word)
       case "--output": output = try value(word)
       case "--text": operands.append(word)

@@ -71,7 +71,7 @@ struct StaveBench {
     let folder = suite.options.output.map { URL(fileURLWithPath: $0) } ?? suite.folder.appendingPathComponent("results")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let isOfTypes = session.measurements.allSatisfy(\.group.isOfTypes)
-    let base = session.date + (suite.options.quick ? "-quick" : "") + (isOfTypes ? "-types" : "")
+    let base = session.date + (suite.options.quick ? "-quick" : "") + (isOfTypes ? "-types" : session.hasModes ? "-modes" : "")
     var name = base, number = 1
     while FileManager.default.fileExists(atPath: folder.appendingPathComponent(name + ".json").path) {
       number += 1
@@ -116,6 +116,11 @@ struct StaveBench {
       let report = TypesReport(session: session), json = URL(fileURLWithPath: options.operands.last!)
       guard let into = options.into else { return print(report.markdown(pictures: json.deletingPathExtension().lastPathComponent)) }
       return try Highlights.write(into: URL(fileURLWithPath: into), json: json, report.markdown)
+    }
+    if options.modes {
+      let report = ModesReport(session: session), json = URL(fileURLWithPath: options.operands.last!)
+      guard let into = options.into else { return print(report.markdown) }
+      return try Highlights.write(into: URL(fileURLWithPath: into), json: json) { _ in report.markdown }
     }
     if options.summary || options.into != nil {
       let highlights = Highlights(session: session, time: options.measure), json = URL(fileURLWithPath: options.operands.last!)

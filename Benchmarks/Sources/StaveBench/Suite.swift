@@ -70,7 +70,7 @@ struct Suite {
   private func keepingCopy(_ allocator: Allocator) throws -> Allocator {
     guard allocator.name.hasPrefix("stave"), let library = allocator.library else { return allocator }
     var copy = allocator
-    let file = scratch.appendingPathComponent("lib\(allocator.name).so")
+    let file = scratch.appendingPathComponent("lib\(allocator.name.replacingOccurrences(of: ":", with: "-")).so")
     try FileManager.default.copyItem(at: URL(fileURLWithPath: library).resolvingSymlinksInPath(), to: file)
     copy.library = file.path
     return copy

@@ -46,6 +46,7 @@ struct stave_hot {
   uint32_t traced;                // 1 while the fast paths are closed for a tracer
   uint32_t claims;                // 1 while what callers say of blocks that they free is compared with what is known
   uint64_t guarded_limit;         // as typed_limit, for requests that guards pass by; 0 without guards
+  uint64_t passing_limit;         // as small_limit, where nothing but the lot has to be looked at; 0 without guards
   struct stave_cell *_Nullable cpu[STAVE_CPU_GUARDS + STAVE_MAX_CPUS];
   uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];
 };

@@ -54,12 +54,13 @@ int stave_type_set_limit(struct stave_type *type, size_t bytes);
 void *stave_malloc(size_t size, struct stave_type *type, int flags);
 // count × size bytes; null and ENOMEM if that overflows.
 void *stave_mallocarray(size_t count, size_t size, struct stave_type *type, int flags);
-// The block with another size, perhaps elsewhere: then it is of `type`. Null leaves it as it was, with its old size.
+// The block, which is of `type`, with another size, perhaps elsewhere; malloc's memory is of `type` if it moves. Null leaves it as it
+// was, with its old size.
 void *stave_realloc(void *block, size_t size, struct stave_type *type, int flags);
 // The same, but null means that the block has been freed.
 void *stave_reallocf(void *block, size_t size, struct stave_type *type, int flags);
-// Frees a block; null does nothing. It is charged back to the type that it has, whichever is named; another's is reported while item
-// checks, guard bytes or guards are on.
+// Frees a block; null does nothing. It is charged back to the type that it has, whichever is named; another's is reported by
+// item checks, and of blocks with guard bytes or guards.
 void stave_free(void *block, struct stave_type *type);
 // Bytes that may be used; 0 for null.
 size_t stave_usable_size(void *block);

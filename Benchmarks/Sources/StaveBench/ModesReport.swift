@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What Stave's options cost real programs: each mode (`stave+memguard:1000`) against Stave without, round by round, so that what the
+// machine did meanwhile met both. A cell is the median of the rounds' ratios, with the lower and the upper quartile.
+
+import Foundation
+
+struct ModesReport {
+  var session: Session
+
+  private var modes: [String] { session.allocators.map(\.name).filter { $0.hasPrefix("stave+") } }
+
+  /// Of a mode to Stave without, one for each round that has both.
+  private func ratios(_ row: Measurement, _ mode: String, _ measure: Measure) -> [Double] {
+    guard row.failures[mode] == nil else { return [] }
+    let plain = Dictionary((row.samples["stave"] ?? []).map { ($0.round, measure.value($0)) }) { first, _ in first }
+    return (row.samples[mode] ?? []).compactMap { sample in plain[sample.round].map { measure.value(sample) / $0 } }
+  }
+
+  private static func share(_ ratio: Double) -> String { (ratio < 1 ? "−" : "+") + fixed(abs(ratio - 1) * 100, 1) }
+
+  private func cell(_ row: Measurement, _ mode: String, _ measure: Measure) -> String {
+    let all = ratios(row, mode, measure).sorted()
+    guard let middle = median(all) else { return row.failures[mode] == nil ? "" : "failed" }
+    return "\(Self.share(middle)) (\(Self.share(all[all.count / 4]))…\(Self.share(all[all.count * 3 / 4])))"
+  }
+
+  private func mean(_ mode: String, _ measure: Measure) -> String {
+    geometricMean(session.measurements.compactMap { median(ratios($0, mode, measure)) }).map(Self.share) ?? ""
+  }
+
+  func table(_ measure: Measure, _ title: String) -> Table {
+    var table = Table(title: title, header: ["program"] + modes.map { String($0.dropFirst("stave+".count)).replacingOccurrences(of: "+", with: ",") })
+    for row in session.measurements { table.rows.append([row.title] + modes.map { cell(row, $0, measure) }) }
+    table.rows.append(["geometric mean"] + modes.map { mean($0, measure) })
+    return table
+  }
+
+  var markdown: String {
+    let machine = session.machine
+    let about = "\(session.date), \(session.rounds) rounds; \(machine.processor), \(machine.cpus) CPUs, Linux \(machine.kernel)."
+    return [
+      about, table(.cpu, "CPU time beyond Stave's without options, per cent: median (quartiles)").markdown,
+      table(.peak, "Peak resident memory, likewise").markdown,
+    ].joined(separator: "\n\n")
+  }
+}
+
+extension Session {
+  var hasModes: Bool { allocators.contains { $0.name.hasPrefix("stave+") } }
+}
