@@ -5,6 +5,7 @@
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
+# make bench-modes  what item checks, guard bytes and guards cost real programs: a table for Documentation/Caught.md
 # make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures;
 #                 TYPES=Benchmarks/results/DATE-types.json: the same for Documentation/Types.md
 # make examples   the Swift packages of Examples that the tests run
@@ -24,7 +25,7 @@ PRELOAD = .build/preload
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library static command reader listener run examples test bench bench-peers measured soak corpus check manuals readme probes install uninstall clean
+.PHONY: all library static command reader listener run examples test bench bench-modes bench-peers measured soak corpus check manuals readme probes install uninstall clean
 
 all: library static command reader
 
@@ -77,6 +78,9 @@ corpus: all
 
 bench: all
 	$(SWIFT) run -c release --package-path Benchmarks stave-bench
+
+bench-modes: all
+	$(SWIFT) run -c release --package-path Benchmarks stave-bench --only '^program/' --rounds 6 --allocators stave,stave+memguard:1000,stave+check:1,stave+redzone:1
 
 bench-peers:
 	Benchmarks/install-peers.sh

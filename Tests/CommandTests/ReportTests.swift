@@ -259,7 +259,7 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     }
     doubling += "E"
     #expect(demangled(doubling) == doubling)
-    #expect(demangled("_RINvC1a1bTaaETB8_B8_EE") == "a::b::<(i8, i8), ((i8, i8), (i8, i8))>")
+    #expect(demangled("_RINvC1a1bTaaETB7_B7_EE") == "a::b::<(i8, i8), ((i8, i8), (i8, i8))>")
     let deep = "_RINvC1a1b" + String(repeating: "S", count: 10_000) + "aE"
     #expect(demangled(deep) == deep)
   }

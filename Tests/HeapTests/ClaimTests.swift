@@ -91,6 +91,7 @@ extension OnRoot {
           withUnsafeMutableBytes(of: &local) { precondition(!isRefused($0.baseAddress!, 5)) }
           Heap.free(block)
           Heap.free(large)
+          precondition(!isRefused(block, 5) && !isRefused(large, 5), "freed already")
           precondition(Heap.obey(MailboxTests.set(option, 0)).status == MailStatus.done)
         }
       }
@@ -112,8 +113,14 @@ extension OnRoot {
           }
           precondition(Heap.obey(MailboxTests.set(option, 0)).status == MailStatus.done)
         }
-        // What an ended type left is nobody's.
+        // In a scope malloc's memory has a type that whoever asked for it knows nothing of.
         precondition(Heap.obey(MailboxTests.set(.redZone, 1)).status == MailStatus.done)
+        let early = Heap.allocate(100, type: types.known(ours)!, .noWait)!
+        Heap.leaveScope(to: Heap.enterScope(ours))
+        precondition(!isReported { Heap.demandType(early, theirs, "test") })
+        Heap.free(early)
+        stave_hot().pointee.scopes = 0
+        // What an ended type left is nobody's.
         let left = [100, 100_000].map { Heap.allocate($0, type: types.known(ours)!, .noWait)! }
         Heap.unregister(ours)
         for block in left {

@@ -35,4 +35,12 @@ extension PreloadedLibrary {
     guard let ended = try make(mistake, "check:1,onreport:continue") else { return }
     #expect(ended.status == 55 && ended.errorText.contains("]: \(mistake.hasPrefix("write") ? "write after" : "bad") free: "), ended.report)
   }
+
+  /// A delete says what its new was told; where new is the program's, that may be less than the block has.
+  @Test(.enabled(if: Library.exists && Library.isStave), arguments: ["NONE", "PLAIN", "ARRAYS", "ALIGNED"], ["check:1", "redzone:1", "memguard:1"])
+  static func rightSizesAreNotReported(_ operators: String, _ options: String) throws {
+    guard let program = try Compiler.build("widened.cc", as: "widened-\(operators)", flags: ["-D\(operators)", "-fsized-deallocation"]) else { return }
+    let ended = try run(program.path, ["--expect-stave"], environment: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": options])
+    #expect(ended.succeeded && ended.errorText.isEmpty, ended.report)
+  }
 }

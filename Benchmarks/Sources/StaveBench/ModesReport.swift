@@ -36,13 +36,14 @@ struct ModesReport {
     return table
   }
 
+  var tables: [Table] {
+    [table(.cpu, "CPU time beyond Stave's without options, per cent: median (quartiles)"), table(.peak, "Peak resident memory, likewise")]
+  }
+
   var markdown: String {
     let machine = session.machine
     let about = "\(session.date), \(session.rounds) rounds; \(machine.processor), \(machine.cpus) CPUs, Linux \(machine.kernel)."
-    return [
-      about, table(.cpu, "CPU time beyond Stave's without options, per cent: median (quartiles)").markdown,
-      table(.peak, "Peak resident memory, likewise").markdown,
-    ].joined(separator: "\n\n")
+    return ([about] + tables.map(\.markdown)).joined(separator: "\n\n")
   }
 }
 

@@ -61,7 +61,8 @@ struct StaveBench {
     let session = try suite.measure()
     let report = Report(session: session, time: suite.options.measure)
     print(report.about)
-    for table in report.tables { print(table.text) }
+    let modes = ModesReport(session: session)
+    for table in session.hasModes ? modes.tables : report.tables { print(table.text) }
     if suite.options.details { print(report.details.text) }
     try save(session, suite)
     if !report.failures.isEmpty { throw Failed(report: "some runs failed\n" + report.failures.joined(separator: "\n")) }
@@ -87,6 +88,7 @@ struct StaveBench {
 
   /// The pictures, named as the JSON file is: of whatever was measured. Their names.
   private static func draw(_ session: Session, beside json: URL) throws -> [String] {
+    if session.hasModes { return [] }
     let base = json.deletingPathExtension().path
     let pictures = [
       (base + ".svg", Picture(session: session).svg), (base + "-scale.svg", ScalePicture(session: session).svg),
