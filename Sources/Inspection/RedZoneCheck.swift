@@ -112,7 +112,7 @@ struct Sixteens {
 
   init(_ target: any TargetMemory, _ run: ItemRun) {
     self.target = target
-    guard run.bytes <= 2048, run.addresses.count > 4, let first = run.addresses.first, let last = run.addresses.last, last - first < 1 << 24
+    guard run.bytes <= 2048, run.addresses.count > 4, let first = run.addresses.first, let last = run.addresses.last, last >= first, last - first < 1 << 24
     else { return }
     // Where a page of them is missing, as it may be in a core, those that are there are read one by one.
     guard let all = try? target.readArray(UInt8.self, at: first, count: Int(last - first) + run.bytes, limit: 1 << 25) else { return }
@@ -124,7 +124,7 @@ struct Sixteens {
     if copy.isEmpty { return try target.read(RedZoneHeader.self, at: addresses) }
     return copy.withUnsafeBytes { bytes in
       addresses.map { address in
-        let offset = Int(address &- start)
+        let offset = Int(bitPattern: address &- start)
         return 0...(bytes.count - 16) ~= offset ? bytes.loadUnaligned(fromByteOffset: offset, as: RedZoneHeader.self) : nil
       }
     }

@@ -132,4 +132,13 @@ import Zones
       #expect(throws: InspectionError.noSuchProcess(999_999_999)) { _ = try ProcessHold(999_999_999) }
     }
   }
+
+  /// Found by 10,000 looks at damaged structures: a slab that would lie at the end of all addresses.
+  @Test func `items of a slab that goes round the end of addresses are read one by one`() throws {
+    let run = ItemRun(
+      zone: "malloc-64", type: 0, isMalloc: true, isLarge: false, bytes: 64, addresses: (0..<8).map { UInt.max &- 127 &+ UInt($0) &* 64 })
+    #expect(run.addresses.last! < run.addresses[0])
+    let loaded = try Sixteens(LiveProcess(process: getpid()), run).load(run.addresses)
+    #expect(loaded.count == 8 && loaded.allSatisfy { $0 == nil })
+  }
 }
