@@ -77,8 +77,17 @@ STAVE_EXPORT void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignm
 static void *own_array(size_t size) __attribute__((alias("_Znam")));
 static void *own_aligned(size_t size, size_t alignment) __attribute__((alias("_ZnwmSt11align_val_t")));
 static void *own_aligned_array(size_t size, size_t alignment) __attribute__((alias("_ZnamSt11align_val_t")));
-static _Bool isOursPlain(void) { return stave_is(_Znwm, stave_new) && stave_is(_Znam, own_array); }
-static _Bool isOursAligned(void) { return stave_is(_ZnwmSt11align_val_t, own_aligned) && stave_is(_ZnamSt11align_val_t, own_aligned_array); }
+static void *own_quiet(size_t size, const void *tag) __attribute__((alias("_ZnwmRKSt9nothrow_t")));
+static void *own_quiet_array(size_t size, const void *tag) __attribute__((alias("_ZnamRKSt9nothrow_t")));
+static void *own_quiet_aligned(size_t size, size_t alignment, const void *tag) __attribute__((alias("_ZnwmSt11align_val_tRKSt9nothrow_t")));
+static void *own_quiet_aligned_array(size_t size, size_t alignment, const void *tag) __attribute__((alias("_ZnamSt11align_val_tRKSt9nothrow_t")));
+static _Bool isOursPlain(void) {
+  return stave_is(_Znwm, stave_new) && stave_is(_Znam, own_array) && stave_is(_ZnwmRKSt9nothrow_t, own_quiet) && stave_is(_ZnamRKSt9nothrow_t, own_quiet_array);
+}
+static _Bool isOursAligned(void) {
+  return stave_is(_ZnwmSt11align_val_t, own_aligned) && stave_is(_ZnamSt11align_val_t, own_aligned_array)
+      && stave_is(_ZnwmSt11align_val_tRKSt9nothrow_t, own_quiet_aligned) && stave_is(_ZnamSt11align_val_tRKSt9nothrow_t, own_quiet_aligned_array);
+}
 #define SAID(memory, size, alignment, isOurs) \
   if (__builtin_expect(stave_hot()->claims != 0, 0) && stave_is(_ZdlPv, stave_libc_free) && isOurs()) stave_demand_size(memory, size, alignment)
 

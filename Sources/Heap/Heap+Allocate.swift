@@ -70,6 +70,6 @@ public enum Heap {
     let request = Request(size, alignment: alignment, type: type)
     guard let index = request.index else { return obtain(request) }
     let whole = UInt(SizeClass.size(index))
-    return (type == nil ? pop(whole) : pop(whole, type: type!)) ?? passGuards(whole, type) ?? obtain(request)
+    return (type == nil ? pop(whole) : pop(whole, type: type!)) ?? passGuards(size, whole: whole, type) ?? obtain(request)
   }
 }

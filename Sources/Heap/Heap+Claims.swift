@@ -41,9 +41,9 @@ extension Heap {
   }
 
   /// Whether the block can have been asked for with this size. A class serves many, and realloc leaves a block in its place until it
-  /// has shrunk to half.
+  /// has shrunk to half. A C++ library's operator new, which is asked when memory is short, rounds 0 up to 1, and all to the alignment.
   private static func isPossible(_ size: UInt, _ alignment: UInt, _ known: Known) -> Bool {
-    if known.isExact { return size == known.size }
+    if known.isExact { return size == known.size || Swift.max(size, 1).roundedUp(to: alignment) == known.size }
     return Request(size, alignment: alignment).bytes == known.size || size <= known.size && size > known.size / 2
   }
 
@@ -64,7 +64,7 @@ extension Heap {
     guard let memory, let author, stave_hot().pointee.scopes == 0, let known = known(memory.address), let type = known.type, type.isOfAnother(than: author) else { return }
     var report = begin(call, memory.address, known)
     report.text(", as one of type ")
-    report.name(author.pointee.name.map { FixedName(cString: $0) } ?? FixedName())
+    if author.pointee.magic == STAVE_TYPE_MAGIC, let name = author.pointee.name { report.name(FixedName(cString: name)) } else { report.text("(no malloc type)") }
     report.newline()
     finish(&report, known, next: "stave_free takes the type that stave_malloc was given")
   }

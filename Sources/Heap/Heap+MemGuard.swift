@@ -31,17 +31,17 @@ extension Heap {
   }
 
   /// A request while the fast paths are closed for guards, and for nothing else: the item from the cell, unless the request may be
-  /// guarded now.
+  /// guarded now. `whole`: the size whose class serves it, where that is another than its own.
   @inline(__always)
-  static func passGuards(_ size: UInt, _ type: TypePointer?) -> UnsafeMutableRawPointer? {
-    guard UInt64(size) < stave_hot().pointee.guarded_limit else { return nil }
-    return takeUnguarded(size, type)
+  static func passGuards(_ size: UInt, whole: UInt? = nil, _ type: TypePointer?) -> UnsafeMutableRawPointer? {
+    guard UInt64(whole ?? size) < stave_hot().pointee.guarded_limit else { return nil }
+    return takeUnguarded(size, whole ?? size, type)
   }
 
-  private static func takeUnguarded(_ size: UInt, _ type: TypePointer?) -> UnsafeMutableRawPointer? {
+  private static func takeUnguarded(_ size: UInt, _ whole: UInt, _ type: TypePointer?) -> UnsafeMutableRawPointer? {
     let isMeant = memGuard.isMeant(size, type, isLarge: false)
     if isMeant && !memGuard.passesBy() || memGuard.isLargeEnough(size) { return nil }
-    let cell = type.map { UInt64($0.pointee.cells[SizeClass.index(for: Int(size))]) } ?? UInt64(stave_size_table()[Int(truncatingIfNeeded: (size &+ 15) >> 4)])
+    let cell = type.map { UInt64($0.pointee.cells[SizeClass.index(for: Int(whole))]) } ?? UInt64(stave_size_table()[Int(truncatingIfNeeded: (whole &+ 15) >> 4)])
     if let item = stave_pop(cell &* 32) {
       memGuard.note(size)
       return item

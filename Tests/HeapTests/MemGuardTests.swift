@@ -351,5 +351,17 @@ extension OnRoot {
         checkAll()
       }
     }
+
+    @Test func `the largest size that is guarded is compared with what was asked for, with an alignment too`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp([(.memguardMax, 100)])
+        freeAll((0..<64).map { _ in Heap.allocate(112)! })
+        for _ in 0..<20 {
+          let block = Heap.allocate(100, alignment: 16)!, larger = Heap.allocate(101, alignment: 16)!
+          precondition(isGuarded(block) && !isGuarded(larger))
+          freeAll([block, larger])
+        }
+      }
+    }
   }
 }

@@ -19,6 +19,8 @@ void *operator new[](std::size_t size, std::align_val_t alignment) {
   if (posix_memalign(&block, static_cast<std::size_t>(alignment), size + 100) != 0) throw std::bad_alloc();
   return hide(block);
 }
+#elif defined(QUIET)
+void *operator new(std::size_t size, const std::nothrow_t &) noexcept { return hide(malloc(size + 64)); }
 #endif
 
 namespace {
@@ -39,6 +41,7 @@ int main(int count, char **arguments) {
   for (size_t number = 1; number < 300; number += 3) {
     delete static_cast<Thing *>(hide(new Thing));
     delete[] static_cast<Thing *>(hide(new Thing[hideSize(number)]));
+    delete static_cast<Thing *>(hide(new (std::nothrow) Thing));
     delete static_cast<Wide *>(hide(new Wide));
     delete[] static_cast<Wide *>(hide(new Wide[hideSize(number)]));
     operator delete(hide(operator new(hideSize(number))), number);
