@@ -42,7 +42,10 @@ extension Heap {
     }
     if letter.index + 1 == letter.count {
       heap.pointee.options.values[option.rawValue] = Int64(ListMode.listed)
-      if use == .guards { memGuard.followZones() }
+      if use == .guards {
+        memGuard.followZones()
+        heap.openFastPath()
+      }
     }
     return (MailStatus.done, before)
   }

@@ -363,5 +363,35 @@ extension OnRoot {
         }
       }
     }
+
+    @Test func `malloc's second try gives what the lot passes by, and leaves the rest to be looked at`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        bind(toCPU: usableCPUs[0])
+        setGuard(.memguard, 100)
+        precondition(stave_hot().pointee.small_limit == 0 && stave_hot().pointee.passing_limit == UInt64(SizeClass.largest) + 1)
+        Heap.free(Heap.allocate(100))
+        // Each request that it leaves is guarded then: one in a hundred of them, more or less.
+        var guarded = 0
+        for _ in 0..<20_000 {
+          let block = Heap.popPassing(100) ?? Heap.allocate(100)!
+          if isGuarded(block) { guarded += 1 }
+          Heap.free(block)
+        }
+        precondition((120...300).contains(guarded), "\(guarded)")
+        // Where more has to be looked at there is no such try; where memory without a type is not meant, the first one is open.
+        for (option, value) in [(Option.memguardMin, 16), (.memguardMax, 1000), (.memguardPages, 1)] as [(Option, Int64)] {
+          let before = heap.pointee.options[option]
+          setGuard(option, value)
+          precondition(stave_hot().pointee.passing_limit == 0 && stave_hot().pointee.small_limit == 0 && Heap.popPassing(100) == nil, "\(option)")
+          setGuard(option, before)
+          precondition(stave_hot().pointee.passing_limit > 0)
+        }
+        guardTypes("images")
+        precondition(stave_hot().pointee.small_limit > 0 && stave_hot().pointee.passing_limit == 0 && stave_hot().pointee.typed_limit == 0)
+        guardTypes("images+malloc")
+        precondition(stave_hot().pointee.small_limit == 0 && stave_hot().pointee.passing_limit > 0)
+      }
+    }
   }
 }
