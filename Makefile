@@ -5,9 +5,10 @@
 # make run        a real program on Stave, with its zones live
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
-# make bench-modes  what item checks, guard bytes and guards cost real programs: a table for Documentation/Caught.md
+# make bench-modes  what item checks, guard bytes and guards cost real programs
 # make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures;
-#                 TYPES=Benchmarks/results/DATE-types.json: the same for Documentation/Types.md
+#                 TYPES=Benchmarks/results/DATE-types.json: the same for Documentation/Types.md;
+#                 MODES=Benchmarks/results/DATE-modes.json: for Documentation/Caught.md
 # make examples   the Swift packages of Examples that the tests run
 # make listener   the command with an HTTP server, for its tests: .build/listener/debug/stave
 # make soak       the tests at full length
@@ -93,10 +94,17 @@ TYPES ?= $(lastword $(sort $(wildcard Benchmarks/results/????-??-??-types.json))
 
 measured:
 	@$(SWIFT) build -c release --package-path Benchmarks --product stave-bench
+ifneq ($(FILE),)
 	@Benchmarks/.build/release/stave-bench picture $(FILE)
 	@Benchmarks/.build/release/stave-bench table --into README.md $(FILE)
+endif
+ifneq ($(TYPES),)
 	@Benchmarks/.build/release/stave-bench picture $(TYPES)
 	@Benchmarks/.build/release/stave-bench table --types --into Documentation/Types.md $(TYPES)
+endif
+ifneq ($(MODES),)
+	@Benchmarks/.build/release/stave-bench table --modes --into Documentation/Caught.md $(MODES)
+endif
 
 check: all
 	Scripts/check-ladder
