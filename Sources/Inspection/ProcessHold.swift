@@ -34,9 +34,17 @@ public final class ProcessHold {
     let askedBefore = Set(last?.late ?? [])
     var known: Set<Int32> = []
     while true {
-      let new = Self.threads(of: process).filter { known.insert($0).inserted }
+      let listed = Self.threads(of: process), new = listed.filter { known.insert($0).inserted }
       if known.isEmpty { throw .noSuchProcess(process) }
-      if new.isEmpty { return }
+      if new.isEmpty {
+        guard let missing = missing(of: process, listed), missing > 0 else { return }
+        if clock_gettime_nsec() >= end {
+          unheld += missing
+          return
+        }
+        usleep(50)
+        continue
+      }
       // All of them are asked first: one that does not stop in time takes no time from the others.
       var asked: [Int32] = []
       var refusal: InspectionError?
@@ -67,6 +75,14 @@ public final class ProcessHold {
     for thread in unstopped { wait(for: thread, until: 0) }
     for (thread, signal) in threads { _ = Self.ptrace(Self.detach, thread, Int(signal)) }
     threads = [:]
+  }
+
+  /// How many threads there may be that are neither held nor late. A list of them ends early where the kernel stands at a thread that
+  /// ends just then: so it is complete only if it names as many as there are, and none of them is about to end. nil: no process any more.
+  private func missing(of process: Int32, _ listed: [Int32]) -> Int? {
+    guard let count = Self.threadCount(of: process) else { return nil }
+    let standing = listed.filter { threads[$0] != nil || late.contains($0) || $0 == process && Self.hasEnded(process, $0) }
+    return max(count, listed.count) - standing.count
   }
 
   private func wait(for thread: Int32, until end: UInt64) {
@@ -107,10 +123,19 @@ public final class ProcessHold {
 
   /// A first thread that has ended is there until the others have.
   private static func hasEnded(_ process: Int32, _ thread: Int32) -> Bool {
-    guard let text = readSmallFile("/proc/\(process)/task/\(thread)/stat") else { return true }
-    // Behind the name, which may hold anything.
-    let state = text.lastIndex(of: UInt8(ascii: ")")).flatMap { $0 + 2 < text.count ? text[$0 + 2] : nil }
-    return state == UInt8(ascii: "Z") || state == UInt8(ascii: "X")
+    guard let state = status(process, thread)?.first else { return true }
+    return state == "Z" || state == "X"
+  }
+
+  private static func threadCount(of process: Int32) -> Int? {
+    guard let fields = status(process, process), fields.count > 17 else { return nil }
+    return Int(fields[17])
+  }
+
+  /// The fields of proc_pid_stat(5) from the third on, which is the state: behind the name, which may hold anything.
+  private static func status(_ process: Int32, _ thread: Int32) -> [Substring]? {
+    guard let text = readSmallFile("/proc/\(process)/task/\(thread)/stat") else { return nil }
+    return String(decoding: text, as: UTF8.self).split(separator: ")").last?.split(separator: " ")
   }
 
   private static func tracer(of process: Int32, _ thread: Int32) -> Int32? {
