@@ -46,6 +46,8 @@ public enum GuardedState {
   public static var lost: Int32 { 4 }
   /// A zone's item whose last hooks run.
   public static var finishing: Int32 { 5 }
+  /// No block's: a region that is ready.
+  public static var ready: Int32 { 6 }
 
   /// The program may touch it, and nobody else has its addresses.
   public static func isOut(_ state: Int32) -> Bool { state == live || state == finishing }
@@ -93,7 +95,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   public func block(around address: UInt) -> GuardedBlockPointer? {
     guard holds(address), address - pointee.start < pointee.opened, let table = pointee.table else { return nil }
     let index = table[Int((address - pointee.start) / UInt(pageBytes))]
-    return index == 0 ? nil : record(index)
+    return index == 0 || record(index).pointee.state == GuardedState.ready ? nil : record(index)
   }
 
   /// The block that begins here and is live.

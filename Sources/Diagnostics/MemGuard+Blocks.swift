@@ -40,7 +40,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     let width = pointee.width, dataCount = UInt32(dataBytes / page)
     var isPatched = false
     pointee.lock.lock()
-    guard let index = takeRegion(2 * width + extra + dataCount, isPatched: &isPatched) else {
+    let ready = dataCount == 1 && extra == 0 ? takeReady() : nil
+    guard let index = ready ?? takeRegion(2 * width + extra + dataCount, isPatched: &isPatched) else {
       pointee.lock.unlock()
       return decline(&pointee.withoutAddresses)
     }
@@ -59,7 +60,10 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     block.pointee.isPatched = 0
     block.pointee.state = GuardedState.closing
     pointee.lock.unlock()
-    guard open(block, isPatched: isPatched) else {
+    if ready != nil {
+      // The page has another block's bytes.
+      UnsafeMutableRawPointer(bitPattern: block.pointee.address)!.initializeMemory(as: UInt8.self, repeating: 0, count: Int(size))
+    } else if !open(block, isPatched: isPatched) {
       block.pointee.state = isPatched ? GuardedState.lost : GuardedState.freed
       return decline(&pointee.refused)
     }
@@ -107,6 +111,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     else { return .bad(block) }
     damage = damageBeside(block)
     block.pointee.freeStack = stack
+    makeReady(from: block)
     let isClosed = close(block)
     count(block, -1)
     stave_add(&pointee.freed, 1)
@@ -183,7 +188,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
         let start = address(ofPage: block.pointee.dataPage)
         precondition(block.pointee.address >= start && block.end <= start + UInt(block.pointee.dataCount) * UInt(pageBytes), "a block beyond its pages")
       } else {
-        precondition(block.pointee.state == GuardedState.freed || block.pointee.state == GuardedState.lost, "a region in somebody's hands")
+        let state = block.pointee.state
+        precondition(state == GuardedState.freed || state == GuardedState.lost || state == GuardedState.ready, "a region in somebody's hands")
       }
       page = block.endPage
     }

@@ -15,6 +15,7 @@
 //   cursor   addresses are taken from here on and up, so that they come back as late as can be (L43); at the end it wraps
 //   opened   how much of the range has been used. It grows while less than `keptBytes` is open, or a quarter of it is in use
 //   lot      a CPU's count of requests until the next that is guarded
+//   ready    a region without a block whose page can be touched: the next block of a page is there without a system call
 //
 // How pages are closed. Linux 6.13 has guards that are marks in the page tables (MADV_GUARD_INSTALL): the opened range is one mapping,
 // all of it marked but for the pages of live blocks, and the process has two lines in its map however many blocks there are. Elsewhere
@@ -23,10 +24,12 @@
 // then it is an ordinary one. Nothing fails for want of a guard.
 //
 // Lock: `lock` (rank guards) over the search for addresses and the records; system calls on a block are made without it. A free takes
-// no lock: the record's state goes from live to closing to freed, and who does not win the first step frees a block twice.
+// no lock: the record's state goes from live to closing to freed, and who does not win the first step frees a block twice. For the next
+// block's page it takes the lock if that is to be had at once.
 //
-// Cost of a guarded block: a system call to open its pages, a fault at its first touch, a system call to close them: some 2 µs together
-// (Documentation/Decisions.md). Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its addresses
+// Cost of a guarded block: a system call to open a page, one to move one there and one to close the page that it leaves, some 5 µs with
+// both stacks (Documentation/Decisions.md); where pages cannot be moved, or it has several, a fault at the first touch of each instead
+// of the second call, and 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its addresses
 // are used again: 9 MB for 1 GiB of addresses.
 
 import Accounting
@@ -98,6 +101,13 @@ public struct MemGuard: ~Copyable {
   /// Lines that blocks have in the process's map, and may have.
   var lines: Int32
   var mostLines: Int32
+  /// Regions that are ready, linked, and how many.
+  var ready: UInt32
+  var readyCount: UInt32
+  /// The descriptor by which pages are moved, and how the system tells it from others; 0: none. How often one has been opened.
+  var mover: Int32
+  var openings: Int32
+  var moverIdentity: UInt64
 }
 
 extension MemGuard {
@@ -158,6 +168,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     pointee.takesNoFree = settings.takesNoFree
     if settings.interval > 0 { drawAll(settings.interval) }
     pointee.interval = settings.interval
+    closeReady()
+    openMoverAhead()
     return true
   }
 
@@ -209,6 +221,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   public func unlockAfterFork(inChild: Bool) {
     guard inChild else { return pointee.lock.unlock() }
     pointee.lock.resetInChild()
+    replaceMover()
     stave_watch_in_child()
   }
 }

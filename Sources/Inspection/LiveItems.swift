@@ -84,8 +84,10 @@ extension SnapshotReader {
       }
       for ((index, header), isFilled) in zip(some.enumerated(), try target.read(batch: requests)) where isFilled {
         let copy = UnsafeRawPointer(space.baseAddress!) + index * bytes
-        guard (copy + prefix).load(as: SlabHeaderCopy.self).kegIndex == keg.pointee.index else { continue }
-        let base = layout.isOffPage ? copy.load(as: UInt.self) : header &- UInt(layout.headerOffset)
+        let slab = (copy + prefix).load(as: SlabHeaderCopy.self)
+        guard slab.kegIndex == keg.pointee.index else { continue }
+        let colour = UInt(slab.colour) &* UInt(truncatingIfNeeded: keg.pointee.alignMask &+ 1)
+        let base = (layout.isOffPage ? copy.load(as: UInt.self) : header &- UInt(layout.headerOffset)) &+ colour
         var run = empty
         run.addresses = liveItems(of: layout, base: base, bitmap: copy + prefix + MemoryLayout<Slab>.size, idle: idle)
         if !run.addresses.isEmpty { try body(run) }

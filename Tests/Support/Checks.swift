@@ -15,6 +15,25 @@ import Testing
 func cached(_ zone: ZonePointer) -> Int { Int(ZoneCounts(zone).cached) }
 func used(_ zone: ZonePointer) -> Int { Int(ZoneCounts(zone).used) }
 
+/// What the zones that share kegs with this one hold, directly or by others, and what is out of these kegs.
+private func family(of zone: ZonePointer) -> (held: Int, outstanding: Int) {
+  guard !zone.pointee.flags.contains(.cacheOnly) else { return (0, 0) }
+  func kegs(_ zone: ZonePointer) -> [KegPointer] { (0...Int(zone.pointee.moreKegCount)).map { zone.keg(number: $0) } }
+  var all: [ZonePointer] = []
+  var next = zones.pointee.first
+  while let one = next {
+    all.append(one)
+    next = one.pointee.next
+  }
+  var shared = Set(kegs(zone)), count = 0
+  while shared.count > count {
+    count = shared.count
+    for one in all where !shared.isDisjoint(with: kegs(one)) { shared.formUnion(kegs(one)) }
+  }
+  let held = all.filter { shared.contains($0.pointee.keg) }.reduce(0) { $0 + Int(ZoneCounts($1).used + ZoneCounts($1).cached) + $1.pointee.depotItems }
+  return (held, shared.reduce(0) { $0 + $1.outstanding })
+}
+
 /// Checks one zone at rest. `holding`: what the test knows to be out.
 func check(_ zone: ZonePointer, holding: Int? = nil, sourceLocation: SourceLocation = #_sourceLocation) {
   func demand(_ isTrue: Bool, _ what: String) {
@@ -30,6 +49,8 @@ func check(_ zone: ZonePointer, holding: Int? = nil, sourceLocation: SourceLocat
     items += Int(bucket.pointee.count)
     next = bucket.pointee.next
   }
+  zone.checkDeferral()
+  items += zone.pointee.deferral?.pointee.waiting ?? 0
   demand(items == zone.pointee.depotItems, "depot holds \(items), noted are \(zone.pointee.depotItems)")
   zone.pointee.workingSet.checkInvariants(holding: zone.pointee.depotItems)
   var empties = 0
@@ -52,11 +73,15 @@ func check(_ zone: ZonePointer, holding: Int? = nil, sourceLocation: SourceLocat
     }
   }
   let counts = ZoneCounts(zone)
-  if CPUCache.isPassedBy { demand(zone.pointee.depotItems == 0 && counts.cached == 0, "cached items while caches are passed by") }
+  for index in [zone.pointee.allocationCell, zone.pointee.freeCell] where index != 0 {
+    CPUCache.forEachRegion { demand($0[index].word & 0xffff <= UInt64(stave_cell_places()[index].capacity), "a cell of deferred reuse holds more than it has slots") }
+  }
+  if CPUCache.isPassedBy && zone.pointee.deferral == nil { demand(zone.pointee.depotItems == 0 && counts.cached == 0, "cached items while caches are passed by") }
   demand(counts.used >= 0 && counts.cached >= 0, "negative figures")
-  demand(
-    Int(counts.used) + Int(counts.cached) + zone.pointee.depotItems == zone.pointee.keg.outstanding,
-    "used \(counts.used) + cells \(counts.cached) + depot \(zone.pointee.depotItems) ≠ out of the keg \(zone.pointee.keg.outstanding)")
+  // Of all zones and kegs that share items with this one, together.
+  let (held, outstanding) = family(of: zone)
+  demand(held == outstanding, "used \(counts.used) + cells \(counts.cached) + depot \(zone.pointee.depotItems), with zones on its kegs \(held) ≠ out of the kegs \(outstanding)")
+  zone.checkLimit()
   if let holding { demand(Int(counts.used) == holding, "used is \(counts.used), held are \(holding)") }
 }
 
@@ -81,7 +106,9 @@ func checkAll(sourceLocation: SourceLocation = #_sourceLocation) {
 /// Buckets in use, of all sizes.
 func bucketsOut() -> Int { (0..<8).reduce(0) { $0 + (zones.pointee.bucketKegs[$1]?.outstanding ?? 0) } }
 /// Off-page headers in use.
-func headersOut() -> Int { (0..<5).reduce(0) { $0 + (zones.pointee.headerKegs[$1]?.outstanding ?? 0) } }
+func headersOut() -> Int {
+  (0..<5).reduce(0) { $0 + (zones.pointee.headerKegs[$1]?.outstanding ?? 0) } + (0..<2).reduce(0) { $0 + (zones.pointee.countedHeaderKegs[$1]?.outstanding ?? 0) }
+}
 
 /// A zone of this name and size, for tests.
 func makeTestZone(

@@ -62,3 +62,6 @@ func bindToAll() {
   for cpu in usableCPUs { mask[cpu >> 6] |= 1 << UInt64(cpu & 63) }
   _ = stave_syscall6(Int(SYS_sched_setaffinity), 0, 1024, mask.withUnsafeBytes { Int(bitPattern: $0.baseAddress!) }, 0, 0, 0)
 }
+
+/// fork, which Swift does not let be called by name.
+let libcFork = unsafeBitCast(dlsym(nil, "fork"), to: (@convention(c) () -> pid_t).self)

@@ -88,6 +88,13 @@ static inline long stave_madvise(uintptr_t address, size_t length, int advice) {
   STAVE_MAY_FAIL;
   return stave_syscall6(SYS_madvise, (long)address, (long)length, advice, 0, 0, 0);
 }
+// Lets pages of a mapping of our own be moved (userfaultfd, UFFDIO_MOVE: Linux 6.8): a descriptor with a number that no program counts
+// on, or -errno. Nothing else changes for who touches the mapping.
+// Opened nowhere where a filter of system calls may end the process for it.
+long stave_open_mover(uintptr_t start, size_t bytes);
+// The memory of `bytes` from `from` on lies at `to` from now on, where there was none; at `from` there is none. -EINVAL in another process
+// than the one that opened it, -EBUSY where a child of fork shares it or the kernel is at work on it.
+long stave_move_pages(int mover, uintptr_t to, uintptr_t from, size_t bytes);
 static inline long stave_mprotect(uintptr_t address, size_t length, int protection) {
   STAVE_MAY_FAIL;
   return stave_syscall6(SYS_mprotect, (long)address, (long)length, protection, 0, 0, 0);
@@ -137,6 +144,8 @@ static inline int64_t stave_nanoseconds(void) {
   stave_syscall6(SYS_clock_gettime, 1 /* monotonic */, (long)&now, 0, 0, 0, 0);
   return now.seconds * 1000000000 + now.nanoseconds;
 }
+// Monotonic too, some milliseconds late, by libc: a load from the kernel's page, no call.
+int64_t stave_coarse_nanoseconds(void);
 // The CPU that this thread runs on, by libc: a load or the kernel's page of functions rather than a call.
 int stave_current_cpu(void);
 // A number for the file behind a descriptor, 0 if there is none.
