@@ -37,7 +37,7 @@ func core(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: ["CPlatform"] + dependencies, swiftSettings: embedded + checked)
 }
 
-let wholeCore: [Target.Dependency] = ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"]
+let wholeCore: [Target.Dependency] = ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap", "PacketBuffers"]
 
 func coreTests(_ name: String) -> Target {
   .testTarget(name: name + "Tests", dependencies: ["TestSupport"] + wholeCore, swiftSettings: checked)
@@ -60,6 +60,7 @@ var targets: [Target] = [
   core("Accounting", ["Primitives", "AddressMap", "Pages", "Zones"]),
   core("Diagnostics", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
   core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics"]),
+  core("PacketBuffers", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
 ]
 var products: [Product] = []
 var dependencies: [Package.Dependency] = []
@@ -115,6 +116,7 @@ if forPreload {
     coreTests("Accounting"),
     coreTests("Diagnostics"),
     coreTests("Heap"),
+    coreTests("PacketBuffers"),
     .testTarget(name: "StaveTests", dependencies: ["Stave", "StaveC"]),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),

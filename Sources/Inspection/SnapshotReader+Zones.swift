@@ -83,9 +83,12 @@ extension SnapshotReader {
       let identity = ZoneIdentity(zone)
       // A place that is another zone's by now leads to those seen before.
       if !identity.isDying, seen.insert(next).inserted {
-        let hasCell = identity.cell > 0 && identity.cell < cells
-        let offset = hasCell ? UInt(identity.cell * MemoryLayout<stave_cell>.stride) : 0
-        places.append((next, identity, hasCell ? cpus.map { regions[$0] &+ offset } : [], hasCell ? cpus : []))
+        var place: Place = (next, identity, [], [])
+        for cell in identity.cells where cell > 0 && cell < cells {
+          place.cells += cpus.map { regions[$0] &+ UInt(cell * MemoryLayout<stave_cell>.stride) }
+          place.cpus += cpus
+        }
+        places.append(place)
       }
       next = UInt(bitPattern: zone.pointee.next)
     }
@@ -98,7 +101,7 @@ extension SnapshotReader {
   private func drop(_ places: inout [Place], _ copies: Copies) throws(InspectionError) {
     for _ in 0..<16 {
       places = try stillThere(places, copies)
-      let cells = places.filter { !$0.cells.isEmpty }.map(\.identity.cell)
+      let cells = places.filter { !$0.cells.isEmpty }.flatMap(\.identity.cells).filter { $0 != 0 }
       if Set(cells).count == cells.count { return }
     }
     throw .damaged("two zones with one cell")
@@ -191,8 +194,8 @@ extension SnapshotReader {
       result.walkedFreeItems += free
       result.walkedFreeSlabs += free == result.itemsPerSlab ? 1 : 0
     }
-    if first.keg.pointee.layout.lookup == .mask {
-      // Found by their addresses, not by the owner map: the keg's word must do.
+    if first.keg.pointee.layout.lookup != .metadata {
+      // Found by their addresses or in the keg's tree, not by the owner map: the keg's word must do.
       result.walkedSlabs = result.slabs
       result.walkedFreeItems = result.freeItems
       result.walkedFreeSlabs = min(result.slabs, max(0, last.keg.pointee.freeSlabCount))
@@ -248,7 +251,13 @@ extension SnapshotReader {
       here.cached = Int(cell.word & 0xffff)
       here.allocations = Int64(cell.word >> 16)
       here.frees = Int64(here.cached) &+ here.allocations &+ cell.moved
-      result.perCPU.append(here)
+      if let known = result.perCPU.firstIndex(where: { $0.cpu == cpu }) {
+        result.perCPU[known].cached += here.cached
+        result.perCPU[known].allocations &+= here.allocations
+        result.perCPU[known].frees &+= here.frees
+      } else {
+        result.perCPU.append(here)
+      }
       pops &+= here.allocations
       result.frees &+= here.frees
     }
@@ -260,14 +269,15 @@ extension SnapshotReader {
 /// What a zone keeps as long as it lives, and whether it is about to go.
 struct ZoneIdentity: Equatable {
   var keg: UInt
-  var cell: Int
+  /// Its cell; or those that take and give, of a zone with deferred reuse.
+  var cells: [Int]
   var instance: UInt32
   var name: [UInt8]
   var isDying: Bool
 
   init(_ zone: UnsafePointer<Zone>) {
     keg = UInt(bitPattern: zone.pointee.keg)
-    cell = zone.pointee.cell
+    cells = [zone.pointee.cell, zone.pointee.freeCell, zone.pointee.allocationCell]
     instance = UInt32(truncatingIfNeeded: zone.pointee.instance)
     name = withUnsafeBytes(of: zone.pointee.name) { [UInt8]($0) }
     isDying = zone.pointee.flags.contains(.dying)

@@ -181,7 +181,7 @@ struct SlabHeaderCopy: BitwiseCopyable {
   var previous: UInt
   var freeCount: UInt16
   var flags: UInt8
-  var domain: UInt8
+  var colour: UInt8
   var kegIndex: UInt32
 }
 

@@ -28,6 +28,9 @@ public struct PageSource {
     self.isZeroed = isZeroed
   }
 
+  /// No pages: of kegs that never have a slab.
+  public static var none: PageSource { PageSource(allocate: { _, _, _ in nil }, free: { _, _, _ in }, context: nil, isZeroed: true) }
+
   /// Metadata pages: what internal zones are made of.
   public static var metadata: PageSource {
     var source = PageSource(

@@ -10,7 +10,7 @@ import Primitives
 public enum RootLayout {
   public static let magic: UInt64 = 0x5354_4156_4552_4f4f  // "STAVEROO"
   /// To be raised by hand when a field that readers copy changes its place or its meaning; LayoutTests notice the former.
-  public static let version: UInt32 = 7
+  public static let version: UInt32 = 8
   /// Within the header.
   public static let mailboxOffset = 48
   public static let metadataOffset = 256
@@ -23,7 +23,7 @@ public enum RootLayout {
   public static let sizesOffset = 4000
   public static let checksOffset = 4864
   public static let stacksOffset = 4096
-  public static let memguardOffset = 4512
+  public static let memguardOffset = 4384
   public static let reportsOffset = Int(STAVE_REPORTS_OFFSET)
   public static let redZoneOffset = 4736
   public static let hashClassesOffset = 4992
@@ -31,6 +31,7 @@ public enum RootLayout {
   public static let zoneGuardsOffset = 5248
   /// Lists of types by name: one for each use, and one that is being written.
   public static let typeNamesOffset = 5376
+  public static let packetsOffset = 7424
   public static let bytes = 8192
 }
 

@@ -12,8 +12,8 @@ public struct Bucket {
   public var next: UnsafeMutablePointer<Bucket>?
   public var count: UInt16
   public var capacity: UInt16
-  var reserved: UInt32
-
+  /// Of a bucket whose items wait for readers: of the goal that has to expire (Deferral).
+  var stamp: UInt32
 
   /// How many items of a size are worth caching: fewer as items grow (L13).
   public static func desiredCapacity(itemBytes: Int) -> Int {
@@ -49,7 +49,7 @@ public struct Bucket {
       return nil
     }
     let bucket = raw.assumingMemoryBound(to: Bucket.self)
-    bucket.initialize(to: Bucket(next: nil, count: 0, capacity: UInt16(capacityOf(index)), reserved: 0))
+    bucket.initialize(to: Bucket(next: nil, count: 0, capacity: UInt16(capacityOf(index)), stamp: 0))
     return bucket
   }
 

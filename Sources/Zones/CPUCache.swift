@@ -129,7 +129,7 @@ public enum CPUCache {
     let slots = UnsafeMutableRawPointer(cells) + cellsBytes + index * firstSlotBytes + 16
     cells[index].slots = slots.assumingMemoryBound(to: UInt.self)
     atomicStoreFence()
-    cells[index].capacity = isClosed(index) ? 0 : min(firstCapacity, UInt32(stave_cell_places()[index].capacity))
+    cells[index].capacity = min(firstCapacity, UInt32(stave_cell_places()[index].most))
   }
 
   private static func useFurtherSlots(_ index: Int, of cells: CellPointer) {
@@ -161,11 +161,12 @@ public enum CPUCache {
     if index == zones.pointee.nextCell {
       let bytes = capacity > Int(firstCapacity) ? UInt32((capacity + 1) * 8) : 0
       guard index < Int(STAVE_MAX_CELLS), Int(zones.pointee.nextSlot + bytes) <= regionBytes else { return nil }
-      places[index] = stave_cell_place(slots: zones.pointee.nextSlot, reciprocal: 0, capacity: UInt16(capacity), taken: 0)
+      places[index] = stave_cell_place(slots: zones.pointee.nextSlot, reciprocal: 0, capacity: UInt16(capacity), taken: 0, most: 0)
       zones.pointee.nextSlot += bytes
       zones.pointee.nextCell += 1
     }
     places[index].taken = 1
+    places[index].most = places[index].capacity
     places[index].reciprocal = reciprocal
     forEachRegion { prepareCell(index, of: $0) }
     return index
@@ -241,7 +242,7 @@ public enum CPUCache {
   static func grow(_ cell: Int) -> Bool {
     guard let cpu = currentCPU, let cells = cells(of: cpu), hasRunEmpty(cell, of: cells).pointee != 0 else { return false }
     hasRunEmpty(cell, of: cells).pointee = 0
-    let limit = UInt32(stave_cell_places()[cell].capacity)
+    let limit = UInt32(stave_cell_places()[cell].most)
     let capacity = cells[cell].capacity
     guard capacity > 0, capacity < limit else { return false }
     if capacity > firstCapacity {

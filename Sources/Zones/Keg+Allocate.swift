@@ -14,28 +14,19 @@ extension UnsafeMutablePointer where Pointee == Keg {
     while taken < count {
       // It changes only while the lock is dropped; then what is in the buffer was free under the old one.
       guard taken == 0 || pointee.trash == trash else { break }
-      if pointee.reserve > 0 && pointee.freeItems <= pointee.reserve && !flags.contains(.useReserve)
-        && pointee.freeItems > 0
-      {
-        guard taken == 0, makeSlab(flags: flags), pointee.freeItems > pointee.reserve else { break }
+      // Who may not use the reserve has to bring new pages, or to find that somebody else has.
+      let spared = flags.contains(.useReserve) ? 0 : pointee.reserve
+      if pointee.freeItems <= spared {
+        guard taken == 0 || flags.contains(.noWait), makeSlab(flags: flags) || pointee.freeItems > spared else { break }
+        // The lock was dropped: see the top of this loop.
+        guard taken == 0 || pointee.trash == trash else { break }
       }
-      guard let slab = pointee.partial.first ?? pointee.free.first else {
-        if taken > 0 && !flags.contains(.noWait) { break }
-        guard makeSlab(flags: flags) else { break }
-        continue
-      }
-      if Int(slab.pointee.freeCount) == pointee.layout.items {
-        pointee.free.remove(slab)
-        pointee.freeSlabCount -= 1
-      } else {
-        pointee.partial.remove(slab)
-      }
-      // Not beyond the reserve, for those who may not use it.
-      let limit = flags.contains(.useReserve) ? count : Swift.min(count, taken + Swift.max(1, pointee.freeItems - pointee.reserve))
+      guard let slab = current else { break }
+      // Down to the reserve, or one item of it: the rest of what is taken lies in caches, for anybody.
+      let limit = Swift.min(count, taken + Swift.max(1, pointee.freeItems - pointee.reserve))
       trash = pointee.trash
       taken += takeItems(of: slab, into: buffer + taken, count: limit - taken)
-      if slab.pointee.freeCount == 0 { pointee.full.insert(slab) } else { pointee.partial.insert(slab) }
-      if flags.contains(.useReserve) && pointee.freeItems < pointee.reserve { break }
+      if pointee.reserve > 0 && pointee.freeItems <= pointee.reserve { break }
     }
     pointee.lock.unlock()
     if trash != 0 { lookAtTaken(buffer, count: taken, trash) }
@@ -49,7 +40,12 @@ extension UnsafeMutablePointer where Pointee == Keg {
     return taken
   }
 
-  private func takeItems(of slab: SlabPointer, into buffer: UnsafeMutablePointer<UInt>, count: Int) -> Int {
+  /// The slab that the next item comes from, nil if none has any. The lock is held.
+  var current: SlabPointer? { pointee.partial.first ?? pointee.free.first }
+
+  /// Takes up to `count` items of a slab that has some; it goes on the list where it then belongs. How many. The lock is held.
+  func takeItems(of slab: SlabPointer, into buffer: UnsafeMutablePointer<UInt>, count: Int) -> Int {
+    if Int(slab.pointee.freeCount) == pointee.layout.items { removeFree(slab) } else { pointee.partial.remove(slab) }
     let words = slab.words
     let wordCount = Bitmap.wordCount(for: pointee.layout.items)
     let itemBytes = UInt(pointee.layout.itemBytes)
@@ -69,11 +65,12 @@ extension UnsafeMutablePointer where Pointee == Keg {
     }
     slab.pointee.freeCount &-= UInt16(taken)
     pointee.freeItems &-= taken
+    if slab.pointee.freeCount == 0 { pointee.full.insert(slab) } else { pointee.partial.insert(slab) }
     return taken
   }
 
   @inline(never)
-  private func lookAtTaken(_ items: UnsafeMutablePointer<UInt>, count: Int, _ divisor: Int) {
+  func lookAtTaken(_ items: UnsafeMutablePointer<UInt>, count: Int, _ divisor: Int) {
     for index in 0..<count {
       if let slab = slab(of: items[index]) { look(items[index], in: slab, divisor, "it was handed out again") }
     }

@@ -19,7 +19,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     var unit: UInt = .max
     for position in 0..<count {
       let address = items[position]
-      if address >> unitShift != unit || pointee.layout.lookup == .mask {
+      if address >> unitShift != unit || pointee.layout.lookup != .metadata {
         slab = self.slab(of: address)
         unit = address >> unitShift
       }
@@ -28,25 +28,12 @@ extension UnsafeMutablePointer where Pointee == Keg {
         (refused, unit) = (refused + 1, .max)
         continue
       }
-      let bits = freeItems(of: slab)
-      if bits.contains(index) {
+      if freeItems(of: slab).contains(index) {
         refuse("double free", address)
         (refused, unit) = (refused + 1, .max)
         continue
       }
-      if pointee.trash != 0 { fill(index, of: slab, stack: stack) }
-      bits.insert(index)
-      if slab.pointee.freeCount == 0 {
-        pointee.full.remove(slab)
-        pointee.partial.insert(slab)
-      }
-      slab.pointee.freeCount &+= 1
-      pointee.freeItems &+= 1
-      if Int(slab.pointee.freeCount) == pointee.layout.items {
-        pointee.partial.remove(slab)
-        pointee.free.insert(slab)
-        pointee.freeSlabCount += 1
-      }
+      putBack(index, of: slab, stack: stack)
     }
     let surplus = takeSurplusSlabs(keeping: pointee.slabsKept), trash = pointee.trash
     pointee.lock.unlock()
@@ -54,18 +41,35 @@ extension UnsafeMutablePointer where Pointee == Keg {
     return count - refused
   }
 
-  /// Reports what cannot be freed, without the lock, which is held before and after. What was counted as a free is none.
+  /// An item that was taken is free again; its slab goes on the list where it then belongs, at its head. The lock is held.
+  @inline(__always)
+  func putBack(_ index: Int, of slab: SlabPointer, stack: UInt32) {
+    if pointee.trash != 0 { fill(index, of: slab, stack: stack) }
+    freeItems(of: slab).insert(index)
+    if slab.pointee.freeCount == 0 {
+      pointee.full.remove(slab)
+      pointee.partial.insert(slab)
+    }
+    slab.pointee.freeCount &+= 1
+    pointee.freeItems &+= 1
+    if Int(slab.pointee.freeCount) == pointee.layout.items {
+      pointee.partial.remove(slab)
+      addFree(slab)
+    }
+  }
+
+  /// Reports what cannot be freed, without the lock, which is held before and after.
   @inline(never)
   private func refuse(_ what: StaticString, _ address: UInt) {
     pointee.lock.unlock()
     reportBadFree(what, address, keg: self)
     pointee.lock.lock()
-    if let zone = pointee.zone { stave_add(&zone.pointee.directFrees, -1) }
   }
 
   /// Releases all wholly free slabs beyond what the reserve needs. Returns whether anything was released.
   @discardableResult
   func drain() -> Bool {
+    if let reclaim = pointee.reclaimPool, let pool = pointee.pool { return reclaim(UnsafeMutableRawPointer(pool)) }
     guard !pointee.flags.contains(.noFree) || pointee.flags.contains(.dying) else { return false }
     pointee.lock.lock()
     let surplus = takeSurplusSlabs(keeping: 0), trash = pointee.trash
@@ -80,14 +84,34 @@ extension UnsafeMutablePointer where Pointee == Keg {
     var surplus: SlabPointer? = nil
     while pointee.freeSlabCount > kept, let slab = pointee.free.first {
       if pointee.freeItems - pointee.layout.items < pointee.reserve { break }
-      pointee.free.remove(slab)
-      pointee.freeSlabCount -= 1
-      pointee.slabCount -= 1
-      pointee.freeItems -= pointee.layout.items
+      unlinkFree(slab)
       slab.pointee.next = surplus
       surplus = slab
     }
     return surplus
+  }
+
+  /// Takes a wholly free slab out of the keg, all counters put right. The lock is held.
+  func unlinkFree(_ slab: SlabPointer) {
+    removeFree(slab)
+    if pointee.layout.lookup == .tree { leave(slab) }
+    pointee.slabCount -= 1
+    pointee.freeItems -= pointee.layout.items
+    slab.pointee.next = nil
+  }
+
+  // The list of wholly free slabs, newest first, and its end. The lock is held.
+
+  func addFree(_ slab: SlabPointer) {
+    if pointee.oldestFree == nil { pointee.oldestFree = slab }
+    pointee.free.insert(slab)
+    pointee.freeSlabCount += 1
+  }
+
+  func removeFree(_ slab: SlabPointer) {
+    if pointee.oldestFree == slab { pointee.oldestFree = slab.pointee.previous }
+    pointee.free.remove(slab)
+    pointee.freeSlabCount -= 1
   }
 
   func giveOne(_ item: UnsafeMutableRawPointer) {

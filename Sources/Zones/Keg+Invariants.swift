@@ -2,6 +2,7 @@
 //
 // The walk over all slabs of a keg that checks lists, bitmaps and sums against each other.
 
+import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Keg {
@@ -21,9 +22,11 @@ extension UnsafeMutablePointer where Pointee == Keg {
     defer { pointee.lock.unlock() }
     var slabs = 0
     var items = 0
+    var last: SlabPointer? = nil
     func check(_ list: SlabList, _ isRight: (Int) -> Bool) -> Int {
       var count = 0
       var previous: SlabPointer? = nil
+      defer { last = previous }
       var next = list.first
       while let slab = next {
         precondition(slab.pointee.previous == previous, "slab list: previous")
@@ -44,7 +47,11 @@ extension UnsafeMutablePointer where Pointee == Keg {
     _ = check(pointee.partial) { $0 > 0 && $0 < all }
     let free = check(pointee.free) { $0 == all }
     precondition(free == pointee.freeSlabCount, "free slab count")
+    precondition(pointee.oldestFree == last, "the end of the list of free slabs")
     precondition(slabs == pointee.slabCount, "slab count")
     precondition(items == pointee.freeItems, "free item count")
+    precondition(pointee.tree.invariantViolation(count: pointee.layout.lookup == .tree ? slabs : 0) == nil, "tree of slabs")
+    precondition(!pointee.layout.hasCounts || pointee.flags.contains(.noFree), "counts in slabs that may go")
+    pointee.range?.checkInvariants(slabs: pointee.slabCount)
   }
 }

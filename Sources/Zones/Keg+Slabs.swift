@@ -8,23 +8,20 @@ import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Keg {
-  /// Fetches pages and puts the new slab on the free list; the lock is dropped meanwhile. False if the source refuses and
-  /// nobody else has brought a free slab.
+  /// Fetches pages and puts the new slab on the free list; the lock is dropped meanwhile. False if the source refuses.
   func makeSlab(flags: WaitFlags) -> Bool {
     pointee.lock.unlock()
     let slab = flags.contains(.noVM) ? nil : fetchSlab(flags: flags)
     if slab != nil { stave_zone_grow_probe(shownName, shownSize, UInt64(pointee.layout.slabBytes), UInt64(pointee.slabCount + 1)) }
     pointee.lock.lock()
-    if let slab {
-      if pointee.trash != 0 { fillFree(of: slab) }
-      pointee.free.insert(slab)
-      pointee.freeSlabCount += 1
-      pointee.slabCount += 1
-      pointee.slabsMade += 1
-      pointee.freeItems += pointee.layout.items
-      return true
-    }
-    return pointee.partial.first != nil || pointee.free.first != nil
+    guard let slab else { return false }
+    if pointee.trash != 0 { fillFree(of: slab) }
+    addFree(slab)
+    if pointee.layout.lookup == .tree { enter(slab) }
+    pointee.slabCount += 1
+    pointee.slabsMade += 1
+    pointee.freeItems += pointee.layout.items
+    return true
   }
 
   func fetchSlab(flags: WaitFlags) -> SlabPointer? {
@@ -41,6 +38,10 @@ extension UnsafeMutablePointer where Pointee == Keg {
       if let header { pointee.headerKeg!.giveOne(header) }
       return nil
     }
+    guard hideFromDumps(start) else {
+      returnPages(start, header: header)
+      return nil
+    }
     let slab: SlabPointer
     if let header {
       let prefix = header.assumingMemoryBound(to: OffPagePrefix.self)
@@ -51,9 +52,10 @@ extension UnsafeMutablePointer where Pointee == Keg {
     }
     slab.initialize(
       to: Slab(
-        next: nil, previous: nil, freeCount: UInt16(layout.items), flags: layout.isOffPage ? Slab.offPageFlag : 0, domain: 0,
+        next: nil, previous: nil, freeCount: UInt16(layout.items), flags: layout.isOffPage ? Slab.offPageFlag : 0, colour: takeColour(),
         kegIndex: pointee.index))
     freeItems(of: slab).insertAll()
+    if layout.hasCounts { counts(of: slab).initialize(repeating: 0, count: layout.items) }
     if !pointee.flags.contains(.malloc) && !prepareItems(of: slab, flags: flags) {
       returnPages(of: slab)
       return nil
@@ -71,9 +73,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
   /// Zeroes and initialises the items of a new slab in index order; on failure finishes those done, in reverse.
   func prepareItems(of slab: SlabPointer, flags: WaitFlags) -> Bool {
     let layout = pointee.layout
-    if !pointee.source.isZeroed {
-      UnsafeMutableRawPointer(bitPattern: item(0, of: slab))!
-        .initializeMemory(as: UInt8.self, repeating: 0, count: layout.items * layout.itemBytes - (layout.itemBytes - layout.size))
+    if !pointee.source.isZeroed && !pointee.flags.contains(.noTouch) {
+      let bytes = layout.items * layout.itemBytes - (layout.itemBytes - layout.size)
+      forEachCopy(of: item(0, of: slab)) { $0.initializeMemory(as: UInt8.self, repeating: 0, count: bytes) }
     }
     guard let initialize = pointee.initialize else { return true }
     for index in 0..<layout.items {
@@ -127,8 +129,11 @@ extension UnsafeMutablePointer where Pointee == Keg {
   }
 
   func returnPages(of slab: SlabPointer) {
-    let start = UnsafeMutableRawPointer(bitPattern: base(of: slab))!
-    let header = slab.isOffPage ? UnsafeMutableRawPointer(slab.prefix) : nil
+    returnPages(UnsafeMutableRawPointer(bitPattern: base(of: slab))!, header: slab.isOffPage ? UnsafeMutableRawPointer(slab.prefix) : nil)
+  }
+
+  private func returnPages(_ start: UnsafeMutableRawPointer, header: UnsafeMutableRawPointer?) {
+    showInDumps(start)
     FutexLock.enterHook(maySleep: false)
     pointee.source.free(pointee.source.context, start, pointee.layout.slabBytes)
     FutexLock.leaveHook(maySleep: false)

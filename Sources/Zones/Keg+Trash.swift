@@ -5,7 +5,7 @@
 // items filled in the same hold, so what is free is always as it says.
 //
 // Kegs whose items have a state while they are free are left alone: those with an init or a fini, of items zeroed or never given
-// back (12.2), and the zone system's own.
+// back (12.2), and the zone system's own. So are those whose items are not to be touched, or have copies.
 
 import CPlatform
 import Pages
@@ -13,8 +13,8 @@ import Primitives
 
 extension UnsafeMutablePointer where Pointee == Keg {
   private var mayBeTrashed: Bool {
-    let apart = ZoneFlags.zeroInit.rawValue | ZoneFlags.noFree.rawValue | ZoneFlags.internal.rawValue
-    return pointee.flags.rawValue & apart == 0 && pointee.initialize == nil && pointee.finish == nil && pointee.zone?.pointee.zoneInit == nil
+    let apart = ZoneFlags.zeroInit.union(.noFree).union(.internal).union(.noTouch).union(.perCPU)
+    return !pointee.flags.intersects(apart) && pointee.initialize == nil && pointee.finish == nil && pointee.zone?.pointee.zoneInit == nil
       && pointee.zone?.pointee.zoneFini == nil
   }
 

@@ -47,6 +47,21 @@ public struct Keg: ~Copyable {
   var slabsKept: Int
   /// Of free items, each of which the number is a multiple of this is filled with trash (Keg+Trash); 0 for none.
   var trash: Int
+  /// Zones on it beside the one it was made with. Under the list lock.
+  public var secondaries: Int
+  /// The wholly free slab that has been so for longest: the last of their list.
+  var oldestFree: SlabPointer? = nil
+  /// The slabs by address, with the lookup `tree`; and how many of them searches have looked at.
+  var tree = RedBlackTree<SlabTail>()
+  var treeSteps = 0
+  /// Colours besides 0, and the next slab's.
+  var colours: UInt8 = 0
+  var nextColour: UInt8 = 0
+  /// Of a pool's keg (Pool): the pool, and what it does when it is asked to give back.
+  var pool: PoolPointer? = nil
+  var reclaimPool: (@convention(c) (UnsafeMutableRawPointer) -> Bool)? = nil
+  /// Addresses that are this keg's alone; nil where the source has them (Zone+Cold).
+  var range: ReservedRangePointer?
 }
 
 public typealias KegPointer = UnsafeMutablePointer<Keg>
@@ -64,13 +79,13 @@ extension UnsafeMutablePointer where Pointee == Keg {
 
   @inline(__always)
   func item(_ index: Int, of slab: SlabPointer) -> UInt {
-    base(of: slab) &+ UInt(pointee.layout.firstItem &+ index &* pointee.layout.itemBytes)
+    base(of: slab) &+ UInt(firstItem(of: slab) &+ index &* pointee.layout.itemBytes)
   }
 
   /// The index of the item that starts at `address`; nil if none does.
   @inline(__always)
   public func index(of address: UInt, in slab: SlabPointer) -> Int? {
-    let offset = Int(bitPattern: address &- base(of: slab)) &- pointee.layout.firstItem
+    let offset = Int(bitPattern: address &- base(of: slab)) &- firstItem(of: slab)
     guard offset >= 0 && offset < pointee.layout.slabBytes else { return nil }
     let index =
       offset < 1 << 32
@@ -80,7 +95,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
 
   /// The start of the item that `address`, which is in `slab`, lies in; nil where there is none.
   public func start(ofItemHolding address: UInt, in slab: SlabPointer) -> UInt? {
-    let offset = Int(bitPattern: address &- base(of: slab)) &- pointee.layout.firstItem
+    let offset = Int(bitPattern: address &- base(of: slab)) &- firstItem(of: slab)
     guard offset >= 0 && offset < pointee.layout.slabBytes else { return nil }
     let index = offset / pointee.layout.itemBytes
     return index < pointee.layout.items ? item(index, of: slab) : nil
@@ -93,6 +108,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     if pointee.layout.lookup == .mask {
       return SlabPointer(bitPattern: address.roundedDown(to: UInt(pageBytes)) + UInt(pointee.layout.headerOffset))
     }
+    if pointee.layout.lookup == .tree { return slabInTree(of: address) }
     guard case .slab(let header) = ownerMap.pointee.owner(of: address) else { return nil }
     let slab = header.assumingMemoryBound(to: Slab.self)
     return slab.pointee.kegIndex == pointee.index ? slab : nil

@@ -5,6 +5,8 @@
 //
 //   in-page    | item 0 | item 1 | …  | item n-1 |  | header | free bitmap |      end of the slab's last page
 //   off-page   | base, … | header | free bitmap |  →  slab: | rest | item 0 | … | item n-1 |
+//
+// With `refCount` the items' counts follow, at once behind the bitmap.
 
 import Primitives
 
@@ -13,7 +15,8 @@ public struct Slab {
   public var previous: UnsafeMutablePointer<Slab>?
   public var freeCount: UInt16
   public var flags: UInt8
-  public var domain: UInt8
+  /// How many multiples of the keg's alignment its items begin further on than the layout says (Keg+Colours).
+  public var colour: UInt8
   public var kegIndex: UInt32
 
   public static let offPageFlag: UInt8 = 1

@@ -2,6 +2,12 @@
 //
 // How items are laid out in a slab: a pure function of size, alignment and flags. In-page, the header lies at the end of the slab's
 // last page; off-page, it comes from a header zone and the whole slab is items. Heap zones do not use it: see `SlabLayout.heap`.
+//
+//   refCount     a header has a count for each item behind its bitmap
+//   cacheSpread  the distance between items is an odd multiple of the alignment, and the slab so long that every multiple
+//                modulo the page is some item's start
+//   noTouch      off-page
+//   perCPU       off-page; a slab is one page for each CPU. Items lie in the first, their copies at the same place in the others
 
 import CPlatform
 import Primitives
@@ -12,6 +18,8 @@ public struct SlabLayout {
     case mask
     /// Ask the owner map.
     case metadata
+    /// Search the keg's tree: the memory is unknown to the owner map (Keg+Tree).
+    case tree
   }
 
   /// The size asked for and the distance between items.
@@ -25,6 +33,8 @@ public struct SlabLayout {
   /// From the slab's start to item 0.
   public var firstItem: Int
   public var lookup: Lookup
+  /// A header holds a reference count for each item.
+  public var hasCounts = false
 
   /// The smallest item: a pointer.
   public static let smallestItem = 8
@@ -33,12 +43,17 @@ public struct SlabLayout {
   /// Percent of a slab that items must fill before the search for a better layout stops.
   static let enough = 90
 
+  /// How long a slab may become for the sake of `cacheSpread`.
+  static let mostSpread = 128 << 10
+
   /// Bytes of an in-page header for `items` items.
-  public static func headerBytes(items: Int) -> Int { 24 + 8 * Bitmap.wordCount(for: items) }
+  public static func headerBytes(items: Int, counted: Bool = false) -> Int {
+    24 + 8 * Bitmap.wordCount(for: items) + (counted ? (4 * items).roundedUp(to: 8) : 0)
+  }
 
   /// Bytes of the off-page header that holds `items` items: two sizes up to 512, and the larger ones that heap slabs use.
-  public static func offPageHeaderBytes(items: Int) -> Int {
-    24 + headerBytes(items: offPageHeaderItems(items))
+  public static func offPageHeaderBytes(items: Int, counted: Bool = false) -> Int {
+    24 + headerBytes(items: offPageHeaderItems(items), counted: counted)
   }
 
   /// The items that the header zone for `items` items has room for: 256, 512, 1024, 2048 or 4096.
@@ -50,34 +65,43 @@ public struct SlabLayout {
 
   /// 100 × what items occupy / what the slab and its off-page header occupy, rounded down.
   public var efficiency: Int {
-    100 * items * itemBytes / (slabBytes + (isOffPage ? SlabLayout.offPageHeaderBytes(items: items) : 0))
+    100 * items * itemBytes / (slabBytes + (isOffPage ? SlabLayout.offPageHeaderBytes(items: items, counted: hasCounts) : 0))
   }
 
   /// The layout for items of `size` bytes at multiples of `alignMask + 1`. Nil when no slab of at most `mostItems` items
   /// can be made, which happens for absurd sizes only.
   public static func choose(
-    size: Int, alignMask: Int, flags: ZoneFlags, pageBytes: Int, multiPage: Bool = true
+    size: Int, alignMask: Int, flags: ZoneFlags, pageBytes: Int, cpuCount: Int = 1, multiPage: Bool = true
   ) -> SlabLayout? {
-    guard size > 0, size <= 1 << 40, alignMask >= 0, UInt(alignMask + 1).isPowerOfTwo else { return nil }
-    let itemBytes = max(size, smallestItem).roundedUp(to: alignMask + 1)
-    let mayBeOffPage = !flags.contains(.internal) && !flags.contains(.vm)
-    let mayBeInline = !flags.contains(.offPage)
-    var best: SlabLayout? = nil
+    guard size > 0, size <= 1 << 40, alignMask >= 0, UInt(alignMask + 1).isPowerOfTwo, let flags = flags.completed else { return nil }
+    if flags.contains(.notPage) {
+      return page(size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes, isInOwnerMap: false, isAligned: false)
+    }
+    let itemBytes = distance(size: size, align: alignMask + 1, flags: flags)
+    if flags.contains(.perCPU) { return perCPU(size: size, itemBytes: itemBytes, flags: flags, pageBytes: pageBytes, cpuCount: cpuCount) }
     var slabBytes = itemBytes.roundedUp(to: pageBytes)
+    if flags.contains(.cacheSpread) {
+      // After so many items the places modulo the page begin again.
+      let period = min(max(1, pageBytes / (alignMask + 1)), mostItems)
+      slabBytes = max(min(itemBytes * period, mostSpread), itemBytes).roundedUp(to: pageBytes)
+    }
+    let mayBeOffPage = !flags.intersects(ZoneFlags.internal.union(.vm))
+    let mayBeInline = !flags.intersects(ZoneFlags.offPage.union(.noTouch).union(.cacheSpread))
+    let counted = flags.contains(.refCount)
+    func inline(_ slabBytes: Int) -> SlabLayout? {
+      var layout = inPage(size: size, itemBytes: itemBytes, slabBytes: slabBytes, pageBytes: pageBytes, counted: counted)
+      if flags.intersects(ZoneFlags.malloc.union(.refCount)) { layout?.lookup = .metadata }
+      return layout
+    }
+    var best: SlabLayout? = nil
     if !mayBeOffPage {
       // No header elsewhere: if an item and the header do not fit, one more page.
-      let layout = inline(size: size, itemBytes: itemBytes, slabBytes: slabBytes, pageBytes: pageBytes)
-      return layout ?? inline(size: size, itemBytes: itemBytes, slabBytes: slabBytes + pageBytes, pageBytes: pageBytes)
+      return inline(slabBytes) ?? inline(slabBytes + pageBytes)
     }
     while true {
-      if mayBeInline,
-        let layout = inline(size: size, itemBytes: itemBytes, slabBytes: slabBytes, pageBytes: pageBytes),
-        layout.efficiency > best?.efficiency ?? -1
-      {
-        best = layout
-      }
+      if mayBeInline, let layout = inline(slabBytes), layout.efficiency > best?.efficiency ?? -1 { best = layout }
       if best?.efficiency ?? 0 < enough {
-        let layout = offPage(size: size, itemBytes: itemBytes, slabBytes: slabBytes)
+        let layout = offPage(size: size, itemBytes: itemBytes, slabBytes: slabBytes, counted: counted)
         if layout.efficiency > best?.efficiency ?? -1 { best = layout }
       }
       if best!.efficiency >= enough || !multiPage { break }
@@ -87,28 +111,41 @@ public struct SlabLayout {
         ? slabBytes + pageBytes : (slabBytes / itemBytes * itemBytes + itemBytes).roundedUp(to: pageBytes)
       if slabBytes / itemBytes > mostItems { break }
     }
-    if flags.contains(.malloc) { best!.lookup = .metadata }
     return best
   }
 
-  private static func inline(size: Int, itemBytes: Int, slabBytes: Int, pageBytes: Int) -> SlabLayout? {
+  /// From an item to the next.
+  private static func distance(size: Int, align: Int, flags: ZoneFlags) -> Int {
+    let bytes = max(size, smallestItem).roundedUp(to: align)
+    return flags.contains(.cacheSpread) && bytes & align == 0 ? bytes + align : bytes
+  }
+
+  private static func inPage(size: Int, itemBytes: Int, slabBytes: Int, pageBytes: Int, counted: Bool) -> SlabLayout? {
     // The padding behind the last item is not needed.
     let slack = itemBytes - size
     var items = min(mostItems, (slabBytes + slack) / itemBytes)
-    while items > 0 && items * itemBytes - slack + headerBytes(items: items) > slabBytes { items -= 1 }
+    while items > 0 && items * itemBytes - slack + headerBytes(items: items, counted: counted) > slabBytes { items -= 1 }
     guard items > 0 else { return nil }
-    let headerOffset = (slabBytes - headerBytes(items: items)).roundedDownTo8
+    let headerOffset = (slabBytes - headerBytes(items: items, counted: counted)).roundedDownTo8
     return SlabLayout(
       size: size, itemBytes: itemBytes, slabBytes: slabBytes, items: items, isOffPage: false,
       headerOffset: headerOffset, firstItem: 0,
-      lookup: (items - 1) * itemBytes < pageBytes && slabBytes == pageBytes ? .mask : .metadata)
+      lookup: (items - 1) * itemBytes < pageBytes && slabBytes == pageBytes ? .mask : .metadata, hasCounts: counted)
   }
 
-  private static func offPage(size: Int, itemBytes: Int, slabBytes: Int) -> SlabLayout {
+  private static func offPage(size: Int, itemBytes: Int, slabBytes: Int, counted: Bool) -> SlabLayout {
     SlabLayout(
       size: size, itemBytes: itemBytes, slabBytes: slabBytes,
       items: min(mostItems, (slabBytes + itemBytes - size) / itemBytes), isOffPage: true, headerOffset: 0, firstItem: 0,
-      lookup: .metadata)
+      lookup: .metadata, hasCounts: counted)
+  }
+
+  /// One page for each CPU: nil if an item is larger than that.
+  private static func perCPU(size: Int, itemBytes: Int, flags: ZoneFlags, pageBytes: Int, cpuCount: Int) -> SlabLayout? {
+    var layout = offPage(size: size, itemBytes: itemBytes, slabBytes: pageBytes, counted: flags.contains(.refCount))
+    guard layout.items > 0 else { return nil }
+    layout.slabBytes = pageBytes * cpuCount
+    return layout
   }
 
   /// Heap zones: one unit per slab, whatever the size, header off-page where no overrun reaches it. Items fill the unit

@@ -28,13 +28,30 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Behind the cell. Who asks without `isCounted` may try again, and says `noteFailure` when giving up.
   @inline(never)
   public func allocateSlow(_ flags: WaitFlags, argument: UnsafeMutableRawPointer?, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
-    let flags = flags.checked
-    var isRefused = false
-    guard let item = refill(flags, &isRefused) ?? waitForMemory(flags, &isRefused) else {
-      if isCounted { noteFailure() }
+    guard !pointee.flags.contains(.smr) else { return refusePlainRequest() }
+    guard !pointee.flags.contains(.perCPU) else {
+      refuseKind("allocate")
       return nil
     }
+    let flags = flags.checked
+    guard let item = takeItem(flags, isCounted: isCounted) else { return nil }
     return hand(item, flags, argument)
+  }
+
+  /// An item that is counted as allocated and not constructed.
+  func takeItem(_ flags: WaitFlags, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
+    var isRefused = false
+    if let item = refill(flags, &isRefused) ?? waitForMemory(flags, &isRefused) { return item }
+    if isCounted { noteFailure() }
+    return nil
+  }
+
+  /// An item whose constructor refuses: without destructor it goes all the way back, and was neither allocated nor freed (T1).
+  func takeBack(_ item: UnsafeMutableRawPointer) {
+    var address = item.address
+    release(&address, count: 1)
+    stave_add(&pointee.directAllocations, -1)
+    noteFailure()
   }
 
   /// A request has failed.
@@ -53,11 +70,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       let isRefused = constructor(item, pointee.size, argument, flags.rawValue) != 0
       FutexLock.leaveHook(maySleep: flags.maySleep)
       if isRefused {
-        // No destructor; the item goes all the way back, and was neither allocated nor freed (T1).
-        var address = item.address
-        release(&address, count: 1)
-        stave_add(&pointee.directAllocations, -1)
-        noteFailure()
+        takeBack(item)
         return nil
       }
     }
@@ -67,22 +80,27 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// One item for the caller, counted as allocated, and as many more for this CPU's cell as are at hand. `isRefused`
   /// becomes true if it was the zone's init that left none: waiting would not help.
-  private func refill(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
-    if pointee.cell != 0 && !CPUCache.isPassedBy {
+  func refill(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
+    let cell = cellToFill
+    if cell != 0 && !CPUCache.isPassedBy {
       if !flags.contains(.noVM) { CPUCache.prepare() }
-      if let item = CPUCache.pop(pointee.cell) { return item }
-      CPUCache.noteEmpty(pointee.cell)
+      if let item = CPUCache.pop(cell) { return item }
+      CPUCache.noteEmpty(cell)
     }
     if let bucket = takeBucket() { return refill(from: bucket) }
     return refillFromKeg(flags, &isRefused)
   }
+
+  /// Where allocations come from.
+  private var cellToFill: Int { pointee.cell != 0 ? pointee.cell : pointee.allocationCell }
 
   private func refill(from bucket: UnsafeMutablePointer<Bucket>) -> UnsafeMutableRawPointer {
     let items = bucket.items
     let count = Int(bucket.pointee.count) - 1
     let item = items[count]
     stave_add(&pointee.directAllocations, 1)
-    let filled = pointee.cell == 0 ? 0 : CPUCache.fill(pointee.cell, from: items, count: count)
+    let cell = cellToFill
+    let filled = cell == 0 ? 0 : CPUCache.fill(cell, from: items, count: count)
     if filled < count {
       // Somebody else has filled the cell, or it has shrunk: the rest stays a bucket.
       for index in filled..<count { items[index - filled] = items[index] }
@@ -100,8 +118,15 @@ extension UnsafeMutablePointer where Pointee == Zone {
     var buffer = InlineArray<64, UInt>(repeating: 0)
     return withUnsafeMutablePointer(to: &buffer) { raw -> UnsafeMutableRawPointer? in
       let items = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: UInt.self)
-      let wanted = pointee.cell == 0 || CPUCache.isPassedBy ? 1 : Swift.min(pointee.bucketSize, 64)
-      var count = pointee.keg.take(into: items, count: wanted, flags: flags)
+      let cell = cellToFill
+      let wanted = cell == 0 || CPUCache.isPassedBy || CPUCache.isClosed(cell) ? 1 : Swift.min(pointee.bucketSize, 64)
+      let room = takeRoom(wanted, flags)
+      guard room > 0 else {
+        isRefused = true
+        return nil
+      }
+      var count = fetch(into: items, count: room, flags)
+      giveRoom(room - count)
       if count > 0, let zoneInit = pointee.zoneInit {
         count = initialize(items, count: count, zoneInit, flags)
         isRefused = count == 0
@@ -109,20 +134,29 @@ extension UnsafeMutablePointer where Pointee == Zone {
       guard count > 0 else { return nil }
       stave_add(&pointee.directAllocations, 1)
       let rest = count - 1
-      let filled = rest == 0 ? 0 : CPUCache.fill(pointee.cell, from: items, count: rest)
+      let filled = rest == 0 ? 0 : CPUCache.fill(cell, from: items, count: rest)
       if filled < rest { store(items + filled, count: rest - filled, flags) }
       return UnsafeMutableRawPointer(bitPattern: items[rest])
     }
   }
 
+  /// From the keg, or from where an author's items come from; how many.
+  private func fetch(into items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) -> Int {
+    if pointee.importItems != nil { return importInto(items, count: count, flags) }
+    return pointee.moreKegCount == 0 ? pointee.keg.take(into: items, count: count, flags: flags) : takeFromKegs(items, count: count, flags)
+  }
+
   /// Runs the zone's init; items from the first refusal on go back without fini. How many are left.
   private func initialize(_ items: UnsafeMutablePointer<UInt>, count: Int, _ hook: ItemHook, _ flags: WaitFlags) -> Int {
+    var flags = flags
     for index in 0..<count {
+      // With one in hand no more is waited for (spec 2.6.6): what others wait for would be kept from them meanwhile.
+      if index == 1 { flags = flags.subtracting(WaitFlags.wait.union(.canFail)).union(.noWait) }
       FutexLock.enterHook(maySleep: flags.maySleep)
       let isRefused = hook(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size, flags.rawValue) != 0
       FutexLock.leaveHook(maySleep: flags.maySleep)
       if isRefused {
-        pointee.keg.give(items + index, count: count - index)
+        giveBack(items + index, count: count - index)
         return index
       }
     }
@@ -152,7 +186,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   /// `wait`: gives back what caches hold everywhere, then tries again, each time a little later.
-  private func waitForMemory(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
+  func waitForMemory(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     guard flags.contains(.wait), !flags.contains(.noVM), !isRefused else { return nil }
     var pause: Int64 = 1_000_000
     noteSleep()

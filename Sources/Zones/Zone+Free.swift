@@ -12,11 +12,17 @@ extension UnsafeMutablePointer where Pointee == Zone {
   public func free(_ item: UnsafeMutableRawPointer?, argument: UnsafeMutableRawPointer? = nil) {
     guard let item else { return }
     if zoneGuards.holds(item.address) { return freeGuarded(item, argument) }
-    if pointee.flags.contains(.ctorDtor), let destructor = pointee.destructor {
-      if CPUCache.isPassedBy && !pointee.keg.demandTaken(item.address, "double free") { return }
-      FutexLock.enterHook(maySleep: false)
-      destructor(item, pointee.size, argument)
-      FutexLock.leaveHook(maySleep: false)
+    if pointee.flags.intersects(.freesAside) {
+      if let destructor = pointee.destructor {
+        if CPUCache.isPassedBy && !demandTaken(item) { return }
+        FutexLock.enterHook(maySleep: false)
+        destructor(item, pointee.size, argument)
+        FutexLock.leaveHook(maySleep: false)
+      }
+      if pointee.flags.contains(.awaited) {
+        freeRoundCells(item)
+        return
+      }
     }
     if pointee.cell != 0 {
       switch CPUCache.push(pointee.cell, item) {
@@ -32,8 +38,12 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// already, and the process goes on. `stack`: of the free.
   @inline(never) @discardableResult
   public func freeSlow(_ item: UnsafeMutableRawPointer, stack: UInt32 = 0) -> Bool {
+    guard !pointee.flags.contains(.smr) else {
+      reportBadFree("free without deferral", item.address, keg: pointee.keg)
+      return false
+    }
     // Before an author's fini sees it.
-    if CPUCache.isPassedBy && pointee.zoneFini != nil && !pointee.keg.demandTaken(item.address, "double free") { return false }
+    if CPUCache.isPassedBy && pointee.zoneFini != nil && !demandTaken(item) { return false }
     if pointee.cell != 0 && !CPUCache.isPassedBy && !CPUCache.isClosed(pointee.cell) {
       CPUCache.prepare()
       var tries = 0
@@ -49,9 +59,24 @@ extension UnsafeMutablePointer where Pointee == Zone {
         tries += 1
       }
     }
+    return freeRoundCells(item, stack: stack)
+  }
+
+  /// Straight to the keg: an item that is destructed.
+  @inline(never) @discardableResult
+  func freeRoundCells(_ item: UnsafeMutableRawPointer, stack: UInt32 = 0) -> Bool {
+    guard !pointee.flags.contains(.perCPU) else {
+      refuseKind("free")
+      return false
+    }
     stave_add(&pointee.directFrees, 1)
     var address = item.address
     return release(&address, count: 1, stack: stack) == 1
+  }
+
+  /// Whether it is out, for all that slabs know; where it is not there is a report. Of an author's own items nothing is known.
+  private func demandTaken(_ item: UnsafeMutableRawPointer) -> Bool {
+    pointee.importItems != nil || pointee.keg.demandTaken(item.address, "double free")
   }
 
   /// Moves a bucketful from this CPU's cell to the depot. False if there is no bucket or nothing to move.
@@ -75,7 +100,23 @@ extension UnsafeMutablePointer where Pointee == Zone {
       for index in 0..<count { zoneFini(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size) }
       FutexLock.leaveHook(maySleep: false)
     }
-    return pointee.keg.give(items, count: count, stack: stack)
+    return giveBack(items, count: count, stack: stack)
+  }
+
+  /// The same without fini.
+  @discardableResult
+  func giveBack(_ items: UnsafeMutablePointer<UInt>, count: Int, stack: UInt32 = 0) -> Int {
+    if pointee.importItems != nil {
+      releaseImported(items, count: count)
+    } else {
+      let given = pointee.moreKegCount == 0 ? pointee.keg.give(items, count: count, stack: stack) : giveToKegs(items, count: count, stack: stack)
+      // What is refused was counted as a free and is none.
+      if given < count { stave_add(&pointee.directFrees, Int64(given - count)) }
+      giveRoom(given)
+      return given
+    }
+    giveRoom(count)
+    return count
   }
 
   // MARK: - The depot

@@ -10,8 +10,10 @@
 // goes back (T12). Which free is which is told by the address, whatever is guarded by then. Guarded items are in no cell, no depot
 // and no slab, and the zone's counters know nothing of them but `guardedItems`.
 //
-// Never taken over: malloc's zones, whose requests MemGuard meets in malloc; the zone system's own and the page source's; and those with
-// an author's page source, since what is special about their pages would be missing. Requests with `noVM` are not guarded either.
+// Never taken over: malloc's zones, whose requests MemGuard meets in malloc; the zone system's own and the page source's; those with
+// deferred reuse, whose readers go on where a guarded block would fault; those with an author's page source, since what is special about
+// their pages would be missing; and those that want more of a slab than an item: counts, copies, a header elsewhere, to be in no
+// dump. Requests with `noVM` are not guarded either.
 
 import CPlatform
 import Pages
@@ -47,8 +49,8 @@ extension UnsafeMutablePointer where Pointee == ZoneGuards {
 extension UnsafeMutablePointer where Pointee == Zone {
   /// As MemGuard wants it at this moment. The list lock is held.
   func followGuards() {
-    let apart = ZoneFlags.internal.rawValue | ZoneFlags.malloc.rawValue | ZoneFlags.vm.rawValue
-    let mayBe = pointee.flags.rawValue & apart == 0 && pointee.keg.pointee.source.isOurs
+    let apart = ZoneFlags.internal.union(.malloc).union(.vm).union(.refCount).union(.noTouch).union(.perCPU).union(.noDump).union(.cacheOnly).union(.smr)
+    let mayBe = !pointee.flags.intersects(apart) && pointee.keg.pointee.source.isOurs
     stave_store32(&pointee.isGuarded, mayBe && zoneGuards.pointee.isMeant?(self) ?? false ? 1 : 0)
   }
 
@@ -56,7 +58,11 @@ extension UnsafeMutablePointer where Pointee == Zone {
   @inline(never)
   func allocateGuarded(_ given: WaitFlags, _ argument: UnsafeMutableRawPointer?, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     let flags = given.checked
-    guard !flags.contains(.noVM), let item = zoneGuards.pointee.take?(self) else { return nil }
+    guard !flags.contains(.noVM), takeRoomNow() else { return nil }
+    guard let item = zoneGuards.pointee.take?(self) else {
+      giveRoom(1)
+      return nil
+    }
     // Where a hook refuses, those before it are undone.
     if refuses(pointee.keg.pointee.initialize, item, flags) {
       isRefused = true
@@ -71,6 +77,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     if isRefused {
       if zoneGuards.pointee.finish?(item, self) ?? false { _ = zoneGuards.pointee.give?(item, self) }
+      giveRoom(1)
       noteFailure()
       return nil
     }
@@ -105,6 +112,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
       FutexLock.leaveHook(maySleep: false)
     }
     finish(item, isZoneToo: true)
-    if zoneGuards.pointee.give?(item, self) ?? false { stave_add(&pointee.guardedItems, -1) }
+    guard zoneGuards.pointee.give?(item, self) ?? false else { return }
+    stave_add(&pointee.guardedItems, -1)
+    giveRoom(1)
   }
 }

@@ -17,10 +17,13 @@ public enum Reclaim {
 
 /// Reclaims every zone. Two calls in a row both act (L8). Internal zones go last, since the others give back to them.
 public func reclaimAll(_ request: Reclaim) {
-  forEachZone { zone in zone.whileReclaiming { zone.reclaim(request) } }
+  forEachZone { zone in
+    if !zone.pointee.flags.contains(.unmanaged) { zone.whileReclaiming { zone.reclaim(request) } }
+  }
   zones.pointee.reclaimLock.lock()
   for index in 0..<8 { zones.pointee.bucketKegs[index]?.drain() }
   for index in 0..<5 { zones.pointee.headerKegs[index]?.drain() }
+  for index in 0..<2 { zones.pointee.countedHeaderKegs[index]?.drain() }
   zones.pointee.reclaimLock.unlock()
 }
 
@@ -30,6 +33,7 @@ public func reclaimAll(_ request: Reclaim) {
 public func trimIdleDepots() -> Bool {
   var didSomething = false
   forEachZone { zone in
+    if zone.pointee.flags.contains(.unmanaged) { return }
     zone.whileReclaiming {
       let slabs = zone.pointee.keg.pointee.slabCount
       zone.pointee.depotLock.lock()
@@ -70,7 +74,8 @@ func forEachZone(_ body: (ZonePointer) -> Void) {
 extension UnsafeMutablePointer where Pointee == Zone {
   /// Whether giving items or slabs back calls what an author wrote.
   var hasAuthorsCode: Bool {
-    pointee.zoneFini != nil || pointee.keg.pointee.finish != nil || !pointee.keg.pointee.source.isOurs
+    pointee.zoneFini != nil || pointee.keg.pointee.finish != nil || !pointee.keg.pointee.source.isOurs || pointee.importItems != nil
+      || pointee.deferral != nil
   }
 
   /// With the reclaim lock, so that fork catches nothing between two places and who waits for memory finds all of it. But
@@ -116,6 +121,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Takes buckets off the depot while at least `target` items stay.
   func drainDepot(keeping target: Int) {
+    if let deferral = pointee.deferral { deferral.pointee.act(self, .expire) }
     while true {
       pointee.depotLock.lock()
       guard let bucket = pointee.full, pointee.depotItems - Int(bucket.pointee.count) >= target else {
@@ -134,6 +140,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Empties this zone's cell on every CPU.
   func drainCaches() {
+    if let deferral = pointee.deferral { deferral.pointee.act(self, .drainCells) }
     guard pointee.cell != 0 else { return }
     for cpu in 0..<Int(root.pointee.cpuCount) { drainCache(of: cpu) }
   }
@@ -183,7 +190,7 @@ extension UnsafeMutablePointer where Pointee == stave_cell {
     let cell = self + zone.pointee.cell
     while cell.pointee.word & 0xffff != 0 {
       guard let bucket = zone.takeEmptyBucket() else {
-        guard !zone.hasAuthorsCode else { return }
+        guard !zone.hasAuthorsCode, !zone.pointee.flags.contains(.limited) else { return }
         let fill = Int(cell.pointee.word & 0xffff)
         zone.pointee.keg.give(cell.pointee.slots!, count: fill)
         cell.pointee.word &-= UInt64(fill)
@@ -204,7 +211,7 @@ public func emptyCaches(of cpu: Int) -> Bool {
   defer { zones.pointee.reclaimLock.unlock() }
   return CPUCache.withExclusiveCells(of: cpu) { cells in
     forEachZone { zone in
-      if zone.pointee.cell != 0 { cells.moveToDepot(zone) }
+      if zone.pointee.cell != 0 && !zone.pointee.flags.contains(.unmanaged) { cells.moveToDepot(zone) }
     }
     CPUCache.returnFurtherSlots(of: cells)
   }

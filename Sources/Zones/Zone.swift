@@ -50,6 +50,19 @@ public struct Zone: ~Copyable {
   /// 1 while requests may become guarded items; and how many of these are out (Zone+Guards).
   var isGuarded: UInt32
   public var guardedItems: Int64
+  var bound: ZoneBound
+  /// Of a cache-only zone: where its items come from, and go to.
+  var importItems: ItemImport?
+  var releaseItems: ItemRelease?
+  var importArgument: UnsafeMutableRawPointer?
+  /// Kegs beside the first (Zone+Kegs), and from which one items came last: 0 is the first.
+  var moreKegs: InlineArray<3, KegPointer?>
+  var moreKegCount: Int32
+  var latestKeg: Int32
+  /// The cells of a zone with deferred reuse, which has no other: where items come from, and where they go; 0 for none.
+  public var allocationCell: Int
+  public var freeCell: Int
+  var deferral: UnsafeMutablePointer<Deferral>?
 }
 
 public typealias ZonePointer = UnsafeMutablePointer<Zone>
@@ -79,13 +92,19 @@ public struct ZoneHooks {
   }
 }
 
-/// Makes a zone of items of `size` bytes at multiples of `alignMask + 1`. Nil when memory, cells or kegs run out, or
-/// the size is absurd. May call the page source. `source` is the keg's; nil means the arena.
+/// Makes a zone of items of `size` bytes at multiples of `alignMask + 1`. Nil when memory, cells or kegs run out, the size is
+/// absurd, or flags contradict each other. May call the page source. `source` is the keg's.
 public func makeZone(
   name: FixedName, size: Int, alignMask: Int = 7, flags: ZoneFlags = .none, hooks: ZoneHooks = ZoneHooks(),
   source: PageSource = .arena
 ) -> ZonePointer? {
-  guard let layout = SlabLayout.choose(size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes) else { return nil }
+  if flags.contains(.smr) {
+    return makeSMRZone(name: name, size: size, alignMask: alignMask, flags: flags, hooks: hooks, source: source)
+  }
+  guard let flags = flags.completed,
+    let layout = SlabLayout.choose(
+      size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes, cpuCount: Int(root.pointee.cpuCount))
+  else { return nil }
   let desired = Bucket.desiredCapacity(itemBytes: layout.itemBytes)
   return makeZone(
     name: name, layout: layout, alignMask: alignMask, flags: flags, hooks: hooks, source: source,
@@ -100,56 +119,74 @@ public func makeZone(
   let state = zones
   var headers: KegPointer? = nil
   if layout.isOffPage {
-    headers = state.headerKeg(items: layout.items)
+    headers = state.headerKeg(layout, hasTails: flags.hasTails)
     guard headers != nil else { return nil }
   }
-  guard state.prepareBuckets(capacity: flags.contains(.maxBucket) ? 254 : bucketSize) else { return nil }
   guard let rawKeg = state.pointee.kegZone!.takeOne() else { return nil }
-  guard let rawZone = state.pointee.zoneZone!.takeOne() else {
-    state.pointee.kegZone!.giveOne(rawKeg)
-    return nil
-  }
   let keg = rawKeg.assumingMemoryBound(to: Keg.self)
-  let zone = rawZone.assumingMemoryBound(to: Zone.self)
   keg.setUp(
     name: name, layout: layout, alignMask: alignMask, flags: flags, source: source, rank: LockRank.keg,
     initialize: hooks.initialize, finish: hooks.finish)
   keg.pointee.headerKeg = headers
-  keg.pointee.zone = zone
-  var cell = 0
-  if cellCapacity > 0 && !flags.contains(.noBucket) {
-    cell = CPUCache.addCell(capacity: cellCapacity, reciprocal: reciprocal) ?? 0
-  }
-  let hooked: ZoneFlags = hooks.constructor != nil || hooks.destructor != nil ? .ctorDtor : .none
-  // Who looks from outside may have come to this place by an older list: it leads on all the time (SnapshotReader+Zones).
-  zone.initialize(
-    to: Zone(
-      next: state.pointee.first, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: layout.size, cell: cell,
-      cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? max(bucketSize, 254) : bucketSize,
-      bucketSizeMin: bucketSize, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
-      directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, type: 0, depotLock: FutexLock(rank: LockRank.depot),
-      walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: hooks.constructor,
-      destructor: hooks.destructor, zoneInit: nil,
-      zoneFini: nil, isGuarded: 0, guardedItems: 0))
-  state.pointee.listLock.lock()
-  guard state.register(keg) else {
-    state.pointee.listLock.unlock()
-    if cell != 0 { CPUCache.removeCell(cell) }
-    state.pointee.zoneZone!.giveOne(rawZone)
+  guard let zone = state.addZone(
+    name: name, flags: flags, keg: keg, isFirst: true, constructor: hooks.constructor, destructor: hooks.destructor, cellCapacity: cellCapacity,
+    bucketSize: bucketSize, reciprocal: reciprocal)
+  else {
     state.pointee.kegZone!.giveOne(rawKeg)
     return nil
   }
-  var other = state.pointee.first
-  while let known = other {
-    if known.pointee.name.equals(name) { zone.pointee.instance = max(zone.pointee.instance, known.pointee.instance + 1) }
-    other = known.pointee.next
-  }
-  zone.pointee.next = state.pointee.first
-  state.pointee.first = zone
-  state.pointee.zoneCount += 1
-  zone.followGuards()
-  state.pointee.listLock.unlock()
   return zone
+}
+
+extension UnsafeMutablePointer where Pointee == ZonesState {
+  /// A zone on a keg, listed. `isFirst`: the keg is new and belongs to it. Nil when memory or kegs run out.
+  func addZone(
+    name: FixedName, flags: ZoneFlags, keg: KegPointer, isFirst: Bool, constructor: Constructor?, destructor: Destructor?, cellCapacity: Int,
+    bucketSize: Int, reciprocal: UInt32, prepare: (ZonePointer) -> Void = { _ in }
+  ) -> ZonePointer? {
+    guard prepareBuckets(capacity: flags.contains(.maxBucket) ? 254 : bucketSize) else { return nil }
+    guard let raw = pointee.zoneZone!.takeOne() else { return nil }
+    let zone = raw.assumingMemoryBound(to: Zone.self)
+    if isFirst { keg.pointee.zone = zone }
+    var cell = 0
+    if cellCapacity > 0 && !flags.intersects(ZoneFlags.noBucket.union(.perCPU)) {
+      cell = CPUCache.addCell(capacity: cellCapacity, reciprocal: reciprocal) ?? 0
+    }
+    // Those of deferred reuse are met there; with perCPU plain calls, which are mistakes, run no hook.
+    let isHooked = (constructor != nil || destructor != nil) && !flags.intersects(ZoneFlags.smr.union(.perCPU))
+    let hooked: ZoneFlags = isHooked ? .ctorDtor : .none
+    // Who looks from outside may have come to this place by an older list: it leads on all the time (SnapshotReader+Zones).
+    zone.initialize(
+      to: Zone(
+        next: pointee.first, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: keg.pointee.layout.size, cell: cell,
+        cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? Swift.max(bucketSize, 254) : bucketSize,
+        bucketSizeMin: bucketSize, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
+        directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, type: 0, depotLock: FutexLock(rank: LockRank.depot),
+        walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: constructor, destructor: destructor, zoneInit: nil,
+        zoneFini: nil, isGuarded: 0, guardedItems: 0, bound: ZoneBound(), importItems: nil, releaseItems: nil, importArgument: nil,
+        moreKegs: InlineArray(repeating: nil), moreKegCount: 0, latestKeg: 0, allocationCell: 0,
+        freeCell: 0, deferral: nil))
+    prepare(zone)
+    pointee.listLock.lock()
+    guard !isFirst || register(keg) else {
+      pointee.listLock.unlock()
+      if cell != 0 { CPUCache.removeCell(cell) }
+      pointee.zoneZone!.giveOne(raw)
+      return nil
+    }
+    var other = pointee.first
+    while let known = other {
+      if known.pointee.name.equals(name) { zone.pointee.instance = Swift.max(zone.pointee.instance, known.pointee.instance + 1) }
+      other = known.pointee.next
+    }
+    zone.pointee.next = pointee.first
+    pointee.first = zone
+    pointee.zoneCount += 1
+    if !isFirst { keg.pointee.secondaries += 1 }
+    zone.followGuards()
+    pointee.listLock.unlock()
+    return zone
+  }
 }
 
 extension UnsafeMutablePointer where Pointee == Zone {
@@ -160,7 +197,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   public func destroy() -> Int {
     zones.pointee.listLock.lock()
     pointee.flags.insert(.dying)
-    pointee.keg.pointee.flags.insert(.dying)
+    if !pointee.flags.contains(.secondary) { pointee.keg.pointee.flags.insert(.dying) }
     while pointee.walks > 0 {
       zones.pointee.listLock.unlock()
       _ = stave_yield()
@@ -175,32 +212,33 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     zones.pointee.zoneCount -= 1
     zones.pointee.listLock.unlock()
+    if let deferral = pointee.deferral { deferral.pointee.act(self, .end) }
     drainCaches()
     drainDepot(keeping: 0)
     freeEmptyBuckets()
+    let keg = pointee.keg, isSecondary = pointee.flags.contains(.secondary)
+    if !isSecondary {
+      keg.pointee.reserve = 0
+      keg.drain()
+    }
+    // Of a keg that several zones share, items are theirs that have asked for them.
+    let countsItself = isSecondary || pointee.importItems != nil || keg.pointee.secondaries > 0
+    let guarded = Int(pointee.guardedItems), lost = (countsItself ? Int(ZoneCounts(self).used) : keg.outstanding) + guarded
+    if lost > 0 { reportLost(lost, guarded: guarded, pages: countsItself ? 0 : keg.pointee.slabCount * keg.pointee.layout.slabBytes / pageBytes) }
     if pointee.cell != 0 { CPUCache.removeCell(pointee.cell) }
-    let keg = pointee.keg
-    keg.pointee.reserve = 0
-    keg.drain()
-    let guarded = Int(pointee.guardedItems), lost = keg.outstanding + guarded
-    if lost > 0 {
-      var report = Report("zone destroyed with items out")
-      report.name(pointee.name)
-      report.text(": ")
-      report.number(UInt(lost))
-      report.text(" items, ")
-      report.number(UInt(keg.pointee.slabCount * keg.pointee.layout.slabBytes / pageBytes))
-      report.text(" pages lost")
-      if guarded > 0 {
-        report.text("; ")
-        report.number(UInt(guarded))
-        report.text(" of the items are guarded")
-      }
-      report.text("\n")
-      if guarded > 0 { withUnsafeMutablePointer(to: &report) { zoneGuards.pointee.describe?(self, UnsafeMutableRawPointer($0)) } }
-      report.write()
-      keg.disown()
+    zones.pointee.listLock.lock()
+    if isSecondary {
+      keg.pointee.secondaries -= 1
+      leaveMoreKegs()
     } else {
+      keg.disown()
+    }
+    let isUnused = keg.pointee.zone == nil && keg.pointee.secondaries == 0
+    zones.pointee.listLock.unlock()
+    if isUnused { keg.drain() }
+    // One with items that are guarded keeps its number, by which they name it.
+    if isUnused && keg.pointee.slabCount == 0 && guarded == 0 {
+      keg.giveUpRange()
       zones.pointee.listLock.lock()
       zones.unregister(keg)
       zones.pointee.listLock.unlock()
@@ -210,9 +248,28 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return lost
   }
 
+  /// `pages` are lost with the items; where others share them, none.
+  private func reportLost(_ items: Int, guarded: Int, pages: Int) {
+    var report = Report("zone destroyed with items out")
+    report.name(pointee.name)
+    report.text(": ")
+    report.number(UInt(items))
+    report.text(" items, ")
+    report.number(UInt(pages))
+    report.text(" pages lost")
+    if guarded > 0 {
+      report.text("; ")
+      report.number(UInt(guarded))
+      report.text(" of the items are guarded")
+    }
+    report.text("\n")
+    if guarded > 0 { withUnsafeMutablePointer(to: &report) { zoneGuards.pointee.describe?(self, UnsafeMutableRawPointer($0)) } }
+    report.write()
+  }
+
   /// Hooks between keg and zone; legal only before the first allocation.
   public func setZoneHooks(initialize: ItemHook?, finish: ItemFinish?) {
-    precondition(pointee.keg.pointee.slabCount == 0, "hooks of a zone in use cannot change")
+    guard demandCold("the hooks", cachesAlone: true) else { return }
     pointee.zoneInit = initialize
     pointee.zoneFini = finish
     pointee.keg.followTrash()

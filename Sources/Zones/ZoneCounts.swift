@@ -15,18 +15,23 @@ public struct ZoneCounts {
     // Frees first, so that a racing pair shows as one more in use, not one less (T21).
     var pops: Int64 = 0
     frees = zone.pointee.directFrees
-    if zone.pointee.cell != 0 {
-      for cpu in 0..<Int(root.pointee.cpuCount) {
-        guard let cells = CPUCache.cells(of: cpu) else { continue }
-        let moved = cells[zone.pointee.cell].moved
-        let word = cells[zone.pointee.cell].word
-        let fill = Int64(word & 0xffff)
-        cached += fill
-        pops += Int64(word >> 16)
-        frees += fill + Int64(word >> 16) + moved
-      }
-    }
+    add(zone.pointee.freeCell, &pops)
+    add(zone.pointee.cell, &pops)
+    add(zone.pointee.allocationCell, &pops)
     allocations = max(frees, zone.pointee.directAllocations + pops)
+  }
+
+  private mutating func add(_ cell: Int, _ pops: inout Int64) {
+    guard cell != 0 else { return }
+    for cpu in 0..<Int(root.pointee.cpuCount) {
+      guard let cells = CPUCache.cells(of: cpu) else { continue }
+      let moved = cells[cell].moved
+      let word = cells[cell].word
+      let fill = Int64(word & 0xffff)
+      cached += fill
+      pops += Int64(word >> 16)
+      frees += fill + Int64(word >> 16) + moved
+    }
   }
 
   public var used: Int64 { allocations - frees }

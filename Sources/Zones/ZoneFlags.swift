@@ -25,6 +25,24 @@ public struct ZoneFlags: FlagSet {
   @inline(__always) public static var maxBucket: ZoneFlags { ZoneFlags(rawValue: 1 << 5) }
   /// No caches: each operation goes to the keg.
   @inline(__always) public static var noBucket: ZoneFlags { ZoneFlags(rawValue: 1 << 6) }
+  /// A count of 32 bits for each item, which its author changes and the zone does not (Zone+ReferenceCounts); implies `noFree`.
+  @inline(__always) public static var refCount: ZoneFlags { ZoneFlags(rawValue: 1 << 7) }
+  /// Items that follow each other begin at different places modulo the page, in steps of the alignment: give it a cache line's.
+  @inline(__always) public static var cacheSpread: ZoneFlags { ZoneFlags(rawValue: 1 << 8) }
+  /// The zone reads and writes nothing of its items: the header lies apart, nothing is filled, checked or zeroed, unless a request
+  /// says `zero`. New items are as the page source gives them.
+  @inline(__always) public static var noTouch: ZoneFlags { ZoneFlags(rawValue: 1 << 9) }
+  /// Each allocation is one item for each CPU (Zone+PerCPU); implies `noBucket`.
+  @inline(__always) public static var perCPU: ZoneFlags { ZoneFlags(rawValue: 1 << 10) }
+  /// Its pages are in no core dump.
+  @inline(__always) public static var noDump: ZoneFlags { ZoneFlags(rawValue: 1 << 13) }
+
+  /// Items are reused when readers that may see them have left (Zone+SMR): allocateSMR and freeSMR alone.
+  @inline(__always) public static var smr: ZoneFlags { ZoneFlags(rawValue: 1 << 11) }
+  /// Walks over all zones that give memory back leave its caches alone; who asks for it by name gets it (2.3).
+  @inline(__always) public static var unmanaged: ZoneFlags { ZoneFlags(rawValue: 1 << 12) }
+  /// The page source's memory is unknown to the owner map, and aligned to 16 bytes only: slabs are found in a tree (Keg+Tree).
+  @inline(__always) public static var notPage: ZoneFlags { ZoneFlags(rawValue: 1 << 14) }
 
   public static let publicMask: UInt32 = 0x0000_ffff
 
@@ -38,6 +56,19 @@ public struct ZoneFlags: FlagSet {
   @inline(__always) public static var dying: ZoneFlags { ZoneFlags(rawValue: 1 << 18) }
   /// A bucket zone.
   @inline(__always) public static var bucket: ZoneFlags { ZoneFlags(rawValue: 1 << 19) }
+
+  /// It has a limit (Zone+Limit).
+  @inline(__always) public static var limited: ZoneFlags { ZoneFlags(rawValue: 1 << 20) }
+  /// Its items are an author's pointers: no slabs (Zone+CacheOnly).
+  @inline(__always) public static var cacheOnly: ZoneFlags { ZoneFlags(rawValue: 1 << 21) }
+  /// On the keg of another zone (Zone+Secondary).
+  @inline(__always) public static var secondary: ZoneFlags { ZoneFlags(rawValue: 1 << 22) }
+  /// Requests wait for an item: a free goes round the caches, so that one of them gets it.
+  @inline(__always) public static var awaited: ZoneFlags { ZoneFlags(rawValue: 1 << 23) }
+  /// A free has something to look at before the cell: one test for both.
+  @inline(__always) static var freesAside: ZoneFlags { ZoneFlags(rawValue: 1 << 17 | 1 << 23) }
+  /// A pool's (Pool).
+  @inline(__always) public static var pool: ZoneFlags { ZoneFlags(rawValue: 1 << 24) }
 
   public static let internalMask: UInt32 = 0xffff_0000
 }
@@ -60,9 +91,12 @@ public struct WaitFlags: FlagSet {
   /// May take the reserved items.
   @inline(__always) public static var useReserve: WaitFlags { WaitFlags(rawValue: 0x400) }
 
+  /// Of a pool: at its limit nil at once, even with `wait`.
+  @inline(__always) public static var limitFail: WaitFlags { WaitFlags(rawValue: 0x800) }
+
   /// How long `canFail` waits for others to free, in nanoseconds.
   public static var patience: Int64 { 1_000_000_000 }
 
-  static var known: Int32 { 0x707 }
+  static var known: Int32 { 0xf07 }
   @inline(__always) public var maySleep: Bool { contains(.wait) }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The locks of the zone system around fork. Kegs of headers and buckets come after all others, as their rank says.
+// The locks of the zone system around fork; a pool's is its keg's. Kegs of headers and buckets come after all others, as their rank says.
 
 import CPlatform
 import Pages
@@ -17,6 +17,10 @@ public func lockZonesForFork() {
 }
 
 public func unlockZonesAfterFork(inChild: Bool) {
+  if inChild {
+    zones.pointee.pools.forks &+= 1
+    forEachKeg(isInternal: false) { $0.pointee.pool?.forgetOthers() }
+  }
   func release(_ lock: borrowing FutexLock) { if inChild { lock.resetUnchecked() } else { lock.unlockUnchecked() } }
   forEachKeg(isInternal: true) { release($0.pointee.lock) }
   forEachKeg(isInternal: false) { release($0.pointee.lock) }
@@ -25,8 +29,10 @@ public func unlockZonesAfterFork(inChild: Bool) {
     if inChild {
       $0.pointee.walks = 0
       $0.pointee.isReclaimed = 0
+      $0.forgetWaiters()
     }
   }
+  if inChild, let registry = zones.pointee.smr { registry.pointee.resumeInChild() }
   if inChild { zones.pointee.listLock.resetInChild() } else { zones.pointee.listLock.unlock() }
   if CPUCache.isLocked { CPUCache.forEachRegion { release(CPUCache.lock(of: $0).pointee) } }
   if inChild { zones.pointee.regionLock.resetInChild() } else { zones.pointee.regionLock.unlock() }

@@ -12,6 +12,7 @@
 //   keg       the slabs behind one or more zones
 //   slab      a run of pages cut into equal items, with a bitmap of the free ones
 //   source    where a keg's pages come from and return to
+//   pool      items behind one lock, with limits and a shared source: Pool.swift has an essay of its own
 //
 //   allocate ─► cell of this CPU ─► depot ─► keg: partial slab, free slab ─► source: pages
 //       ▲            │  ▲  full bucket │  ▲
@@ -61,6 +62,14 @@ public struct ZonesState: ~Copyable {
   var zoneZone: UnsafeMutablePointer<Keg>?
   var headerKegs: InlineArray<5, UnsafeMutablePointer<Keg>?>
   var bucketKegs: InlineArray<8, UnsafeMutablePointer<Keg>?>
+  /// Of safe memory reclamation and of the zones that use it; nil until there is a context, or such a zone.
+  var smr: UnsafeMutablePointer<SMRRegistry>?
+  var deferralKeg: UnsafeMutablePointer<Keg>?
+  var pools: PoolsState
+  /// Of headers with reference counts.
+  var countedHeaderKegs: InlineArray<2, UnsafeMutablePointer<Keg>?>
+  /// Of 4, 8, 16, 32 and 64 bytes.
+  var perCPUZones: InlineArray<5, UnsafeMutablePointer<Zone>?>
 }
 
 @inline(__always)
@@ -84,23 +93,30 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
   }
 
   /// A new keg of the zone system, nil if memory is not to be had.
-  func makeInternalKeg(name: StaticString, number: Int, size: Int) -> KegPointer? {
+  func makeInternalKeg(name: StaticString, number: Int? = nil, size: Int) -> KegPointer? {
     guard let raw = pointee.kegZone!.takeOne() else { return nil }
     let keg = raw.assumingMemoryBound(to: Keg.self)
     guard keg.setUpInternal(name: name, size: size) else {
       pointee.kegZone!.giveOne(raw)
       return nil
     }
-    keg.pointee.name = FixedName(name).appending(number: number)
+    if let number { keg.pointee.name = FixedName(name).appending(number: number) }
     return keg
   }
 
-  /// The keg of off-page headers for `items` items, made when first asked for.
-  func headerKeg(items: Int) -> KegPointer? {
-    let room = SlabLayout.offPageHeaderItems(items)
+  /// The keg of off-page headers for a layout, made when first asked for.
+  func headerKeg(_ layout: SlabLayout, hasTails: Bool = false) -> KegPointer? {
+    let room = SlabLayout.offPageHeaderItems(layout.items + (hasTails ? SlabTail.bits : 0))
     let index = room.trailingZeroBitCount - 8
     pointee.listLock.lock()
     defer { pointee.listLock.unlock() }
+    if layout.hasCounts {
+      if pointee.countedHeaderKegs[index] == nil {
+        pointee.countedHeaderKegs[index] = makeInternalKeg(
+          name: "COUNTED HEADERS ", number: room, size: SlabLayout.offPageHeaderBytes(items: room, counted: true))
+      }
+      return pointee.countedHeaderKegs[index]
+    }
     if pointee.headerKegs[index] == nil {
       pointee.headerKegs[index] = makeInternalKeg(
         name: "SLAB HEADERS ", number: room, size: SlabLayout.offPageHeaderBytes(items: room))
@@ -156,7 +172,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
         name: name, index: 0, flags: flags, layout: layout, inverse: .max / UInt64(layout.itemBytes) + 1, alignMask: alignMask, reserve: 0, slabCount: 0, freeSlabCount: 0,
         freeItems: 0, partial: SlabList(), free: SlabList(), full: SlabList(), cellOffset: 0, zone: nil,
         lock: FutexLock(rank: rank), source: source, initialize: hook, finish: finish, headerKeg: nil, slabsMade: 0,
-        slabsKept: 1, trash: 0))
+        slabsKept: 1, trash: 0, secondaries: 0, range: nil))
   }
 
   /// A keg of the zone system itself: in-page headers in metadata pages.

@@ -13,7 +13,9 @@ import Testing
 
 @Suite struct FlagTests {
   @Test func `L11 public and internal flag bits are disjoint`() {
-    let publicFlags: [ZoneFlags] = [.zeroInit, .offPage, .malloc, .noFree, .vm, .maxBucket, .noBucket]
+    let publicFlags: [ZoneFlags] = [
+      .zeroInit, .offPage, .malloc, .noFree, .vm, .maxBucket, .noBucket, .refCount, .cacheSpread, .noTouch, .perCPU, .smr, .unmanaged, .noDump, .notPage,
+    ]
     let internalFlags: [ZoneFlags] = [.internal, .ctorDtor, .dying, .bucket]
     #expect(ZoneFlags.publicMask & ZoneFlags.internalMask == 0)
     #expect(publicFlags.allSatisfy { $0.rawValue & ~ZoneFlags.publicMask == 0 })

@@ -19,5 +19,6 @@
 #include "stave_stacks.h"
 #include "stave_faults.h"
 #include "stave_reports.h"
+#include "stave_smr.h"
 
 #endif

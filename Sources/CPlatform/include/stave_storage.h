@@ -66,7 +66,8 @@ extern struct stave_cell stave_empty_cells[STAVE_MAX_CELLS] STAVE_HIDDEN;
 extern unsigned char stave_boot_memory[STAVE_BOOT_BYTES] STAVE_HIDDEN;
 
 // Which cells zones have: where their slots begin in each region, how many there are (0: the cell is free).
-struct stave_cell_place { uint32_t slots; uint32_t reciprocal; uint16_t capacity; uint16_t taken; };
+// `most`: items that a cell may hold, up to the capacity; 0: it is closed.
+struct stave_cell_place { uint32_t slots; uint32_t reciprocal; uint16_t capacity; uint16_t taken; uint16_t most; };
 extern struct stave_cell_place stave_cell_places_storage[STAVE_MAX_CELLS] STAVE_HIDDEN;
 // Callers and the numbers of their types, see Heap/CallerTypes.
 extern uint64_t stave_caller_types_storage[1 << STAVE_CALLER_BITS] STAVE_HIDDEN;
@@ -82,6 +83,7 @@ static inline void stave_add32(int32_t *_Nonnull where, int32_t count) { __atomi
 static inline _Bool stave_replace64(int64_t *_Nonnull where, int64_t old, int64_t new) {
   return __atomic_compare_exchange_n(where, &old, new, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
+static inline void stave_advance32(uint32_t *_Nonnull where) { __atomic_fetch_add(where, 1, __ATOMIC_SEQ_CST); }
 // From 0 to 1, for whoever comes first.
 static inline _Bool stave_claim(uint32_t *_Nonnull where) { return __atomic_exchange_n(where, 1, __ATOMIC_ACQ_REL) == 0; }
 // From `old` to `new`, unless somebody else has changed it.

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// New mbufs, and chains of them. All are nil where memory is not to be had, which may not be with `.wait`; and then what was got on
+// the way has been freed. Lengths are 0; the data pointer is at the start of the room.
+
+import Pages
+import Primitives
+import Zones
+
+extension UnsafeMutablePointer where Pointee == PacketState {
+  /// An mbuf with room for 224 bytes; with the flag `packetHeader` for 168.
+  @inline(__always)
+  public func get(_ wait: WaitFlags = .noWait, type: MbufType = .data, flags: MbufFlags = .none) -> MbufPointer? {
+    pointee.mbufZone!.allocate(wait, argument: mbufArgument(type, flags))?.assumingMemoryBound(to: Mbuf.self)
+  }
+
+  /// The first mbuf of a packet.
+  @inline(__always)
+  public func getHeader(_ wait: WaitFlags = .noWait, type: MbufType = .data) -> MbufPointer? {
+    get(wait, type: type, flags: .packetHeader)
+  }
+
+  /// An mbuf with a cluster, which is found in one cache, the cluster attached (L76): better than `get` and `attachCluster`.
+  @inline(__always)
+  public func getPacket(_ wait: WaitFlags = .noWait, type: MbufType = .data, flags: MbufFlags = .packetHeader) -> MbufPointer? {
+    pointee.packetZone!.allocate(wait, argument: mbufArgument(type, flags))?.assumingMemoryBound(to: Mbuf.self)
+  }
+
+  /// An mbuf with a cluster of one of the sizes in `Cluster`; the process ends where there is no such size.
+  public func getJumbo(_ size: Int, _ wait: WaitFlags = .noWait, type: MbufType = .data, flags: MbufFlags = .packetHeader) -> MbufPointer? {
+    if size == Cluster.size { return getPacket(wait, type: type, flags: flags) }
+    guard let mbuf = get(wait, type: type, flags: flags) else { return nil }
+    guard getCluster(size, wait, for: mbuf) != nil else {
+      mbuf.free()
+      return nil
+    }
+    return mbuf
+  }
+
+  /// The smallest mbuf that holds so many bytes in one piece; nil also where that is more than a page.
+  public func getFitting(_ size: Int, _ wait: WaitFlags = .noWait, type: MbufType = .data, flags: MbufFlags = .none) -> MbufPointer? {
+    if size <= (flags.contains(.packetHeader) ? Mbuf.roomWithHeader : Mbuf.room) { return get(wait, type: type, flags: flags) }
+    if size <= Cluster.size { return getPacket(wait, type: type, flags: flags) }
+    return size <= Cluster.page ? getJumbo(Cluster.page, wait, type: type, flags: flags) : nil
+  }
+
+  /// A cluster, attached to `mbuf`, which has no storage yet; or for nobody (see `MbufPointer.attachCluster`, `freeCluster`).
+  public func getCluster(_ size: Int, _ wait: WaitFlags = .noWait, for mbuf: MbufPointer?) -> UnsafeMutableRawPointer? {
+    let zone = zone(of: Cluster.type(size: size))
+    if let mbuf { demand(!mbuf.isExternal, "a cluster for an mbuf that has storage") }
+    return zone.allocate(wait, argument: mbuf.map { $0.raw })
+  }
+
+  /// Frees a cluster that was got for nobody.
+  public func freeCluster(_ cluster: UnsafeMutableRawPointer, size: Int) { zone(of: Cluster.type(size: size)).free(cluster) }
+
+  /// Mbufs for `length` bytes behind `chain`; without one a new chain. Of the flags `packetHeader` counts for a new chain, and
+  /// `endOfRecord`, which goes on the last mbuf and is taken from what was last. Nil where any of them is refused: then `chain` is
+  /// as it was. For no bytes the answer is `chain` (T8).
+  public func getChain(
+    _ length: Int, _ wait: WaitFlags = .noWait, type: MbufType = .data, flags: MbufFlags = .packetHeader, after chain: MbufPointer? = nil
+  ) -> MbufPointer? {
+    var first: MbufPointer? = nil, last: MbufPointer? = nil
+    var left = length
+    var kind: MbufFlags = chain == nil && flags.contains(.packetHeader) ? .packetHeader : .none
+    while left > 0 {
+      // A jumbo cluster is a wish, the rest a must.
+      var new = left > Cluster.size ? getJumbo(Cluster.page, .noWait, type: type, flags: kind) : nil
+      if new == nil { new = left >= Mbuf.leastForCluster ? getPacket(wait, type: type, flags: kind) : get(wait, type: type, flags: kind) }
+      guard let new else {
+        first?.freeChain()
+        return nil
+      }
+      left -= new.room
+      if let last { last.pointee.next = new } else { first = new }
+      last = new
+      kind = .none
+    }
+    guard let first, let last else { return chain }
+    if flags.contains(.endOfRecord) { last.flags.insert(.endOfRecord) }
+    guard let chain else { return first }
+    let before = chain.last
+    before.pointee.next = first
+    if flags.contains(.endOfRecord) { before.flags = before.flags.subtracting(.endOfRecord) }
+    return chain
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == Mbuf {
+  /// Gives an mbuf that has no storage a cluster of 2 KiB. Where there is none, those in the packet zone are given back first.
+  public func attachCluster(_ wait: WaitFlags = .noWait) -> Bool {
+    if packets.getCluster(Cluster.size, wait, for: self) != nil { return true }
+    if wait.maySleep { return false }
+    packets.drainPackets()
+    return packets.getCluster(Cluster.size, wait, for: self) != nil
+  }
+
+  /// Gives it a cluster that was got for nobody.
+  public func attachCluster(_ cluster: UnsafeMutableRawPointer, size: Int) {
+    demand(!isExternal, "a cluster for an mbuf that has storage")
+    attach(cluster, size: size, type: Cluster.type(size: size))
+  }
+
+  /// Frees this mbuf; the rest of the chain is the answer.
+  @discardableResult
+  public func free() -> MbufPointer? {
+    let next = pointee.next
+    if hasHeader { deleteTags() }
+    if isExternal {
+      releaseStorage()
+    } else if !flags.contains(.notFreed) {
+      packets.pointee.mbufZone!.free(self, argument: keepTags)
+    }
+    return next
+  }
+
+  /// Frees the chain. Never waits, and may call who lent storage.
+  public func freeChain() {
+    var next: MbufPointer? = self
+    while let mbuf = next { next = mbuf.free() }
+  }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Getting an item: from the current page, or after whatever has to happen before there is one.
+
+import CPlatform
+import Primitives
+
+extension UnsafeMutablePointer where Pointee == Pool {
+  /// An item, or nil: with `noWait` when there is none to be had at once, with `limitFail` at the limit. With `wait` it may sleep,
+  /// until an item is put or a page goes back to the back-end. Looks at one page; takes the pool's lock once, unless it has to grow.
+  public func get(_ given: WaitFlags = .noWait) -> UnsafeMutableRawPointer? {
+    let flags = given.checked
+    #if STAVE_CHECK_LOCKS
+    if flags.maySleep { pointee.zone.checkMaySleep() }
+    #endif
+    let keg = pointee.keg
+    keg.pointee.lock.lock()
+    guard let page = page(for: flags) else {
+      keg.pointee.lock.unlock()
+      pointee.zone.noteFailure()
+      return nil
+    }
+    var item: UInt = 0
+    pointee.pageSteps &+= 1
+    _ = keg.takeItems(of: page, into: &item, count: 1)
+    pointee.zone.pointee.directAllocations &+= 1
+    let trash = keg.pointee.trash
+    if keg.pointee.freeItems < pointee.lowItems { catchUp() }
+    keg.pointee.lock.unlock()
+    if trash != 0 { keg.lookAtTaken(&item, count: 1, trash) }
+    let result = UnsafeMutableRawPointer(bitPattern: item)!
+    if flags.contains(.zero) { result.initializeMemory(as: UInt8.self, repeating: 0, count: keg.pointee.layout.size) }
+    return result
+  }
+
+  /// The page that the request's item comes from, nil if it is to fail. The lock is held before and after, not all the while: each
+  /// time that it has been dropped all is looked at again.
+  private func page(for flags: WaitFlags) -> SlabPointer? {
+    let keg = pointee.keg
+    // The owner is asked once for what it can do without, and the back-end again once it knows who wants its pages.
+    var hasAsked = false
+    var wish: UInt32? = nil
+    defer { if let wish { endWish(wish) } }
+    while true {
+      let event = pointee.returned.number
+      if keg.outstanding >= pointee.limit {
+        if askBack(flags, &hasAsked) { continue }
+        if sayLimit() { continue }
+        guard flags.maySleep, !flags.contains(.limitFail) else { return nil }
+        sleep(on: returned, after: event)
+        continue
+      }
+      if let page = keg.current { return page }
+      if pointee.isGrowing {
+        guard flags.maySleep else { return nil }
+        sleep(on: grown, after: pointee.grown.number)
+        continue
+      }
+      if grow(flags) || keg.current != nil { continue }
+      if askBack(flags, &hasAsked) { continue }
+      guard flags.maySleep, !flags.contains(.noVM) else { return nil }
+      if wish == nil {
+        wish = beginWish()
+      } else {
+        sleep(on: returned, after: event, pause: pointee.hasMetBusy ? 1_000_000 : zones.pointee.pools.pause)
+      }
+    }
+  }
+
+  /// Has what is held back given back: objects in caches, then, once, items of the owner's. False if there is nothing to ask for; else
+  /// the lock was dropped. So nobody sleeps while a cache holds objects: what is put after that goes to the pool.
+  private func askBack(_ flags: WaitFlags, _ hasAsked: inout Bool) -> Bool {
+    let holds = cachesHoldObjects
+    guard holds || !hasAsked && pointee.drainHook != nil else { return false }
+    pointee.keg.pointee.lock.unlock()
+    if holds {
+      flushCaches(idleOnly: false, waitsForLock: true)
+    } else {
+      hasAsked = true
+      callDrainHook(flags)
+    }
+    pointee.keg.pointee.lock.lock()
+    return true
+  }
+
+  /// Says that the limit is met, at most once in its interval. True if it was said: the lock was dropped for it.
+  private func sayLimit() -> Bool {
+    guard pointee.limitMessage.utf8CodeUnitCount > 0 else { return false }
+    let now = zones.pointee.pools.now
+    if let said = pointee.limitSaid, now - said < pointee.limitInterval { return false }
+    pointee.limitSaid = now
+    let message = pointee.limitMessage, limit = pointee.limit
+    pointee.keg.pointee.lock.unlock()
+    var report = Report("pool limit")
+    pointee.keg.sayName(in: &report)
+    report.text(": ")
+    report.text(message)
+    report.text("; ")
+    report.number(UInt(limit))
+    report.text(" items are out\n")
+    report.write()
+    pointee.keg.pointee.lock.lock()
+    return true
+  }
+}

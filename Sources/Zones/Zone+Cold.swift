@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What can be set only in the cold: of a keg, before it has had a slab, where its pages come from and how many items are kept for urgent
+// requests; of a zone, before it has had an item, its own hooks. Later it is reported, and if the process goes on then, nothing
+// changes. A secondary zone's keg is the primary's to set.
+
+import CPlatform
+import Pages
+import Primitives
+
+extension UnsafeMutablePointer where Pointee == Zone {
+  /// It has no item and has had none.
+  private var isCold: Bool {
+    let counts = ZoneCounts(self)
+    return counts.allocations == 0 && counts.cached == 0 && pointee.depotItems == 0 && pointee.guardedItems == 0
+  }
+
+  /// Whether the zone is cold, and, unless the caches alone are meant, its keg; if not there is a report that says what was to be set.
+  @inline(never)
+  func demandCold(_ what: StaticString, cachesAlone: Bool = false) -> Bool {
+    let isKegCold = pointee.keg.pointee.slabsMade == 0 && !pointee.flags.intersects(ZoneFlags.secondary.union(.cacheOnly))
+    guard !(isCold && (cachesAlone || isKegCold)) else { return true }
+    var report = Report("zone in use")
+    report.text(what)
+    report.text(" of zone ")
+    report.name(pointee.name)
+    report.text(" can be set before its first allocation only\n")
+    report.finish()
+    return false
+  }
+
+  /// Where the zone's pages come from and return to. While it is cold. What `makeZone` says of sources holds.
+  public func setSource(_ source: PageSource) {
+    guard demandCold("the page source") else { return }
+    pointee.keg.giveUpRange()
+    change(to: source)
+  }
+
+  /// Addresses for `count` items, rounded up to whole slabs, that are this zone's as long as it lives; that becomes its limit, and more
+  /// there cannot be, whatever limit is set later. Pages are asked for as slabs are made, and a slab is made only if it gets all of
+  /// them: an item that is allocated has its memory. From then on the zone gives no slab back. While it is cold. False if there is
+  /// no room for the addresses. May make system calls.
+  public func reserveAddresses(for count: Int) -> Bool {
+    guard demandCold("the addresses") else { return false }
+    let keg = pointee.keg, items = keg.pointee.layout.items
+    guard count > 0, let range = arena.reserveRange(slabs: (count - 1) / items + 1, slabBytes: keg.pointee.layout.slabBytes)
+    else { return false }
+    keg.giveUpRange()
+    keg.pointee.range = range
+    pointee.flags.insert(.noFree)
+    keg.pointee.flags.insert(.noFree)
+    keg.followTrash()
+    change(to: .reserved(range))
+    setLimit(range.pointee.places * items)
+    return true
+  }
+
+  /// The last `count` free items of the keg are for requests with `useReserve`; others have to bring new pages. Nothing is allocated for
+  /// it (that is `preallocate`), and a drain leaves so many. While the zone is cold.
+  public func setReserve(_ count: Int) {
+    guard demandCold("the reserve") else { return }
+    pointee.keg.pointee.reserve = Swift.max(0, count)
+  }
+
+  /// Makes slabs until there are `count` more free items, as many as fit in whole slabs. `wait` goes to the page source and to the items'
+  /// init; where one of them refuses all the same the result is false, and what has been made stays. The slabs are free like any
+  /// others: a drain, and the end of a period, give them back, unless the zone has a reserve or `noFree`. Holding no lock.
+  @discardableResult
+  public func preallocate(_ count: Int, _ flags: WaitFlags = .wait) -> Bool {
+    #if STAVE_CHECK_LOCKS
+    if flags.maySleep { checkMaySleep() }
+    #endif
+    return pointee.keg.addSlabs(items: count, flags: flags.checked)
+  }
+
+  private func change(to source: PageSource) {
+    pointee.keg.pointee.source = source
+    zones.pointee.listLock.lock()
+    followGuards()
+    zones.pointee.listLock.unlock()
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == Keg {
+  /// Each on the free list, where a drain finds it (L26).
+  fileprivate func addSlabs(items: Int, flags: WaitFlags) -> Bool {
+    guard items > 0 else { return true }
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    let slabs = (items - 1) / pointee.layout.items + 1
+    for _ in 0..<slabs {
+      guard makeSlab(flags: flags) else { return false }
+      // Frees in between do not give them back.
+      pointee.slabsKept = Swift.max(pointee.slabsKept, pointee.freeSlabCount)
+    }
+    return true
+  }
+
+  /// No slab lies there any more.
+  func giveUpRange() {
+    guard let range = pointee.range else { return }
+    pointee.range = nil
+    arena.giveUpRange(range)
+  }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What a zone with a limit counts (spec 2.9): one word for items and waiters, and the waiters in the order in which they came. The
+// policy is Zone+Limit's.
+//
+//   word   | waiters, 20 bits | items made, 44 bits |
+//
+// Items made are those that callers hold and those in caches. The word changes by atomic operations alone; waiters are added, taken
+// off and given their items under the zone's depot lock.
+
+import CPlatform
+import Primitives
+
+public struct ZoneBound {
+  /// Items that may be made; 0 without a limit.
+  public var items: Int64 = 0
+  public var word: Int64 = 0
+  var first: UnsafeMutablePointer<ZoneWaiter>? = nil
+  var last: UnsafeMutablePointer<ZoneWaiter>? = nil
+  /// What is said when the limit is met, and when that was last: monotonic nanoseconds.
+  var warning: UnsafePointer<UInt8>? = nil
+  var warnedAt: Int64 = 0
+  var action: LimitAction? = nil
+  /// 1 while a thread runs it.
+  var isActing: UInt32 = 0
+
+  init() {}
+
+  static var oneWaiter: UInt64 { 1 << 44 }
+  static var itemsMask: UInt64 { (1 << 44) - 1 }
+  /// Between two warnings of one zone.
+  static var quiet: Int64 { 300_000_000_000 }
+
+  public var made: Int64 { word & Int64(ZoneBound.itemsMask) }
+  public var waiters: Int { Int(UInt64(bitPattern: word) >> 44) }
+}
+
+/// Runs when a request meets the limit, in its thread, with no lock held, one at a time: to free what can be spared.
+public typealias LimitAction = @convention(c) (_ zone: UnsafeMutableRawPointer) -> Void
+
+/// A request that waits, on its thread's stack.
+struct ZoneWaiter {
+  /// What the thread sleeps on, and so first: 1 when it may make an item.
+  var isGranted: UInt32 = 0
+  var next: UnsafeMutablePointer<ZoneWaiter>? = nil
+}
+
+/// How much a zone caches under a limit, so that what some CPUs keep is not missing elsewhere: a pure function (spec 2.9.7).
+public struct CacheBound: Equatable {
+  /// Items of a bucket; 0: none are cached.
+  public var bucket: Int
+  /// Items that the depot may hold.
+  public var depot: Int
+
+  public init(limit: Int, cpus: Int) {
+    // A cell is worth two buckets.
+    let buckets = 2 * max(1, cpus)
+    bucket = min(254, limit / buckets / 2)
+    if bucket == 0 && limit / buckets >= 1 { bucket = 1 }
+    depot = max(0, limit - buckets * bucket)
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == ZoneBound {
+  /// Makes room for up to `wanted` items at once, as many as the limit leaves; 0 at the limit, or while others wait. No lock.
+  func take(_ wanted: Int) -> Int {
+    while true {
+      let old = word, left = room(old)
+      guard old >> 44 == 0, left > 0 else { return 0 }
+      let granted = Swift.min(Int64(wanted), left)
+      if replace(old, old + UInt64(granted)) { return Int(granted) }
+    }
+  }
+
+  /// Items are no more. Never below none: what was made before there was a limit was not counted. True if somebody waits.
+  func give(_ count: Int) -> Bool {
+    while true {
+      let old = word, new = old - Swift.min(old & ZoneBound.itemsMask, UInt64(count))
+      if replace(old, new) { return new >> 44 != 0 }
+    }
+  }
+
+  /// Puts a waiter at the end. The lock is held.
+  func enqueue(_ waiter: UnsafeMutablePointer<ZoneWaiter>) {
+    if let last = pointee.last { last.pointee.next = waiter } else { pointee.first = waiter }
+    pointee.last = waiter
+    _ = stave_add_fetching(&pointee.word, Int64(bitPattern: ZoneBound.oneWaiter))
+  }
+
+  /// Gives those who wait what there is room for, who came first first. The lock is held.
+  func grant() {
+    while let waiter = pointee.first {
+      let old = word
+      guard room(old) > 0 else { return }
+      guard replace(old, old - ZoneBound.oneWaiter + 1) else { continue }
+      pointee.first = waiter.pointee.next
+      if pointee.first == nil { pointee.last = nil }
+      stave_store32(&waiter.pointee.isGranted, 1)
+      // From here on its stack is its own again: only the address is used.
+      _ = stave_futex_wake(waiter, 1)
+    }
+  }
+
+  /// A waiter gives up. False if it has been granted an item meanwhile. The lock is held.
+  func remove(_ waiter: UnsafeMutablePointer<ZoneWaiter>) -> Bool {
+    guard waiter.pointee.isGranted == 0 else { return false }
+    var before: UnsafeMutablePointer<ZoneWaiter>? = nil
+    var next = pointee.first
+    while let one = next, one != waiter {
+      before = one
+      next = one.pointee.next
+    }
+    if let before { before.pointee.next = waiter.pointee.next } else { pointee.first = waiter.pointee.next }
+    if pointee.last == waiter { pointee.last = before }
+    _ = stave_add_fetching(&pointee.word, -Int64(bitPattern: ZoneBound.oneWaiter))
+    return true
+  }
+
+  private var word: UInt64 { stave_load64(&pointee.word) }
+  private func replace(_ old: UInt64, _ new: UInt64) -> Bool { stave_replace64(&pointee.word, Int64(bitPattern: old), Int64(bitPattern: new)) }
+  private func room(_ word: UInt64) -> Int64 {
+    pointee.items == 0 ? .max : pointee.items - Int64(word & ZoneBound.itemsMask)
+  }
+
+  /// In a child of fork no thread is left that waits.
+  func forgetWaiters() {
+    pointee.first = nil
+    pointee.last = nil
+    pointee.word &= Int64(ZoneBound.itemsMask)
+    pointee.isActing = 0
+  }
+
+  /// At rest, the lock held.
+  func checkInvariants() {
+    var count = 0
+    var next = pointee.first
+    var last: UnsafeMutablePointer<ZoneWaiter>? = nil
+    while let waiter = next {
+      precondition(waiter.pointee.isGranted == 0, "a waiter that has its item still waits")
+      count += 1
+      (last, next) = (waiter, waiter.pointee.next)
+    }
+    precondition(last == pointee.last && count == pointee.waiters, "waiters of a limit")
+  }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Which flags go together: what one implies, and what contradicts itself.
+
+import Primitives
+
+extension ZoneFlags {
+  /// With what they imply; nil for flags that contradict each other.
+  var completed: ZoneFlags? {
+    // Headers in the items' pages, which no other memory may be asked for; and no header there.
+    let bound = ZoneFlags.internal.union(.vm)
+    let apart = ZoneFlags.noTouch.union(.perCPU)
+    if intersects(bound) && intersects(apart) { return nil }
+    if contains(.noTouch) && contains(.zeroInit) { return nil }
+    // The copies of an item lie a page from each other, and malloc knows nothing of copies.
+    if contains(.perCPU) && intersects(ZoneFlags.cacheSpread.union(.malloc)) { return nil }
+    // What only the tree of slabs knows has no page metadata, and one page is what its source gives.
+    if contains(.notPage) && intersects(bound.union(.refCount).union(.perCPU).union(.cacheSpread).union(.malloc)) { return nil }
+    var flags = self
+    if contains(.refCount) { flags.insert(.noFree) }
+    if contains(.perCPU) { flags.insert(.noBucket) }
+    return flags
+  }
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Limits of mbufs and clusters: set, raised, taken away while in use; who waits for a cluster gets one that waits with its mbuf.
+
+import CPlatform
+import Foundation
+import Synchronization
+import Testing
+
+@testable import PacketBuffers
+@testable import Pages
+@testable import TestSupport
+@testable import Zones
+
+extension OnRoot {
+  @Suite struct PacketLimitTests {
+    private func clusters(_ count: Int) -> [MbufPointer] {
+      (0..<count).compactMap { _ in
+        guard let mbuf = packets.get() else { return nil }
+        if mbuf.attachCluster() { return mbuf }
+        mbuf.free()
+        return nil
+      }
+    }
+
+    @Test func `L75 zero is no limit, a limit is raised while in use, and not lowered`() {
+      // On one CPU, so that none waits in the cache of another.
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
+      #expect(packets.limit(.clusters) == 0)
+      var held = clusters(100)
+      #expect(held.count == 100)
+      #expect(packets.setLimit(.clusters, 100) && packets.limit(.clusters) == 100 && PacketCounts(packets).clusters.most == 100)
+      let denied = PacketCounts(packets).denied
+      #expect(clusters(1).isEmpty && packets.getPacket() == nil)
+      let later = PacketCounts(packets).denied
+      #expect(later.clusters > denied.clusters && later.packets == denied.packets + 1)
+      // Raised: as many more, exactly, with packets among them.
+      #expect(packets.setLimit(.clusters, 150))
+      held += clusters(30)
+      while let packet = packets.getPacket() { held.append(packet) }
+      #expect(held.count == 150 && packets.pointee.clusterZone!.made == 150)
+      #expect(!packets.setLimit(.clusters, 149) && !packets.setLimit(.clusters, -1) && packets.limit(.clusters) == 150)
+      #expect(packets.setLimit(.clusters, 0) && packets.limit(.clusters) == 0)
+      held += clusters(200)
+      #expect(held.count == 350)
+      for mbuf in held { mbuf.free() }
+    }
+
+    @Test func `limits of clusters are raised only while as many mbufs may be; all of them come from one figure`() {
+      #expect(packets.setLimits(bytes: 64 << 20))
+      #expect(packets.limit(.clusters) == 8192 && packets.limit(.nines) == (64 << 20) / 9216 / 6)
+      let sum = packets.limit(.clusters) + packets.limit(.pages) + packets.limit(.nines) + packets.limit(.sixteens)
+      #expect(packets.limit(.mbufs) == max((64 << 20) / 256 / 5, sum))
+      #expect(!packets.setLimits(bytes: 32 << 20) && packets.limit(.clusters) == 8192)
+      #expect(packets.setLimit(.clusters, 1 << 30))
+      #expect(!packets.setLimit(.pages, 1 << 20), "fewer mbufs than clusters")
+      #expect(packets.setLimit(.mbufs, 1 << 31) && packets.setLimit(.pages, 1 << 20))
+    }
+
+    @Test func `a cluster that waits in the packet zone is had at the limit by who waits for one`() {
+      #expect(packets.setLimit(.clusters, 1))
+      for _ in 0..<3 {
+        let packet = packets.getPacket()!
+        #expect(packets.getPacket() == nil)
+        packet.free()
+        let mbuf = packets.get()!
+        #expect(mbuf.attachCluster(.wait))
+        mbuf.free()
+      }
+    }
+
+    /// Packets and mbufs that want clusters, by more threads than there are clusters for, all waiting: each gets its turn, though what
+    /// is freed goes back with its mbuf.
+    @Test func `L34 L75 who waits for a cluster gets one, though others free theirs with their mbufs`() {
+      #expect(packets.setLimit(.clusters, 3))
+      let rounds = 30 * Stage.scale
+      inThreads(6) { thread in
+        for round in 0..<rounds {
+          if thread % 2 == 0 {
+            guard let packet = packets.getPacket(.wait) else {
+              Issue.record("no packet")
+              return
+            }
+            if round % 8 == 0 { usleep(200) }
+            packet.free()
+          } else {
+            let mbuf = packets.get(.wait)!
+            if !mbuf.attachCluster(.wait) { Issue.record("no cluster") }
+            if round % 8 == 0 { usleep(200) }
+            mbuf.free()
+          }
+        }
+      }
+      #expect(packets.pointee.clusterZone!.made <= 3)
+    }
+
+    @Test func `a limit that is taken away lets who waits go on`() {
+      #expect(packets.setLimit(.nines, 1))
+      let held = packets.getJumbo(Cluster.nine)!
+      let sleeps = PacketCounts(packets).delayed.nines
+      let got = Shared(UnsafeMutablePointer<ReferenceCount>.allocate(capacity: 1))
+      got.value.initialize(to: ReferenceCount(0))
+      inThreads(2) { thread in
+        if thread == 0 {
+          let mbuf = packets.getJumbo(Cluster.nine, .wait)
+          mbuf?.free()
+          got.value.pointee.value.wrappingAdd(mbuf == nil ? 0 : 1, ordering: .relaxed)
+        } else {
+          while PacketCounts(packets).delayed.nines == sleeps { _ = stave_yield() }
+          if !packets.setLimit(.nines, 0) { Issue.record("the limit stays") }
+        }
+      }
+      #expect(got.value.isOne && PacketCounts(packets).delayed.nines == sleeps + 1)
+      got.value.deallocate()
+      held.free()
+    }
+  }
+}
