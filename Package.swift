@@ -53,6 +53,7 @@ let hiddenRuntime = [
 
 var targets: [Target] = [
   .target(name: "CPlatform", cSettings: plainC),
+  .target(name: "CStaveNote", cSettings: plainC),
   core("Primitives", []),
   core("AddressMap", ["Primitives"]),
   core("Pages", ["Primitives", "AddressMap"]),
@@ -69,7 +70,7 @@ if forPreload {
   targets += [
     core("StaveMalloc", ["Primitives", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"]),
     .target(
-      name: "CStaveMalloc", dependencies: ["CPlatform", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
+      name: "CStaveMalloc", dependencies: ["CPlatform", "CStaveNote", "StaveMalloc"], exclude: ["exports.map", "aliases.ld", "program.c"],
       cSettings: plainC + [.headerSearchPath("../StaveC/include"), .unsafeFlags(["-fno-builtin"], .when(traits: ["Preload"]))],
       linkerSettings: [
         .unsafeFlags(
@@ -91,7 +92,7 @@ if forPreload {
   let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"]))
   targets += [
     .target(name: "StaveC"),
-    .target(name: "Stave", dependencies: ["StaveC"]),
+    .target(name: "Stave", dependencies: ["StaveC", "CStaveNote"] + wholeCore),
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"], swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),

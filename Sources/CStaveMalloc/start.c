@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Start, fork and end of a process: what only libc's tables of constructors and handlers can call. And the note that names
-// the root to readers where no symbol does (Inspection/StaveNote.swift describes it).
+// Start, fork and end of a process: what only libc's tables of constructors and handlers can call.
 
 #define _GNU_SOURCE
 #include "CPlatform.h"
@@ -9,9 +8,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
-
-__asm__(".pushsection .note.stave, \"a\", @note\n\t.balign 4\n\t.long 6, 8, 1\n\t.asciz \"Stave\"\n\t.balign 4\n"
-        "1:\t.quad stave_root_bytes - 1b\n\t.popsection");
 
 // glibc's fork takes the lock of the list of streams after the handlers have run, and a thread that holds it may want a
 // lock of ours: so that lock is taken first, as glibc does for its own malloc. It is recursive.

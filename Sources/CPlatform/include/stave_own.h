@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// A core that a program has linked in for zones of its own (own.c).
+
+#ifndef STAVE_OWN_H
+#define STAVE_OWN_H
+
+// What is called at the start, with the environment, or null where it must not be trusted; around fork; and at the end.
+struct stave_own_steps {
+  void (*_Nonnull begin)(const char *_Nullable const *_Nullable environment);
+  void (*_Nonnull prepare_fork)(void);
+  void (*_Nonnull parent_after_fork)(void);
+  void (*_Nonnull child_after_fork)(void);
+  void (*_Nonnull finish)(void);
+};
+
+// The first call begins; others wait for it.
+void stave_begin_own(struct stave_own_steps steps) __attribute__((visibility("hidden")));
+
+#endif

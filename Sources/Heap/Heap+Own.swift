@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// The core in a program that has it linked in for zones of its own, while its malloc is another, or another copy of this one: it comes
+// into being at the first use, with the options of the environment, and has its own root. Malloc's zones are never made then.
+
+import CPlatform
+
+extension Heap {
+  /// True once this copy of the core serves. The first call sets it up, and others wait for it: a few milliseconds at most. False if
+  /// the system has no memory for it; the next call tries again. Not to be called from signal handlers.
+  public static func startOwn() -> Bool {
+    stave_begin_own(
+      stave_own_steps(
+        begin: { heap.configure(environment: $0) },
+        prepare_fork: { Heap.prepareFork() },
+        parent_after_fork: { Heap.parentAfterFork() },
+        child_after_fork: { Heap.childAfterFork() },
+        finish: { heap.finish() }))
+    return heap.isReady || heap.start()
+  }
+}
