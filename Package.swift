@@ -82,6 +82,19 @@ if forPreload {
       ]),
   ]
   products += [.library(name: "stave-malloc", type: .dynamic, targets: ["StaveMalloc", "CStaveMalloc"])]
+  targets += [
+    core("StaveZones", ["Primitives", "Pages", "Zones", "Heap", "PacketBuffers"]),
+    .target(
+      name: "CStaveZones", dependencies: ["CPlatform", "CStaveNote", "StaveZones"], exclude: ["exports.map"],
+      cSettings: plainC + [.headerSearchPath("../StaveC/include")],
+      linkerSettings: [
+        .unsafeFlags(
+          ["-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveZones/exports.map",
+           "-Xlinker", "--soname=libstavezones.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow", "-Xlinker", "-znodelete"],
+          .when(traits: ["Preload"]))
+      ]),
+  ]
+  products += [.library(name: "stave-zones", type: .dynamic, targets: ["StaveZones", "CStaveZones"])]
 } else {
   dependencies += [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

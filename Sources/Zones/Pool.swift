@@ -81,7 +81,8 @@ public struct Pool: ~Copyable {
   var primedPages = 0
   var highPages = Int.max
   var limit = Int.max
-  var limitMessage: StaticString = ""
+  /// Ends with a zero byte; its owner's.
+  var limitMessage: UnsafePointer<UInt8>? = nil
   var limitInterval: Int64 = 0
   var limitSaid: Int64? = nil
   var mostPages = 0

@@ -163,11 +163,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     var report = Report("limit of a zone")
     report.name(pointee.name)
     report.text(": ")
-    var next = text
-    while next.pointee != 0 {
-      report.byte(next.pointee)
-      next += 1
-    }
+    report.text(endingAtZero: text)
     report.text("\n")
     report.write()
   }
