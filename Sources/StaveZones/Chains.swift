@@ -60,7 +60,9 @@ public func mCopyData(_ chain: MbufPointer, _ offset: Int, _ count: Int, _ buffe
 }
 
 /// What is called gets its argument, the piece, and its length.
-public typealias MbufVisitor = @convention(c) (_ argument: UnsafeMutableRawPointer?, _ data: UnsafeMutableRawPointer, _ length: Int) -> Int32
+public typealias MbufVisitor = @convention(c) (
+  _ argument: UnsafeMutableRawPointer?, _ data: UnsafeMutableRawPointer, _ length: Int
+) -> Int32
 
 @_silgen_name("stave_m_apply")
 public func mApply(
@@ -85,7 +87,9 @@ public func mCopyBack(_ chain: MbufPointer, _ offset: Int, _ count: Int, _ bytes
 }
 
 @_silgen_name("stave_m_append")
-public func mAppend(_ chain: MbufPointer, _ count: Int, _ bytes: UnsafeRawPointer) -> Int32 { chain.append(count, from: bytes) ? 1 : 0 }
+public func mAppend(_ chain: MbufPointer, _ count: Int, _ bytes: UnsafeRawPointer) -> Int32 {
+  chain.append(count, from: bytes) ? 1 : 0
+}
 
 @_silgen_name("stave_m_sanity")
 public func mSanity(_ chain: MbufPointer, _ repairing: Int32) -> Int32 { chain.sanity(repairing: repairing != 0) ? 1 : 0 }
@@ -103,9 +107,11 @@ public func mTransferInit(_ transfer: UnsafeMutablePointer<Transfer>, _ pieces: 
 }
 
 @_silgen_name("stave_m_uiotombuf")
-public func mGather(_ transfer: UnsafeMutablePointer<Transfer>, _ how: Int32, _ length: Int, _ leading: Int, _ flags: UInt32) -> MbufPointer? {
+public func mGather(
+  _ transfer: UnsafeMutablePointer<Transfer>, _ how: Int32, _ length: Int, _ leading: Int, _ flags: UInt32
+) -> MbufPointer? {
   guard hasPackets() else { return nil }
-  return packets.gather(&transfer.pointee, length: length, leading: leading, WaitFlags(rawValue: how), flags: MbufFlags(rawValue: flags & 0xff_fefe))
+  return packets.gather(&transfer.pointee, length: length, leading: leading, WaitFlags(rawValue: how), flags: settable(flags))
 }
 
 @_silgen_name("stave_m_mbuftouio")
@@ -132,7 +138,9 @@ public func queueIsFull(_ queue: UnsafeMutablePointer<PacketQueue>) -> Int32 { q
 
 /// 0, or ENOBUFS.
 @_silgen_name("stave_mbufq_enqueue")
-public func queueEnqueue(_ queue: UnsafeMutablePointer<PacketQueue>, _ packet: MbufPointer) -> Int32 { queue.pointee.enqueue(packet) ? 0 : 105 }
+public func queueEnqueue(_ queue: UnsafeMutablePointer<PacketQueue>, _ packet: MbufPointer) -> Int32 {
+  queue.pointee.enqueue(packet) ? 0 : 105
+}
 
 @_silgen_name("stave_mbufq_dequeue")
 public func queueDequeue(_ queue: UnsafeMutablePointer<PacketQueue>) -> MbufPointer? { queue.pointee.dequeue() }

@@ -48,8 +48,8 @@ public func zoneGetStatistics(_ zone: ZonePointer, _ result: UnsafeMutablePointe
   let counts = ZoneCounts(zone)
   result.initialize(
     to: ZoneStatistics(
-      allocations: counts.allocations, frees: counts.frees, used: max(0, counts.used), cached: counts.cached + Int64(zone.pointee.depotItems),
-      failures: zone.pointee.failures, sleeps: zone.pointee.sleeps))
+      allocations: counts.allocations, frees: counts.frees, used: max(0, counts.used),
+      cached: counts.cached + Int64(zone.pointee.depotItems), failures: zone.pointee.failures, sleeps: zone.pointee.sleeps))
 }
 
 private func request(_ number: Int32) -> Reclaim? {

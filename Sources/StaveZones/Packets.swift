@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// stave_mbuf.h: the start of packet buffers, mbufs and clusters got and freed, limits, figures. What is done with chains is in Chains.swift.
+// stave_mbuf.h: the start of packet buffers, mbufs and clusters got and freed, limits, figures.
 
 import CPlatform
 import PacketBuffers
@@ -36,8 +36,9 @@ private func startPackets() -> Bool {
 @inline(__always)
 private func kind(_ type: Int32) -> MbufType { MbufType(rawValue: UInt8(truncatingIfNeeded: type)) }
 
+/// Where data lies is not for the caller to say.
 @inline(__always)
-private func settable(_ flags: UInt32) -> MbufFlags { MbufFlags(rawValue: flags & 0xff_fefe) }
+func settable(_ flags: UInt32) -> MbufFlags { MbufFlags(rawValue: flags & 0xff_fefe) }
 
 // MARK: - Mbufs
 
@@ -95,14 +96,14 @@ public func mFreeCluster(_ cluster: UnsafeMutableRawPointer?, _ size: Int) {
   if let cluster { packets.freeCluster(cluster, size: size) }
 }
 
-/// Eight words.
 @c(stave_m_extadd)
 public func mExtAdd(
-  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ free: StorageFree, _ argument1: UnsafeMutableRawPointer?,
-  _ argument2: UnsafeMutableRawPointer?, _ flags: UInt32, _ type: Int32
+  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ free: StorageFree,
+  _ argument1: UnsafeMutableRawPointer?, _ argument2: UnsafeMutableRawPointer?, _ flags: UInt32, _ type: Int32
 ) {
   mbuf.assumingMemoryBound(to: Mbuf.self).lend(
-    buffer, size: Int(size), type: StorageType(rawValue: UInt8(truncatingIfNeeded: type)), flags: settable(flags), free: free, argument1, argument2)
+    buffer, size: Int(size), type: StorageType(rawValue: UInt8(truncatingIfNeeded: type)), flags: settable(flags), free: free, argument1,
+    argument2)
 }
 
 @c(stave_m_extaddref)
@@ -111,7 +112,8 @@ public func mExtAddReferenced(
   _ argument1: UnsafeMutableRawPointer?, _ argument2: UnsafeMutableRawPointer?, _ flags: UInt32
 ) {
   mbuf.assumingMemoryBound(to: Mbuf.self).lend(
-    buffer, size: Int(size), count: count.assumingMemoryBound(to: ReferenceCount.self), flags: settable(flags), free: free, argument1, argument2)
+    buffer, size: Int(size), count: count.assumingMemoryBound(to: ReferenceCount.self), flags: settable(flags), free: free, argument1,
+    argument2)
 }
 
 @_silgen_name("stave_m_dupcl")

@@ -50,7 +50,6 @@ public func zoneCreateSMR(
   }
 }
 
-/// Seven words, of which the flags count only where they concern caches.
 @c(stave_zone_create_secondary)
 public func zoneCreateSecondary(
   _ name: UnsafePointer<CChar>, _ constructor: Constructor?, _ destructor: Destructor?, _ initialize: ItemHook?, _ finish: ItemFinish?,
@@ -61,7 +60,8 @@ public func zoneCreateSecondary(
   guard
     let zone = makeSecondaryZone(
       name: FixedName(cString: name),
-      hooks: ZoneHooks(constructor: constructor, destructor: destructor, initialize: initialize, finish: finish), flags: known, primary: primary)
+      hooks: ZoneHooks(constructor: constructor, destructor: destructor, initialize: initialize, finish: finish), flags: known,
+      primary: primary)
   else { return stave_no_memory() }
   return UnsafeMutableRawPointer(zone)
 }

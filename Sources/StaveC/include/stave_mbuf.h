@@ -42,9 +42,10 @@ enum {
 // Types of mbufs; others are the caller's affair.
 enum { STAVE_MT_DATA = 1, STAVE_MT_SONAME = 8, STAVE_MT_CONTROL = 14, STAVE_MT_OOBDATA = 15, STAVE_MT_NOINIT = 255 };
 // Types of storage that can be lent.
-enum { STAVE_EXT_SFBUF = 2, STAVE_EXT_MBUF = 7, STAVE_EXT_RXRING = 8, STAVE_EXT_VENDOR1 = 224, STAVE_EXT_EXP1 = 244, STAVE_EXT_NET_DRV = 252,
-       STAVE_EXT_MOD_TYPE = 253, STAVE_EXT_DISPOSABLE = 254 };
-// Bytes: of an mbuf, of its data without and with a packet header, the least that is worth a cluster, clusters. There are clusters of a page, too.
+enum { STAVE_EXT_SFBUF = 2, STAVE_EXT_MBUF = 7, STAVE_EXT_RXRING = 8, STAVE_EXT_VENDOR1 = 224, STAVE_EXT_EXP1 = 244,
+       STAVE_EXT_NET_DRV = 252, STAVE_EXT_MOD_TYPE = 253, STAVE_EXT_DISPOSABLE = 254 };
+// Bytes: of an mbuf, of its data without and with a packet header, the least that is worth a cluster, clusters. There are clusters of
+// a page, too.
 enum { STAVE_MSIZE = 256, STAVE_MLEN = 224, STAVE_MHLEN = 168, STAVE_MINCLSIZE = 169, STAVE_MCLBYTES = 2048, STAVE_MJUM9BYTES = 9216,
        STAVE_MJUM16BYTES = 16384 };
 #define STAVE_M_COPYALL ((size_t)1000000000)
@@ -76,8 +77,8 @@ struct stave_m_tag {
 };
 enum { STAVE_MTAG_PERSISTENT = 0x800 };
 
-// New mbufs, without data. `how` has the flags of stave.h. Null where memory is not to be had or the limit is met; what was got on the way
-// has been freed. The first call makes the zones. errno stays.
+// New mbufs, without data. `how` has the flags of stave.h. Null where memory is not to be had or the limit is met; what was got on
+// the way has been freed. The first call makes the zones. errno stays.
 
 // With room for STAVE_MLEN bytes; the first of a packet, for STAVE_MHLEN; with a cluster of 2 KiB, from one cache; with one of a size of
 // those above, or a page: another ends the process; the smallest that holds `size` bytes in one piece, null beyond a page.
@@ -86,7 +87,8 @@ struct stave_mbuf *stave_m_gethdr(int how, int type);
 struct stave_mbuf *stave_m_getcl(int how, int type, uint32_t flags);
 struct stave_mbuf *stave_m_getjcl(int how, int type, uint32_t flags, size_t size);
 struct stave_mbuf *stave_m_get2(size_t size, int how, int type, uint32_t flags);
-// Mbufs for `length` bytes behind `chain`, or a new chain; of the flags PKTHDR and EOR count. Null leaves `chain` as it was; no bytes: `chain`.
+// Mbufs for `length` bytes behind `chain`, or a new chain; of the flags PKTHDR and EOR count. Null leaves `chain` as it was; no
+// bytes: `chain`.
 struct stave_mbuf *stave_m_getm2(struct stave_mbuf *chain, size_t length, int how, int type, uint32_t flags);
 // Frees one mbuf: the rest of its chain. Frees a chain. Null is no chain. They do not wait.
 struct stave_mbuf *stave_m_free(struct stave_mbuf *mbuf);
@@ -108,52 +110,61 @@ void stave_m_extaddref(struct stave_mbuf *mbuf, void *buffer, uint32_t size, uin
 // An mbuf without storage shares another's, whose data it has.
 void stave_m_dupcl(struct stave_mbuf *mbuf, struct stave_mbuf *other);
 
-// Parts of an mbuf.
+// Its data as a pointer of a type.
 #define stave_mtod(mbuf, pointer) ((pointer)stave_m_data(mbuf))
+
+// Parts of an mbuf: its data and how many bytes of it; the rest of its chain; of a packet the next of its queue; of a chain the last
+// mbuf; flags and type; where data may begin and how many bytes lie from there on.
 void *stave_m_data(struct stave_mbuf *mbuf);
 size_t stave_m_len(struct stave_mbuf *mbuf);
-// Where data begins, and how long it is: within [stave_m_start, stave_m_start + stave_m_size).
-void stave_m_set_data(struct stave_mbuf *mbuf, void *data, size_t length);
 struct stave_mbuf *stave_m_next(struct stave_mbuf *mbuf);
-void stave_m_set_next(struct stave_mbuf *mbuf, struct stave_mbuf *next);
 struct stave_mbuf *stave_m_nextpkt(struct stave_mbuf *packet);
 struct stave_mbuf *stave_m_last(struct stave_mbuf *chain);
 uint32_t stave_m_flags(struct stave_mbuf *mbuf);
-// EXT, PKTHDR and NOFREE stay as they are.
-void stave_m_set_flags(struct stave_mbuf *mbuf, uint32_t set, uint32_t clear);
 int stave_m_type(struct stave_mbuf *mbuf);
 void *stave_m_start(struct stave_mbuf *mbuf);
 size_t stave_m_size(struct stave_mbuf *mbuf);
-// Whether its bytes may be changed: nobody shares them, and it is not read-only. There is no room in what may not.
+// Changes where data begins, and how long it is: within what the storage has.
+void stave_m_set_data(struct stave_mbuf *mbuf, void *data, size_t length);
+// Changes what is behind it in its chain; what was there is the caller's.
+void stave_m_set_next(struct stave_mbuf *mbuf, struct stave_mbuf *next);
+// Sets flags and clears others; EXT, PKTHDR and NOFREE stay as they are.
+void stave_m_set_flags(struct stave_mbuf *mbuf, uint32_t set, uint32_t clear);
+// Whether its bytes may be changed: nobody shares them, and it is not read-only.
 int stave_m_writable(struct stave_mbuf *mbuf);
+// Bytes before and behind the data that may be used: none where it is not writable.
 size_t stave_m_leadingspace(struct stave_mbuf *mbuf);
 size_t stave_m_trailingspace(struct stave_mbuf *mbuf);
 // Places the data, of which there is none yet, so that `length` bytes end where the room does, at a multiple of 8.
 void stave_m_align(struct stave_mbuf *mbuf, size_t length);
 
-// Packet headers. Null without one.
+// The header of a packet; null without one.
 struct stave_m_pkthdr *stave_m_pkthdr(struct stave_mbuf *mbuf);
-// `from` is left without a header.
+// Moves the header, its tags and flags; `from` is left without.
 void stave_m_move_pkthdr(struct stave_mbuf *to, struct stave_mbuf *from);
-// 1, or 0 where there is no memory for tags: then there is a header without.
+// Copies them. 1, or 0 where there is no memory for tags: then there is a header without.
 int stave_m_dup_pkthdr(struct stave_mbuf *to, struct stave_mbuf *from, int how);
 // Takes headers, tags and next packets off the first mbuf, or all.
 void stave_m_demote(struct stave_mbuf *chain, int all);
 // The header says how long the chain is; so is the answer.
 size_t stave_m_fixhdr(struct stave_mbuf *packet);
 
-// Tags: what modules note of a packet. Of up to some 32 KiB; null without memory. stave_m_tag_free is for one that hangs on no packet.
+// Tags: what modules note of a packet. A new one, of up to some 32 KiB; null without memory.
 struct stave_m_tag *stave_m_tag_alloc(uint32_t cookie, unsigned id, size_t length, int how);
+// Frees one that hangs on no packet; null does nothing.
 void stave_m_tag_free(struct stave_m_tag *tag);
+// Its bytes.
 void *stave_m_tag_data(struct stave_m_tag *tag);
+// Hangs it on a packet.
 void stave_m_tag_prepend(struct stave_mbuf *packet, struct stave_m_tag *tag);
-// The next behind `after`, or the first.
+// The next with that cookie and id behind `after`, or the first.
 struct stave_m_tag *stave_m_tag_locate(struct stave_mbuf *packet, uint32_t cookie, unsigned id, struct stave_m_tag *after);
+// Takes it off, and leaves it to the caller; takes it off and frees it; all; all but persistent ones.
 void stave_m_tag_unlink(struct stave_mbuf *packet, struct stave_m_tag *tag);
 void stave_m_tag_delete(struct stave_mbuf *packet, struct stave_m_tag *tag);
 void stave_m_tag_delete_chain(struct stave_mbuf *packet);
 void stave_m_tag_delete_nonpersistent(struct stave_mbuf *packet);
-// Copies in place of its own; 0, and there are none, without memory; else 1.
+// Copies of the tags of `from` in place of its own; 0, and there are none, without memory; else 1.
 int stave_m_tag_copy_chain(struct stave_mbuf *to, struct stave_mbuf *from, int how);
 
 // What returns a new first mbuf frees the whole chain where it fails, and returns null.
@@ -164,7 +175,8 @@ struct stave_mbuf *stave_m_prepend(struct stave_mbuf *chain, size_t length, int 
 struct stave_mbuf *stave_m_pullup(struct stave_mbuf *chain, size_t length);
 // The same always in a new first mbuf, behind `leading` bytes of room.
 struct stave_mbuf *stave_m_copyup(struct stave_mbuf *chain, size_t length, size_t leading);
-// The bytes from `offset` on, at most 2048, in one piece: its mbuf, and where in its data they begin. With null for a result they begin it.
+// The bytes from `offset` on, at most 2048, in one piece: its mbuf, and where in its data they begin. With null for a result they
+// begin it.
 struct stave_mbuf *stave_m_pulldown(struct stave_mbuf *chain, size_t offset, size_t length, size_t *result);
 // All of it writable.
 struct stave_mbuf *stave_m_unshare(struct stave_mbuf *chain, int how);
@@ -177,7 +189,7 @@ struct stave_mbuf *stave_m_defrag(struct stave_mbuf *packet, int how);
 struct stave_mbuf *stave_m_collapse(struct stave_mbuf *chain, int how, size_t most);
 // Cuts after `length` bytes: the rest. Storage is shared where the cut is inside. Null also where there are fewer bytes.
 struct stave_mbuf *stave_m_split(struct stave_mbuf *chain, size_t length, int how);
-// A copy of a range, that shares storage, which is then read-only for both; STAVE_M_COPYALL: to the end.
+// A copy of a range, or of a whole packet, that shares storage, which is then read-only for both; STAVE_M_COPYALL: to the end.
 struct stave_mbuf *stave_m_copym(struct stave_mbuf *chain, size_t offset, size_t length, int how);
 struct stave_mbuf *stave_m_copypacket(struct stave_mbuf *packet, int how);
 // A copy of every byte, all writable. For packets only.
@@ -188,11 +200,13 @@ void stave_m_adj(struct stave_mbuf *chain, long count);
 // Puts `other` behind; the length in the header stays. stave_m_catpkt: of two packets, and it is that of both.
 void stave_m_cat(struct stave_mbuf *chain, struct stave_mbuf *other);
 void stave_m_catpkt(struct stave_mbuf *packet, struct stave_mbuf *other);
+// Copies a range to `buffer`.
 void stave_m_copydata(struct stave_mbuf *chain, size_t offset, size_t length, void *buffer);
 // Calls `body` with each piece of a range until it returns other than 0; the last answer.
 int stave_m_apply(struct stave_mbuf *chain, size_t offset, size_t length, int (*body)(void *arg, void *data, size_t length), void *arg);
 // The mbuf of a byte, and where in its data; at the end behind the last byte; null beyond.
 struct stave_mbuf *stave_m_getptr(struct stave_mbuf *chain, size_t offset, size_t *result);
+// Bytes of the chain.
 size_t stave_m_length(struct stave_mbuf *chain);
 // Writes bytes over the chain's, which grows where it must. How many were written: it ends early without memory, and at what is shared.
 size_t stave_m_copyback(struct stave_mbuf *chain, size_t offset, size_t length, const void *bytes);
@@ -201,7 +215,8 @@ int stave_m_append(struct stave_mbuf *chain, size_t length, const void *bytes);
 // 1 if the chain is sound; with `repair` what can be put right is.
 int stave_m_sanity(struct stave_mbuf *chain, int repair);
 
-// A packet with a device's bytes, behind `offset` bytes of room, at most STAVE_MHLEN; `copy` where reading is not plain. Null without memory.
+// A new packet with a device's bytes, behind `offset` bytes of room, at most STAVE_MHLEN; `copy` where reading is not plain. Null
+// without memory.
 struct stave_mbuf *stave_m_devget(const void *bytes, size_t length, size_t offset, uintptr_t rcvif,
                                   void (*copy)(const void *from, void *to, size_t length));
 
@@ -211,8 +226,10 @@ struct stave_m_uio {
   size_t offset;            // in it
   size_t resid;             // bytes left
 };
+// Begins with the first of so many pieces, which stay where they are.
 void stave_m_uio_init(struct stave_m_uio *uio, const struct iovec *pieces, size_t count);
-// A chain of the next bytes, all for a length of 0, behind `align` bytes of room, less than STAVE_MHLEN. Null, and nothing is taken, without memory.
+// A chain of the next bytes, all for a length of 0, behind `align` bytes of room, less than STAVE_MHLEN. Null, and nothing is taken,
+// without memory.
 struct stave_mbuf *stave_m_uiotombuf(struct stave_m_uio *uio, int how, size_t length, size_t align, uint32_t flags);
 // Copies the chain's first bytes, all for a length of 0, as many as there is room for: how many.
 size_t stave_m_mbuftouio(struct stave_m_uio *uio, struct stave_mbuf *chain, size_t length);
@@ -222,15 +239,18 @@ struct stave_mbufq {
   struct stave_mbuf *first_packet, *last_packet;
   size_t count, most;
 };
-// `most` packets at most; 0 for no limit.
+// An empty queue of `most` packets at most; 0 for no limit.
 void stave_mbufq_init(struct stave_mbufq *queue, size_t most);
+// The first and the last packet, null for none; how many; whether it is full.
 struct stave_mbuf *stave_mbufq_first(struct stave_mbufq *queue);
 struct stave_mbuf *stave_mbufq_last(struct stave_mbufq *queue);
 size_t stave_mbufq_len(struct stave_mbufq *queue);
 int stave_mbufq_full(struct stave_mbufq *queue);
 // 0, or ENOBUFS: then the packet is still the caller's.
 int stave_mbufq_enqueue(struct stave_mbufq *queue, struct stave_mbuf *packet);
+// Takes the first out; null for none.
 struct stave_mbuf *stave_mbufq_dequeue(struct stave_mbufq *queue);
+// Puts one first, also where the queue is full.
 void stave_mbufq_prepend(struct stave_mbufq *queue, struct stave_mbuf *packet);
 // Moves all packets of `other` behind these.
 void stave_mbufq_concat(struct stave_mbufq *queue, struct stave_mbufq *other);
@@ -240,10 +260,12 @@ void stave_mbufq_drain(struct stave_mbufq *queue);
 
 // Limits, of what is out and cached; 0, as at first, for none.
 enum { STAVE_MBUF_MBUFS = 1, STAVE_MBUF_CLUSTERS, STAVE_MBUF_JUMBOP, STAVE_MBUF_JUMBO9, STAVE_MBUF_JUMBO16 };
-// 0, or -1 with EINVAL for less than the present one, and for clusters while fewer mbufs may be than clusters; or with ENOMEM. One caller at a time.
+// Sets one of them. 0, or -1 with EINVAL for less than the present one, and for clusters while fewer mbufs may be than clusters; or
+// with ENOMEM. One caller at a time.
 int stave_mbuf_set_max(int which, size_t items);
+// The present one.
 size_t stave_mbuf_get_max(int which);
-// All of them, for about so many bytes.
+// Sets all of them, for about so many bytes.
 int stave_mbuf_set_max_bytes(size_t bytes);
 
 struct stave_mbuf_figures { int64_t used, cached, max; };
@@ -254,7 +276,7 @@ struct stave_mbuf_stat {
   struct stave_mbuf_requests denied, delayed;
   int64_t drains, copy_fails, pullup_fails;
 };
-// 0, or -1 with ENOMEM.
+// Sums over the CPUs. 0, or -1 with ENOMEM.
 int stave_mbuf_get_stat(struct stave_mbuf_stat *stat);
 
 #ifdef __cplusplus

@@ -118,8 +118,8 @@ void stave_zone_free(struct stave_zone *zone, void *item);
 void stave_zone_free_arg(struct stave_zone *zone, void *item, void *arg);
 // Returns when an item could be had.
 void stave_zone_wait(struct stave_zone *zone);
-// The count of an item of a zone with STAVE_ZONE_REFCNT, for the caller's atomic operations: 0 at first, and left alone by the zone. It is
-// there as long as the zone, also of an item that is free. An address that is no item ends the process.
+// The count of an item of a zone with STAVE_ZONE_REFCNT, for the caller's atomic operations: 0 at first, and left alone by the zone.
+// It is there as long as the zone, also of an item that is free. An address that is no item ends the process.
 uint32_t *stave_zone_find_refcnt(struct stave_zone *zone, const void *item);
 
 // Of zones with STAVE_ZONE_PCPU: an item is copies, of which that of CPU 0 is returned. STAVE_ZERO zeroes all.
@@ -181,8 +181,8 @@ void stave_smr_enter(struct stave_smr *smr);
 void stave_smr_exit(struct stave_smr *smr);
 // The goal of all that was taken out of the structure before.
 uint64_t stave_smr_advance(struct stave_smr *smr);
-// 1 if no section is left that may know of it; else 0. stave_smr_wait returns when it is so; 0 where it cannot be: in a section of the same
-// context, which is reported, and where the system has come to refuse membarrier(2).
+// 1 if no section is left that may know of it; else 0. stave_smr_wait returns when it is so; 0 where it cannot be: in a section of
+// the same context, which is reported, and where the system has come to refuse membarrier(2).
 int stave_smr_poll(struct stave_smr *smr, uint64_t goal);
 int stave_smr_wait(struct stave_smr *smr, uint64_t goal);
 // stave_smr_wait for the goal of now.
