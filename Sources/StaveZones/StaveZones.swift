@@ -12,6 +12,7 @@
 
 import CPlatform
 import Heap
+import Own
 import Zones
 
 /// Before anything that makes something. A load and a branch, once the core serves.
