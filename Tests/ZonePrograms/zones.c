@@ -67,6 +67,16 @@ static void hooks(void) {
   CHECK(strchr(calls, 'f') != NULL && stave_zone_destroy(NULL) == 0);
 }
 
+static void lateHooks(void) {
+  struct stave_zone *zone = stave_zone_create("late", 100, NULL, NULL, begin, end, STAVE_ALIGN_PTR, STAVE_ZONE_NOBUCKET);
+  stave_zone_set_hooks(zone, beginSecond, endSecond);
+  calls[0] = 0;
+  stave_zone_free(zone, stave_zone_alloc(zone, STAVE_WAITOK));
+  size_t made = strspn(calls, "i");
+  CHECK(made >= 1 && strcmp(calls + made, "IF") == 0);
+  CHECK(stave_zone_destroy(zone) == 0);
+}
+
 static void secondary(void) {
   struct stave_zone *primary = stave_zone_create("primary", 100, NULL, NULL, begin, end, STAVE_ALIGN_PTR, STAVE_ZONE_OFFPAGE);
   struct stave_zone *other = stave_zone_create("other", 100, NULL, NULL, begin, end, STAVE_ALIGN_PTR, STAVE_ZONE_OFFPAGE);
@@ -75,6 +85,7 @@ static void secondary(void) {
   struct stave_zone *second = stave_zone_create_secondary("secondary", NULL, NULL, beginSecond, endSecond, STAVE_ZONE_NOBUCKET, primary);
   CHECK(primary != NULL && other != NULL && odd != NULL && second != NULL);
   CHECK(stave_zone_add_keg(second, odd) == -1 && errno == EINVAL);
+  CHECK(stave_zone_add_keg(second, other) == 0);
   void *item = stave_zone_alloc(second, STAVE_NOWAIT);
   CHECK(item != NULL && strspn(calls, "i") + 1 == strlen(calls) && strchr(calls, 'I') != NULL);
   calls[0] = 0;
@@ -228,6 +239,7 @@ static void noZones(void) {
 int main(void) {
   CHECK(stave_zone_version() == (STAVE_VERSION_MAJOR << 16 | STAVE_VERSION_MINOR << 8 | STAVE_VERSION_PATCH));
   hooks();
+  lateHooks();
   secondary();
   cacheOnly();
   limits();
