@@ -10,6 +10,7 @@ import Testing
 @testable import TestSupport
 
 private let order = Mutex<[Int]>([])
+private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
 
 @Suite struct LimitTurnTests {
   @Test func `L34 threads and tasks are served in the order in which they came`() async {
@@ -36,14 +37,14 @@ private let order = Mutex<[Int]>([])
             threads.leave()
           }.start()
         }
-        precondition(await comesTrue { zone.waits == before + 1 })
+        demand(await comesTrue { zone.waits == before + 1 })
       }
       precondition(zone.item(Counted(99)) == nil, "who may not wait is not served before")
       held = nil
       for task in tasks { await task.value }
-      precondition(await comesTrue { order.withLock { $0.count == 10 } })
+      demand(await comesTrue { order.withLock { $0.count == 10 } })
       precondition(order.withLock { $0 } == Array(0..<10))
-      precondition(await comesTrue { living == 0 })
+      demand(await comesTrue { living == 0 })
       zone.checkInvariants()
     }
   }
@@ -59,13 +60,13 @@ private let order = Mutex<[Int]>([])
           return nil
         } catch { return error }
       }
-      precondition(await comesTrue { zone.waits == 1 })
+      demand(await comesTrue { zone.waits == 1 })
       let second = Task { try! await zone.itemWhenFree(Counted(2)).value.number }
-      precondition(await comesTrue { zone.waits == 2 })
+      demand(await comesTrue { zone.waits == 2 })
       first.cancel()
-      precondition(await first.value == .cancelled)
+      demand(await first.value == .cancelled)
       held = nil
-      precondition(await second.value == 2)
+      demand(await second.value == 2)
       // One that is cancelled before it begins.
       let item = zone.item(Counted(3))
       let early = Task { () -> ZoneError? in
@@ -76,9 +77,8 @@ private let order = Mutex<[Int]>([])
         } catch { return error }
       }
       early.cancel()
-      precondition(await early.value == .cancelled && item != nil && living == 1)
+      demand(await early.value == .cancelled && item != nil && living == 1)
       zone.checkInvariants()
-      _exit(0)
     }
   }
 
@@ -89,9 +89,9 @@ private let order = Mutex<[Int]>([])
         let held = zone.item(Counted(0))
         let waits = zone.waits
         let task = Task { try! await zone.itemWhenFree(Counted(1)).value.number }
-        precondition(await comesTrue { zone.waits == waits + 1 })
+        demand(await comesTrue { zone.waits == waits + 1 })
         zone.limit = raised
-        precondition(await task.value == 1 && held != nil)
+        demand(await task.value == 1 && held != nil)
       }
     }
   }
@@ -102,7 +102,7 @@ private let order = Mutex<[Int]>([])
       let spare = Mutex<ZoneItem<Counted>?>(zone.item(Counted(1)))
       zone.setWarning("raise the limit of spare")
       precondition(zone.item(Counted(2)) == nil && zone.item(Counted(2)) == nil)
-      nonisolated(unsafe) let place = Spare()
+      let place = Spare()
       place.zone = zone
       place.items.withLock { $0.append(spare.withLock { $0.take()! }.release()) }
       zone.atLimit {
@@ -119,7 +119,6 @@ private let order = Mutex<[Int]>([])
   @Test func `L34 tasks and threads that contend for few items, some of them cancelled: nobody waits for ever`() async {
     await #expect(processExitsWith: .success) {
       let zone = try Zone<Counted>("contended", limit: 3)
-      let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
       let rounds = 200 * min(Stage.scale, 20)
       let threads = DispatchGroup()
       for thread in 0..<3 {
@@ -140,7 +139,7 @@ private let order = Mutex<[Int]>([])
           group.addTask {
             var lot = Generator(900 + UInt64(number))
             for round in 0..<rounds {
-              let wanted = Task { () throws(ZoneError) -> Int in
+              let wanted = Task { @Sendable () async throws -> Int in
                 let item = try await zone.itemWhenFree(Counted(round))
                 precondition(out.wrappingAdd(1, ordering: .relaxed).newValue <= 3, "more out than the limit")
                 await Task.yield()
@@ -160,7 +159,7 @@ private let order = Mutex<[Int]>([])
           }
         }
       }
-      precondition(await comesTrue { threads.wait(timeout: .now()) == .success })
+      demand(await comesTrue { threads.wait(timeout: .now()) == .success })
       precondition(served.load(ordering: .relaxed) + cancelled.load(ordering: .relaxed) == 24 * rounds)
       precondition(served.load(ordering: .relaxed) > 0 && cancelled.load(ordering: .relaxed) > 0)
       precondition(living == 0 && zone.itemsInUse == 0)

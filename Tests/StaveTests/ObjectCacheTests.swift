@@ -9,7 +9,7 @@ import Testing
 
 @testable import TestSupport
 
-private let made = Atomic(0)
+private let made = Atomic(0), inUse = Atomic(0)
 
 private func makeCounted() -> Counted { Counted(made.wrappingAdd(1, ordering: .relaxed).newValue) }
 
@@ -62,15 +62,28 @@ private func makeCounted() -> Counted { Counted(made.wrappingAdd(1, ordering: .r
           group.addTask {
             for _ in 0..<20 {
               let object = try! await pool.objectWhenFree()
-              precondition(pool.itemsInUse <= 3)
+              precondition(inUse.wrappingAdd(1, ordering: .relaxed).newValue <= 3)
               await Task.yield()
-              _ = object.value.number
+              // Who waits gets the object that another has returned, not a new one.
+              precondition(1...3 ~= object.value.number)
+              inUse.wrappingSubtract(1, ordering: .relaxed)
             }
           }
         }
       }
       precondition(living <= 3 && pool.itemsInUse == 0)
       pool.checkInvariants()
+      pool.trim()
+      precondition(living == 0)
+      // What is discarded while others wait is not passed on.
+      var held = pool.object()
+      precondition(held != nil && pool.limit == 3)
+      pool.limit = 1
+      let waits = pool.waits, number = held!.value.number
+      let task = Task { try! await pool.objectWhenFree().value.number }
+      demand(await comesTrue { pool.waits == waits + 1 })
+      held.take()!.discard()
+      demand(await task.value == number + 1)
     }
   }
 }

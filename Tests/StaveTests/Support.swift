@@ -42,3 +42,6 @@ func comesTrue(_ condition: () -> Bool) async -> Bool {
   }
   return condition()
 }
+
+/// precondition, for what has to be waited for.
+func demand(_ condition: Bool, line: UInt = #line) { precondition(condition, "line \(line)") }

@@ -33,7 +33,7 @@ import Testing
         _ = try zone.withItem(Counted(3)) { (_: inout Counted) throws(Broken) -> Int in throw Broken() }
         preconditionFailure("it throws")
       } catch { precondition(zone.itemsInUse == 0 && living == 0) }
-      do {
+      do throws(Broken) {
         _ = try zone.item { () throws(Broken) -> Counted in throw Broken() }
         preconditionFailure("it throws")
       } catch { precondition(error == Broken() && zone.itemsInUse == 0 && living == 0) }
@@ -95,7 +95,7 @@ import Testing
 
   @Test func `zones that cannot be are refused, and a limit gives nil`() async {
     await #expect(processExitsWith: .success) {
-      do {
+      do throws(ZoneError) {
         _ = try Zone<Int>("contradictory", flags: [.noTouch, .zeroedSlabs])
         preconditionFailure("it cannot be")
       } catch { precondition(error == .impossible) }
@@ -183,7 +183,12 @@ import Testing
       for number in 0..<1000 { precondition(other.item(Counted(number)) != nil) }
       precondition(one.value.number == 1 && two!.value.number == 2)
       two = nil
-      precondition(living == 1 && one.take().number == 1 && living == 0)
+      precondition(living == 1)
+      do {
+        let value = one.take()
+        precondition(value.number == 1)
+      }
+      precondition(living == 0)
       // Both are back: the next zone that is made finds that, and the memory goes.
       _ = try Zone<Counted>("third")
     }

@@ -31,7 +31,7 @@ public class AnyZone: @unchecked Sendable {
   /// Items that callers have. Exact when no other thread is allocating or freeing at this moment. A few loads for each CPU.
   public final var itemsInUse: Int { core.itemsOut }
   /// Free items in caches, about.
-  public final var itemsCached: Int { Int(ZoneCounts(core).cached) + max(0, core.pointee.depotItems) }
+  public var itemsCached: Int { Int(ZoneCounts(core).cached) + max(0, core.pointee.depotItems) }
   /// Requests that got nothing.
   public final var failures: Int { Int(core.pointee.failures) }
   /// Requests that had to wait.
@@ -39,7 +39,7 @@ public class AnyZone: @unchecked Sendable {
 
   /// Gives back what the caches hold: items to their slabs, and slabs that are wholly free to the system. A membarrier for each CPU that
   /// has something. Objects of an ``ObjectCache`` end in this thread.
-  public final func trim() { core.reclaim(.drainCPU) }
+  public func trim() { core.reclaim(.drainCPU) }
 
   /// What must hold when no thread is in the zone: for tests. Ends the process where it does not.
   public final func checkInvariants() {
@@ -49,9 +49,9 @@ public class AnyZone: @unchecked Sendable {
   }
 }
 
-/// Gives back all that no zone of this program needs now, but for those with ``ZoneFlags/keepsCaches``: caches, slabs, pages. Nothing else does
-/// so while there is memory: call it when the program has come to rest. Returns the bytes that went. Objects of caches end in
-/// this thread.
+/// Gives back all that no zone of this program needs now, but for those with ``ZoneFlags/keepsCaches``: caches, slabs, pages. Nothing else
+/// does so while there is memory: call it when the program has come to rest. Returns the bytes that went. Objects of caches end in this
+/// thread.
 @discardableResult
 public func trimZones() -> Int { Int(Heap.trim()) }
 
@@ -63,8 +63,8 @@ func makeCore<Element: ~Copyable>(
   HomesGivenUp.sweep()
   // Values may be of no bytes; items begin 8 bytes from each other at least.
   let size = max(1, MemoryLayout<Element>.size), alignMask = max(8, MemoryLayout<Element>.alignment) - 1
-  let isPossible = SlabLayout.choose(size: size, alignMask: alignMask, flags: flags.core, pageBytes: pageBytes, cpuCount: perCPUCopies) != nil
-  guard isPossible else { throw .impossible }
+  let layout = SlabLayout.choose(size: size, alignMask: alignMask, flags: flags.core, pageBytes: pageBytes, cpuCount: perCPUCopies)
+  guard layout != nil else { throw .impossible }
   guard let core = name.withCString({ make(FixedName(cString: $0), size, alignMask) }) else { throw .outOfMemory }
   return core
 }

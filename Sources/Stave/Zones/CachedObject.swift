@@ -22,7 +22,8 @@ public struct CachedObject<Object: ~Copyable & Sendable>: ~Copyable, @unchecked 
   @inlinable @inline(__always)
   deinit {
     if let reset = resetter.reset { reset(&object.pointee) }
-    home.free(UnsafeMutableRawPointer(object))
+    let item = UnsafeMutableRawPointer(object)
+    if !HomePointer.push(home.pointee.core, home.pointee.cell, item) { resetter.freeSlow(item, home) }
   }
 
   /// The object where it lies: read and changed without a copy.
@@ -33,8 +34,8 @@ public struct CachedObject<Object: ~Copyable & Sendable>: ~Copyable, @unchecked 
 
   /// Ends the object, which is not used again: a broken connection. Under a limit there is room for another then.
   public consuming func discard() {
-    let (object, home) = (object, home)
+    let (object, home, resetter) = (object, home, resetter)
     discard self
-    home.whileBusy { $0.freeRoundCells(UnsafeMutableRawPointer(object)) }
+    resetter.source.discard(UnsafeMutableRawPointer(object), home)
   }
 }

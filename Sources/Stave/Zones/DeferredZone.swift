@@ -45,8 +45,8 @@ public final class DeferredZone<Element: ~Copyable>: AnyZone, @unchecked Sendabl
     return element
   }
 
-  /// Frees a value that no reader can find from here on. As a rule one store in this CPU's cache; not in a section of the same readers, which
-  /// is reported.
+  /// Frees a value that no reader can find from here on. As a rule one store in this CPU's cache; not in a section of the same readers,
+  /// which is reported when the cache is full.
   @inlinable @inline(__always)
   public func free(_ element: UnsafeMutablePointer<Element>) {
     if freeCell != 0 && stave_push(freeCell, element) == 0 { return }

@@ -20,8 +20,8 @@ internal import Zones
 ///
 /// With a limit it is a pool: at most so many objects there are, in use and cached, and who wants one more waits for its turn.
 ///
-/// An object that is cached is nobody's, and the next one to have it may be any thread: so objects are `Sendable`. They end in a thread that
-/// empties the caches (``AnyZone/trim()``, ``trimZones()``), finds them full, or lets the cache go.
+/// An object that is cached is nobody's, and the next one to have it may be any thread: so objects are `Sendable`. They end in the thread that
+/// empties the cache by ``trim()``, finds it full, or lets it go; ``trimZones()`` leaves some to caches that have a limit.
 public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecked Sendable {
   @usableFromInline let resetter: ObjectResetter<Object>
 
@@ -31,7 +31,7 @@ public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecke
   ///   - name: What the tools show: of its UTF-8, 31 bytes.
   ///   - limit: How many objects there may be, in use and cached; 0 for any number.
   ///   - zone: Where objects lie; nil for a zone of its own, of the same name.
-  ///   - make: Makes an object when none is cached; nil refuses the request. In the thread that asks. It may not ask this cache.
+  ///   - make: Makes an object when none is cached; nil refuses the request. In the thread that asks, and not to ask this cache.
   ///   - reset: Called at the end of each use, in the thread that ends it. It may not wait.
   /// - Throws: As ``Zone/init(_:flags:limit:reserve:preallocated:addresses:)``.
   public init(
@@ -49,8 +49,18 @@ public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecke
     }
     // Objects that are out find it there.
     super.init(core, companion: resetter)
+    source.core = core
     if limit > 0 { core.setLimit(limit) }
   }
+
+  /// Ends all objects that are not in use.
+  public override func trim() {
+    super.trim()
+    resetter.source.endKept()
+  }
+
+  /// Objects that are made and not in use, about.
+  public override var itemsCached: Int { super.itemsCached + resetter.source.keptObjects }
 
   /// An object, as the last use left it or new; nil when `make` refuses, when there is no memory, or at the limit if the request does not
   /// wait. A cached one costs some twenty instructions.
@@ -81,7 +91,10 @@ public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecke
 /// What is called at the end of each use; it keeps the source, too.
 @usableFromInline final class ObjectResetter<Object: ~Copyable & Sendable>: Sendable {
   @usableFromInline let reset: (@Sendable (inout Object) -> Void)?
-  private nonisolated(unsafe) let source: ObjectSource
+  let source: ObjectSource
+
+  @inline(never) @usableFromInline
+  func freeSlow(_ object: UnsafeMutableRawPointer, _ home: HomePointer) { source.free(object, home) }
 
   init(_ source: ObjectSource, _ reset: (@Sendable (inout Object) -> Void)?) {
     self.source = source

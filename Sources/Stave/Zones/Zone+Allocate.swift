@@ -2,9 +2,7 @@
 //
 // Memory for who manages the life of its values alone: malloc and free, by type.
 
-public import CPlatform
-public import Primitives
-public import Zones
+internal import Zones
 
 extension Zone where Element: ~Copyable {
   /// Uninitialised memory for one value, zero if `request` says so; nil when there is none, or the limit is met, and the request does not
@@ -31,8 +29,7 @@ extension Zone where Element: ~Copyable {
   @inlinable @inline(__always)
   public func free(_ element: UnsafeMutablePointer<Element>) {
     let item = UnsafeMutableRawPointer(element)
-    if cell != 0 && !core.pointee.flags.intersects(.awaited) && core.pointee.guardedItems == 0 && stave_push(cell, item) == 0 { return }
-    core.free(item)
+    if !HomePointer.push(core, cell, item) { freeSlow(item) }
   }
 
   @inline(never) @usableFromInline
@@ -41,10 +38,13 @@ extension Zone where Element: ~Copyable {
   }
 
   @inline(never) @usableFromInline
+  func freeSlow(_ item: UnsafeMutableRawPointer) { core.free(item) }
+
+  @inline(never) @usableFromInline
   func zero(_ item: UnsafeMutableRawPointer) { item.initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<Element>.size) }
 
-  /// The count of 32 bits that lies beside an item, allocated or free, in a zone with ``ZoneFlags/referenceCounts``: for its author's atomic
-  /// operations. It is 0 when its slab is made, and never changed by the zone. A few loads. An address that is no item ends the
+  /// The count of 32 bits that lies beside an item, allocated or free, in a zone with ``ZoneFlags/referenceCounts``: for its author's
+  /// atomic operations. It is 0 when its slab is made, and never changed by the zone. A few loads. An address that is no item ends the
   /// process with a report.
   public func referenceCount(of element: UnsafePointer<Element>) -> UnsafeMutablePointer<UInt32> { core.referenceCount(of: element) }
 }

@@ -6,7 +6,8 @@ extension Zone where Element: ~Copyable {
   /// Memory for one value; at the zone's limit, when it is this task's turn. The task is suspended meanwhile and blocks no thread; tasks
   /// and threads that wait are served in the order in which they came.
   ///
-  /// - Throws: ``ZoneError/cancelled`` if the task is cancelled before its turn, ``ZoneError/outOfMemory`` if it is not the limit that is met.
+  /// - Throws: ``ZoneError/cancelled`` if the task is cancelled before its turn, ``ZoneError/outOfMemory`` if it is not the limit that is
+  ///   met.
   public func allocateWhenFree() async throws(ZoneError) -> UnsafeMutablePointer<Element> {
     try await itemInTurn().assumingMemoryBound(to: Element.self)
   }

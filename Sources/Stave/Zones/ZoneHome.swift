@@ -51,12 +51,16 @@ extension UnsafeMutablePointer where Pointee == ZoneHome {
     cell != 0 && core.pointee.isGuarded == 0 ? stave_pop(cell) : nil
   }
 
-  /// Frees an item. Frees go round the cell while somebody waits for one, and where guarded items are out.
+  /// Puts a free item into this CPU's cell; false leads to the core. Frees go round the cell while somebody waits for one, and where
+  /// guarded items are out.
+  @inlinable @inline(__always)
+  static func push(_ core: ZonePointer, _ cell: UInt64, _ item: UnsafeMutableRawPointer) -> Bool {
+    cell != 0 && !core.pointee.flags.intersects(.awaited) && core.pointee.guardedItems == 0 && stave_push(cell, item) == 0
+  }
+
   @inlinable @inline(__always)
   func free(_ item: UnsafeMutableRawPointer) {
-    let core = pointee.core, cell = pointee.cell
-    if cell != 0 && !core.pointee.flags.intersects(.awaited) && core.pointee.guardedItems == 0 && stave_push(cell, item) == 0 { return }
-    freeSlow(item)
+    if !HomePointer.push(pointee.core, pointee.cell, item) { freeSlow(item) }
   }
 
   @inline(never) @usableFromInline
