@@ -109,6 +109,7 @@ endif
 check: all
 	@# Targets of the core that the library does not use: they compile as Embedded Swift all the same.
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --no-omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --target PacketBuffers
+	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --no-omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --target Own
 	Scripts/check-ladder
 	Scripts/check-lessons
 	Scripts/check-analysis

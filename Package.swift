@@ -62,6 +62,8 @@ var targets: [Target] = [
   core("Diagnostics", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
   core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics"]),
   core("PacketBuffers", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
+  .target(name: "COwn", dependencies: ["CPlatform"], cSettings: plainC),
+  core("Own", ["COwn", "Heap"]),
 ]
 var products: [Product] = []
 var dependencies: [Package.Dependency] = []
@@ -92,7 +94,7 @@ if forPreload {
   let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"]))
   targets += [
     .target(name: "StaveC"),
-    .target(name: "Stave", dependencies: ["StaveC", "CStaveNote"] + wholeCore),
+    .target(name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore),
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"], swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),

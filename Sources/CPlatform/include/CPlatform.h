@@ -20,6 +20,5 @@
 #include "stave_faults.h"
 #include "stave_reports.h"
 #include "stave_smr.h"
-#include "stave_own.h"
 
 #endif

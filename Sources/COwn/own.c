@@ -4,6 +4,7 @@
 // libc is to call at fork and at the end. libstave's own start is CStaveMalloc/start.c, which must come before everything.
 
 #define _GNU_SOURCE
+#include "COwn.h"
 #include "CPlatform.h"
 #include <errno.h>
 #include <pthread.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// A core that a program has linked in for zones of its own (own.c).
+// For the target Own: what only C can say of the start of a core that a program has linked in.
 
-#ifndef STAVE_OWN_H
-#define STAVE_OWN_H
+#ifndef COWN_H
+#define COWN_H
 
 // What is called at the start, with the environment, or null where it must not be trusted; around fork; and at the end.
 struct stave_own_steps {

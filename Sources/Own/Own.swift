@@ -4,6 +4,8 @@
 // into being at the first use, with the options of the environment, and has its own root. Malloc's zones are never made then.
 
 import CPlatform
+import COwn
+import Heap
 
 extension Heap {
   /// True once this copy of the core serves. The first call sets it up, and others wait for it: a few milliseconds at most. False if
