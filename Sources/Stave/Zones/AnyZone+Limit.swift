@@ -42,7 +42,8 @@ extension AnyZone {
   public final func atLimit(_ action: (@Sendable () -> Void)?) { LimitActions.set(core, action) }
 }
 
-/// The core calls a function without a context, and says which zone it is.
+/// The core calls a function without a context, and says which zone it is. Where the lock cannot be had, as it may be in a child of fork for
+/// good, an action is left out, and what is to be forgotten stays: of a zone that has gone nobody asks.
 enum LimitActions {
   private static let all = Mutex<[UInt: @Sendable () -> Void]>([:])
 
@@ -54,12 +55,12 @@ enum LimitActions {
     core.setLimitAction { raw in
       let zone = UInt(bitPattern: raw)
       // Called without the lock: it may take its time, and free.
-      LimitActions.all.withLock({ $0[zone] })?()
+      (LimitActions.all.withLockIfAvailable { $0[zone] } ?? nil)?()
     }
   }
 
   static func forget(_ core: ZonePointer) {
     let zone = UInt(bitPattern: core)
-    all.withLock { _ = $0.removeValue(forKey: zone) }
+    _ = all.withLockIfAvailable { _ = $0.removeValue(forKey: zone) }
   }
 }

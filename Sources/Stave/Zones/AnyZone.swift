@@ -4,6 +4,7 @@
 
 internal import CPlatform
 internal import Heap
+internal import Own
 internal import Pages
 internal import Primitives
 public import Zones

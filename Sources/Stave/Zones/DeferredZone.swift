@@ -3,7 +3,6 @@
 // Zones whose items are reused when no reader can be at them any more.
 
 public import CPlatform
-internal import Heap
 internal import Zones
 
 /// A zone for structures that are read without a lock. What is freed keeps what it says until every reader that may have found it has left

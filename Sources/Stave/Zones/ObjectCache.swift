@@ -20,6 +20,8 @@ internal import Zones
 ///
 /// With a limit it is a pool: at most so many objects there are, in use and cached, and who wants one more waits for its turn.
 ///
+/// In a child of fork a cache is good only if no other thread was making, waiting for or returning an object of it.
+///
 /// An object that is cached is nobody's, and the next one to have it may be any thread: so objects are `Sendable`. They end in the thread that
 /// empties the cache by ``trim()``, finds it full, or lets it go; ``trimZones()`` leaves some to caches that have a limit.
 public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecked Sendable {

@@ -90,7 +90,7 @@ final class TypedObjectSource<Object: ~Copyable & Sendable>: ObjectSource, @unch
     aside.withLock { $0.returning.append(address) }
     home.whileBusy {
       $0.free(object)
-      aside.withLock { aside in aside.returning.remove(at: aside.returning.firstIndex(of: address)!) }
+      aside.withLock { aside in _ = aside.returning.remove(at: aside.returning.firstIndex(of: address)!) }
     }
   }
 
@@ -99,7 +99,7 @@ final class TypedObjectSource<Object: ~Copyable & Sendable>: ObjectSource, @unch
     aside.withLock { $0.discarded.append(address) }
     home.whileBusy {
       $0.freeRoundCells(object)
-      aside.withLock { aside in aside.discarded.remove(at: aside.discarded.firstIndex(of: address)!) }
+      aside.withLock { aside in _ = aside.discarded.remove(at: aside.discarded.firstIndex(of: address)!) }
     }
   }
 

@@ -4,6 +4,7 @@
 
 public import CPlatform
 internal import Heap
+internal import Own
 internal import Zones
 
 /// What the readers and writers of one structure share. Readers walk the structure in sections, without a lock; writers take parts out of

@@ -11,7 +11,6 @@
 // path's last instruction is the one that counts the item as freed.
 
 public import CPlatform
-internal import Heap
 internal import Synchronization
 public import Primitives
 public import Zones
@@ -82,17 +81,20 @@ extension UnsafeMutablePointer where Pointee == ZoneHome {
   func giveUp() {
     HomesGivenUp.sweep()
     let out = pointee.core.itemsOut
-    guard out > 0 else { return end() }
-    pointee.core.reportOut(out)
-    HomesGivenUp.add(self)
+    if out > 0 { pointee.core.reportOut(out) }
+    // A free that counted its item a moment ago; where it was another thread's of the parent of this process, it never ends.
+    var tries = 0
+    while out == 0 && !isUnused && tries < 1000 {
+      _ = stave_yield()
+      tries += 1
+    }
+    if isUnused { end() } else { HomesGivenUp.add(self) }
   }
 
-  /// Whether all items are back. Nobody can allocate any more, so they only become fewer.
-  fileprivate var isUnused: Bool { pointee.core.itemsOut == 0 }
+  /// Whether all items are back, and their frees have ended. Nobody can allocate any more, so they only become fewer.
+  fileprivate var isUnused: Bool { pointee.core.itemsOut == 0 && stave_load64(&pointee.busy) == 0 }
 
   fileprivate func end() {
-    // A free that counted its item a moment ago.
-    while stave_load64(&pointee.busy) != 0 { _ = stave_yield() }
     LimitActions.forget(pointee.core)
     pointee.core.destroy()
     let companion = pointee.companion
@@ -101,20 +103,25 @@ extension UnsafeMutablePointer where Pointee == ZoneHome {
   }
 }
 
-/// Homes whose items are out yet: looked at whenever a zone is made or goes.
+/// Homes whose items are out yet: looked at whenever a zone is made or goes. In a child of fork nobody may be left to open the lock: then
+/// they stay where they are.
 enum HomesGivenUp {
   private static let all = Mutex<[UInt]>([])
 
-  static func add(_ home: HomePointer) { all.withLock { $0.append(UInt(bitPattern: home)) } }
+  static func add(_ home: HomePointer) {
+    let address = UInt(bitPattern: home)
+    for _ in 0..<1000 {
+      if all.withLockIfAvailable({ $0.append(address) }) != nil { return }
+      _ = stave_yield()
+    }
+  }
 
   static func sweep() {
-    let unused = all.withLock { homes in
+    let unused = all.withLockIfAvailable { homes in
       let unused = homes.filter { HomePointer(bitPattern: $0)!.isUnused }
       homes.removeAll { unused.contains($0) }
       return unused
     }
-    for home in unused { HomePointer(bitPattern: home)!.end() }
+    for home in unused ?? [] { HomePointer(bitPattern: home)!.end() }
   }
-
-  static var count: Int { all.withLock { $0.count } }
 }
