@@ -29,7 +29,7 @@ import Testing
     guard let programs = try build() else { return }
     let ended = try run(programs + "object-cache")
     let words = ended.text.split(separator: " ")
-    try #require(ended.succeeded && words.count == 9, ended.report)
+    try #require(ended.succeeded && words.count == 10, ended.report)
     let sum = (0..<10_000).reduce(0) { $0 + 2 * $1 + 1 + $1 % 7 }
     #expect(ended.text.hasPrefix("10000 lines, sum \(sum), ") && ended.text.hasSuffix(" 0 in use\n"), ended.report)
     #expect(1...64 ~= Int(words[4]) ?? 0, "a parser for each thread of the pool: \(ended.report)")
