@@ -133,7 +133,7 @@ if forPreload {
     coreTests("Diagnostics"),
     coreTests("Heap"),
     coreTests("PacketBuffers"),
-    .testTarget(name: "StaveTests", dependencies: ["Stave", "StaveC"]),
+    .testTarget(name: "StaveTests", dependencies: ["TestSupport", "Stave", "StaveC"]),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),

@@ -242,7 +242,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   private func destruct(_ items: UnsafeMutablePointer<UInt>, count: Int) {
     guard let destructor = pointee.destructor else { return }
     FutexLock.enterHook(maySleep: false)
-    for index in 0..<count { destructor(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size, nil) }
+    for index in 0..<count { destructor(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size, pointee.argument) }
     FutexLock.leaveHook(maySleep: false)
   }
 
