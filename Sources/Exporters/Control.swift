@@ -162,7 +162,9 @@ public struct ZoneControl: Sendable {
     ZoneControl(name: "flags", meaning: "The zone's flags, as a number and by name.") { zone, _ in .text(zone.flagText) },
     number("bucket_size", "Items of a bucket.") { $0.bucketSize },
     number("bucket_size_max", "Items of a bucket at most.") { $0.bucketSize },
-    ZoneControl(name: "keg.name", meaning: "The keg's name.") { zone, _ in .text(zone.name) },
+    ZoneControl(name: "keg.name", meaning: "The zone that the keg was made with, or several; \"cache zone\" without a keg.") { zone, _ in
+      .text(zone.kind == .cacheOnly ? "cache zone" : zone.kegName)
+    },
     number("keg.rsize", "The distance between items.") { $0.itemBytes },
     ZoneControl(name: "keg.ppera", meaning: "Pages of a slab.") { zone, now in .number(zone.slabBytes / max(1, now.pageBytes)) },
     number("keg.ipers", "Items of a slab.") { $0.itemsPerSlab },
@@ -175,9 +177,9 @@ public struct ZoneControl: Sendable {
     ZoneControl(name: "keg.domain.0.pages", meaning: "Pages of all slabs.") { zone, now in .number(zone.slabs * zone.slabBytes / max(1, now.pageBytes)) },
     number("keg.domain.0.free_items", "Free items of slabs.") { $0.freeItems },
     number("keg.domain.0.free_slabs", "Slabs in which all is free.") { $0.freeSlabs },
-    number("limit.items", "Items that count against the limit; 0 without one.") { _ in 0 },
-    number("limit.max_items", "The largest number of items, 0 for none.") { _ in 0 },
-    number("limit.sleepers", "Threads that wait for an item.") { _ in 0 },
+    number("limit.items", "Items that count against the limit; 0 without one.") { $0.limit > 0 ? $0.limited : 0 },
+    number("limit.max_items", "The largest number of items, 0 for none.") { $0.limit },
+    number("limit.sleepers", "Threads that wait for an item.") { $0.waiters },
     number("limit.sleeps", "Requests that had to wait.") { Int($0.sleeps) },
     number("limit.bucket_max", "Items that the depot holds at most; 0 for no limit.") { $0.depotLimit == .max ? 0 : $0.depotLimit },
     number("domain.0.nitems", "Items in the depot.") { $0.cachedInDepot },

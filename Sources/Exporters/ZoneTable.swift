@@ -48,7 +48,7 @@ public struct ZoneTable {
     case .made: return zones
     case .name: return zones.sorted { $0.name < $1.name }
     case .size: return zones.sorted { $0.size < $1.size }
-    case .used: return descending { $0.used * $0.size }
+    case .used: return descending { $0.usedBytes }
     case .free: return descending { $0.free * $0.size }
     case .requests: return descending { Int($0.allocations) }
     case .fail: return descending { Int($0.failures) }

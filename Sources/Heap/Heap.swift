@@ -306,5 +306,8 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<RedZoneState>.size)
   mix(MemoryLayout<HashClasses>.size)
   mix(MemoryLayout<MetadataChunks>.size)
+  mix(MemoryLayout<Deferral>.size)
+  mix(MemoryLayout<Pool>.size)
+  mix(MemoryLayout<PoolCache>.size)
   return digest
 }

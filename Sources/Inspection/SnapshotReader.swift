@@ -42,6 +42,12 @@ public struct SnapshotReader {
     self.location = location
   }
 
+  /// For one of the roots that `findRoot` gives.
+  public init(_ target: any TargetMemory, _ location: RootLocation) {
+    self.target = target
+    self.location = location
+  }
+
   /// One look. Costs two reads of the zones, of 16 bytes per 64 KiB of the arena, and two of 24 bytes per slab; up to three
   /// times that, but hardly more than 50 ms, for zones that change meanwhile.
   public func snapshot() throws(InspectionError) -> Snapshot {
@@ -73,6 +79,8 @@ public struct SnapshotReader {
     snapshot.trashChecked = max(0, checks.pointee.checked)
     snapshot.trashDamaged = max(0, checks.pointee.damaged)
     snapshot.zones = try readZones(root, copies)
+    guard snapshot.zones.allSatisfy(\.isPlausible) else { throw .damaged("a zone's figures are beyond any address space") }
+    ZoneFamilies.settle(&snapshot.zones)
     // The arena's figures last, all of them from one copy.
     let last = try readRoot(copies)
     try describe(last, into: &snapshot)

@@ -60,7 +60,7 @@ public struct TypeSnapshot: Sendable {
 
   mutating func add(_ zone: ZoneSnapshot) {
     used += zone.used
-    usedBytes += zone.used * zone.size
+    usedBytes += zone.usedBytes
     allocations.add(zone.allocations)
     frees.add(zone.frees)
     if zone.allocations > 0 { classes.append(TypeClass(size: zone.size, allocations: zone.allocations, used: zone.used)) }

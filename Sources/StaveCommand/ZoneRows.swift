@@ -15,7 +15,7 @@ extension TopRows {
   private static func zones(_ now: Snapshot, _ before: Snapshot?, _ table: ZoneTable) -> [Row] {
     var rows = table.zones(of: now, since: before).map { zone in
       Row(
-        name: zone.label, size: zone.size, used: zone.used, free: zone.free, usedBytes: zone.used * zone.size, bytes: zone.totalBytes,
+        name: zone.label, size: zone.size, used: zone.used, free: zone.free, usedBytes: zone.usedBytes, bytes: zone.totalBytes,
         rate: before.map { ZoneTable.rate(zone, now, $0) }, requests: Int(zone.allocations), failures: Int(zone.failures))
     }
     let large = Row(name: "large blocks", used: now.largeBlocks, usedBytes: now.largeBytes, bytes: now.largeBytes)

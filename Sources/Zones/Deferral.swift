@@ -24,7 +24,7 @@ enum DeferralTask: Int32 {
   case end
 }
 
-struct Deferral: ~Copyable {
+public struct Deferral: ~Copyable {
   var perform: @convention(c) (_ zone: UnsafeMutableRawPointer, _ task: Int32) -> Void
   var smr: SMRPointer
   /// Whether the context goes with the zone.
@@ -35,7 +35,7 @@ struct Deferral: ~Copyable {
   var first: UnsafeMutablePointer<Bucket>?
   var last: UnsafeMutablePointer<Bucket>?
   /// Items in all of these; the zone's depot has them in its sum.
-  var waiting: Int
+  public internal(set) var waiting: Int
 
   func act(_ zone: ZonePointer, _ task: DeferralTask) { perform(UnsafeMutableRawPointer(zone), task.rawValue) }
 
