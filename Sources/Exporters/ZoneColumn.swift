@@ -41,8 +41,8 @@ public struct ZoneColumn: Sendable {
 
   public static let all: [ZoneColumn] = [
     ZoneColumn(
-      title: "ITEM", place: .always, meaning: "The zone's name. malloc has a zone for each class of sizes.", text: { $0.zone.label + ":" },
-      json: { [("name", .text($0.zone.name)), ("instance", .number($0.zone.instance))] }),
+      title: "ITEM", place: .always, meaning: "The zone's name. malloc has a zone for each class of sizes. A zone of another copy of Stave than malloc's has the name of its file in front, as in relay/mbuf; in JSON it is the member root.", text: { $0.zone.label + ":" },
+      json: { [("name", .text($0.zone.name)), ("instance", .number($0.zone.instance))] + RootTable.member($0.zone.root) }),
     number("SIZE", "size", .always, "Bytes of an item.") { $0.zone.size },
     number("LIMIT", "limit", .always, "The largest number of items, in use and cached, 0 for none; of a pool, of those in use.") { $0.zone.limit },
     number("USED", "used", .always, "Items in the program's hands.") { $0.zone.used },

@@ -54,6 +54,10 @@ public struct Snapshot: Sendable {
   public var trashDamaged: Int64 = 0
   public var redZone = RedZoneFigures()
   public var guards = GuardSnapshot()
+  /// Each copy of Stave that is in the figures; more than one where all of a process are (ProcessReader). Malloc's is the first.
+  public var roots: [RootSnapshot] = []
+  /// Of copies that could not be read: which, and why.
+  public var leftOut: [String] = []
   /// Of the kernel, for a live process.
   public var kernel: MemoryTotals?
 

@@ -9,6 +9,12 @@ import Zones
 extension Zone {
   /// Whether its keg's slabs are its own, and not those of the zone that the keg was made with, or none.
   var ownsKeg: Bool { !flags.contains(.secondary) && !flags.contains(.cacheOnly) }
+
+  /// Where its kegs are; none for a zone that is nothing but caches.
+  var kegPlaces: [UInt] {
+    if flags.contains(.cacheOnly) { return [] }
+    return [UInt(bitPattern: keg)] + (0..<Int(max(0, min(3, moreKegCount)))).map { UInt(bitPattern: moreKegs[$0]) }
+  }
 }
 
 extension SnapshotReader {
@@ -21,9 +27,7 @@ extension SnapshotReader {
     let flags = zone.pointee.flags
     result.place = place
     result.ownsKeg = zone.pointee.ownsKeg
-    result.kegs = [UInt(bitPattern: zone.pointee.keg)]
-    for index in 0..<Int(max(0, min(3, zone.pointee.moreKegCount))) { result.kegs.append(UInt(bitPattern: zone.pointee.moreKegs[index])) }
-    if flags.contains(.cacheOnly) { result.kegs = [] }
+    result.kegs = zone.pointee.kegPlaces
     result.kind =
       if flags.contains(.pool) { .pool } else if flags.contains(.cacheOnly) { .cacheOnly } else if flags.contains(.secondary) { .secondary
       } else if flags.contains(.perCPU) { .perCPU } else if flags.contains(.smr) { .deferred } else { .plain }

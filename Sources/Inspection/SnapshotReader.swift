@@ -19,33 +19,19 @@ import Zones
 public struct SnapshotReader {
   let target: any TargetMemory
   public let location: RootLocation
+  /// As the tables name it: the file of the program or library that it lies in.
+  public internal(set) var name = ""
 
-  /// Finds the root. With several in one process (libstave.so, and a program that links Stave in) the one that is the malloc.
-  public init(_ target: any TargetMemory) throws(InspectionError) {
-    self.target = target
-    let roots: [RootLocation]
-    do throws(InspectionError) {
-      roots = try findRoot(in: target)
-    } catch {
-      // A process that has just ended has no memory left to find anything in.
-      if case .noStave = error, let live = target as? LiveProcess, !live.isAlive { throw .noSuchProcess(live.process) }
-      // What would name the root may be in the part that is missing.
-      if case .noStave = error, let core = target as? CoreFile, core.isTruncated {
-        throw .truncatedCore(path: core.path, address: nil)
-      }
-      throw error
-    }
-    // A program's own malloc comes before any library's. Where the program has a root that never started, the library's is it.
-    let own = roots.first { $0.modulePath == target.executablePath }
-    let isOwnStarted = own.map { (try? target.read(UInt64.self, at: $0.address)) == RootLayout.magic } ?? false
-    guard let location = (isOwnStarted ? own : roots.first { $0 != own }) ?? own else { throw .noStave(target: target.name) }
-    self.location = location
+  /// Of several roots the one of that name; without a name, the malloc's.
+  public init(_ target: any TargetMemory, root name: String? = nil) throws(InspectionError) {
+    self = try ProcessReader(target, root: name).readers[0]
   }
 
   /// For one of the roots that `findRoot` gives.
   public init(_ target: any TargetMemory, _ location: RootLocation) {
     self.target = target
     self.location = location
+    name = RootLocation.fileName(location.modulePath)
   }
 
   /// One look. Costs two reads of the zones, of 16 bytes per 64 KiB of the arena, and two of 24 bytes per slab; up to three
@@ -89,6 +75,7 @@ public struct SnapshotReader {
     snapshot.guards = try readGuards(last, copies)
     try readTypes(last, into: &snapshot, copies)
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
+    snapshot.roots = [RootSnapshot(snapshot, name: name, path: location.modulePath.printable, servesMalloc: header.pointee.isOwn == 0)]
     return snapshot
   }
 

@@ -5,7 +5,7 @@
 extension StreamEntry where Record == ZoneRecord, CPURecord == ZoneCPURecord {
   /// `maxCPUs`: CPU numbers below it have a record each.
   public init(_ zone: ZoneSnapshot, pageBytes: Int, maxCPUs: Int) {
-    var record = ZoneRecord(name: zone.name)
+    var record = ZoneRecord(name: zone.fullName)
     record.align = UInt32(clamping: zone.alignMask)
     record.size = UInt32(clamping: zone.size)
     record.itemBytes = UInt32(clamping: zone.itemBytes)

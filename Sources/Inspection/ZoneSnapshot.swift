@@ -32,6 +32,8 @@ public enum ZoneKind: String, Sendable {
 
 /// One zone.
 public struct ZoneSnapshot: Sendable {
+  /// The copy of Stave that it is of, where that is not the first of several.
+  public var root = ""
   public var name = ""
   /// Distinguishes zones of one name.
   public var instance = 0
@@ -123,8 +125,10 @@ public struct ZoneSnapshot: Sendable {
 
   public init() {}
 
-  /// The name, made unique among zones of one name.
-  public var label: String { instance > 0 ? "\(name)_\(instance)" : name }
+  /// The name, behind that of its root where that is not the first.
+  public var fullName: String { root.isEmpty ? name : "\(root)/\(name)" }
+  /// The same, made unique among zones of one name.
+  public var label: String { instance > 0 ? "\(fullName)_\(instance)" : fullName }
   public var cachedPerCPU: [Int] { perCPU.map(\.cached) }
   public var cached: Int { perCPU.reduce(0) { $0 + $1.cached } + cachedInDepot + cachedInGroups }
   /// Operations while the zone was read: how far apart the counts before and after the walk over the slabs are.

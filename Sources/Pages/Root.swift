@@ -59,6 +59,8 @@ public struct RootHeader {
   public var mailbox: Mailbox
   /// Of the library: major, minor and patch, a byte each.
   public var release: UInt32
+  /// 1 in a core that a program or library has for zones of its own, whose malloc is another.
+  public var isOwn: UInt32
 }
 
 /// Page size, read from the system at the first use of the root.

@@ -30,9 +30,9 @@ public struct Deferral: ~Copyable {
   /// Whether the context goes with the zone.
   var ownsSMR: Bool
   /// The bucket that is being filled, not full; nil for none.
-  var filling: UnsafeMutablePointer<Bucket>?
+  public internal(set) var filling: UnsafeMutablePointer<Bucket>?
   /// Stamped, oldest first. None is empty (L28).
-  var first: UnsafeMutablePointer<Bucket>?
+  public internal(set) var first: UnsafeMutablePointer<Bucket>?
   var last: UnsafeMutablePointer<Bucket>?
   /// Items in all of these; the zone's depot has them in its sum.
   public internal(set) var waiting: Int

@@ -25,7 +25,7 @@ import Testing
     #expect(MemoryLayout<RootHeader>.offset(of: \.cpuCount) == 28)
     #expect(MemoryLayout<RootHeader>.offset(of: \.regions) == 32)
     #expect(MemoryLayout<RootHeader>.offset(of: \.mailbox) == 48)
-    #expect(RootLayout.mailboxOffset == 48 && MemoryLayout<RootHeader>.offset(of: \.release) == 104)
+    #expect(RootLayout.mailboxOffset == 48 && MemoryLayout<RootHeader>.offset(of: \.release) == 104 && MemoryLayout<RootHeader>.offset(of: \.isOwn) == 108)
     #expect(MemoryLayout<Letter>.size == 32 && MemoryLayout<Letter>.offset(of: \.command) == 8 && MemoryLayout<Letter>.offset(of: \.subject) == 12)
     #expect(MemoryLayout<Letter>.offset(of: \.value) == 16 && MemoryLayout<Letter>.offset(of: \.seal) == 24)
     #expect(MemoryLayout<Mailbox>.size == 56 && MemoryLayout<Mailbox>.offset(of: \.answer) == 32)
