@@ -96,7 +96,7 @@ if forPreload {
     .target(name: "StaveC"),
     .target(name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore),
     .target(
-      name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"], swiftSettings: checked),
+      name: "Inspection", dependencies: wholeCore, swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),
     .target(name: "StaveMetrics", dependencies: ["Inspection", "Exporters", metrics], swiftSettings: checked),
     .target(name: "CStaveStat", exclude: ["exports.map"]),

@@ -70,6 +70,13 @@ public struct GlobalControl: Sendable {
   }
 
   public static let all: [GlobalControl] = [
+    number("kern.ipc.nmbufs", "The most mbufs that there may be, 0 for no limit; without packet buffers it is left out, as are the next four.") {
+      $0.snapshot.packets.first?.counts.mbufs.most
+    },
+    number("kern.ipc.nmbclusters", "The most clusters of 2 KiB.") { $0.snapshot.packets.first?.counts.clusters.most },
+    number("kern.ipc.nmbjumbop", "The most clusters of a page.") { $0.snapshot.packets.first?.counts.pages.most },
+    number("kern.ipc.nmbjumbo9", "The most clusters of 9 KiB.") { $0.snapshot.packets.first?.counts.nines.most },
+    number("kern.ipc.nmbjumbo16", "The most clusters of 16 KiB.") { $0.snapshot.packets.first?.counts.sixteens.most },
     number("kern.malloc_count", "Malloc types, with the type malloc.") { $0.snapshot.types.count },
     number("vm.zone_count", "Zones.") { $0.snapshot.zones.count },
     number("vm.uma_kmem_limit", "Bytes that slabs and large blocks may take: all of the arena.") { $0.snapshot.windowBytes },

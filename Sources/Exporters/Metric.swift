@@ -63,6 +63,17 @@ public struct Metric: Sendable {
     }
   }
 
+  /// Of packet buffers, with the label `kind`; and `root` where they are of another copy of Stave than the first.
+  private static func packets(
+    _ family: String, kind: Kind = .gauge, unit: String, _ meaning: String, _ values: @escaping @Sendable (PacketSnapshot) -> [(kind: String, value: Int)]
+  ) -> Metric {
+    Metric(family: family, kind: kind, unit: unit, meaning: meaning) { snapshot in
+      snapshot.packets.flatMap { packets in
+        values(packets).map { Sample(labels: [("kind", $0.kind)] + (packets.root.isEmpty ? [] : [("root", packets.root)]), value: $0.value) }
+      }
+    }
+  }
+
   public static let all: [Metric] = [
     Metric(family: "stave", kind: .info, unit: "", meaning: "Which library the process has, how its caches are protected, and which process it is.") {
       [Sample(labels: [("version", $0.version), ("caches", $0.mode.rawValue), ("target", $0.target), ("pid", "\($0.process)")], value: 1)]
@@ -99,6 +110,18 @@ public struct Metric: Sendable {
     limits("stave_zone_limit_items", "The most items that a zone may have, in use and cached; of a pool, in use. Left out if it has no limit.") { $0.limit },
     limits("stave_zone_limit_current_items", "Items that count against the limit.") { $0.limited },
     limits("stave_zone_waiting_requests", unit: "requests", "Requests that wait for an item at this moment.") { $0.waiters },
+    packets("stave_mbuf_used_items", unit: "items", "Packet buffers in use: mbuf, cluster (of 2 KiB), packet (mbufs of the packet zone), page, 9k, 16k. Left out without packet buffers.") {
+      $0.counts.all.map { ($0.kind, $0.value.current) }
+    },
+    packets("stave_mbuf_cached_items", unit: "items", "Those that are free and kept.") { $0.counts.all.map { ($0.kind, $0.value.cache) } },
+    packets("stave_mbuf_limit_items", unit: "items", "The most that there may be, 0 for no limit.") { $0.counts.all.map { ($0.kind, $0.value.most) } },
+    packets("stave_mbuf_memory_bytes", unit: "bytes", "Memory of packet buffers: used, with tags, and cached.") { [("used", $0.bytes.current), ("cached", $0.bytes.cache)] },
+    packets("stave_mbuf_denied_requests", kind: .counter, unit: "requests", "Requests of packet buffers that were refused.") {
+      $0.denied.all.map { ($0.kind, Int(clamping: $0.value)) }
+    },
+    packets("stave_mbuf_delayed_requests", kind: .counter, unit: "requests", "Requests of packet buffers that had to wait.") {
+      $0.delayed.all.map { ($0.kind, Int(clamping: $0.value)) }
+    },
     types("stave_type_memory_bytes", unit: "bytes", "Memory that a malloc type holds, in bytes of classes and whole pages.") { $0.usedBytes },
     types("stave_type_blocks", unit: "", "Blocks that a malloc type holds.") { $0.used },
     types("stave_type_requests", kind: .counter, unit: "", "Allocations of a malloc type since the start.") { Int($0.allocations) },

@@ -40,6 +40,11 @@ extension Snapshot {
         zone.root = name
         return zone
       }
+      whole.packets += other.packets.map { packets in
+        var packets = packets
+        packets.root = name
+        return packets
+      }
       whole.types += other.types.map { type in
         var type = type
         type.root = name

@@ -54,6 +54,8 @@ public struct Snapshot: Sendable {
   public var trashDamaged: Int64 = 0
   public var redZone = RedZoneFigures()
   public var guards = GuardSnapshot()
+  /// Packet buffers, of each copy of Stave that has some.
+  public var packets: [PacketSnapshot] = []
   /// Each copy of Stave that is in the figures; more than one where all of a process are (ProcessReader). Malloc's is the first.
   public var roots: [RootSnapshot] = []
   /// Of copies that could not be read: which, and why.

@@ -11,6 +11,7 @@ import Testing
 
 @testable import Diagnostics
 @testable import Heap
+@testable import PacketBuffers
 @testable import Pages
 @testable import Zones
 
@@ -63,11 +64,18 @@ import Testing
       offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.bound) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.moreKegs) },
       offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.moreKegCount) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.deferral) },
       offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.partial) }, offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.pool) },
-      offset { (d: UnsafeMutablePointer<Deferral>) in pointer(&d.pointee.waiting) }, offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.lowItems) },
+      offset { (d: UnsafeMutablePointer<Deferral>) in pointer(&d.pointee.filling) },
+      offset { (d: UnsafeMutablePointer<Deferral>) in pointer(&d.pointee.first) }, offset { (d: UnsafeMutablePointer<Deferral>) in pointer(&d.pointee.waiting) }, offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.lowItems) },
       offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.highPages) }, offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.limit) },
       offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.mostPages) }, offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.returned) },
       offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.caches) }, offset { (c: UnsafeMutablePointer<PoolCache>) in pointer(&c.pointee.next) },
       offset { (c: UnsafeMutablePointer<PoolCache>) in pointer(&c.pointee.held) },
+    ]
+    let packets = [
+      offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.mbufZone) }, offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.packetZone) },
+      offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.clusterZone) }, offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.sixteenZone) },
+      offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.tagType) }, offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.drains) },
+      offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.failedPullUps) },
     ]
     let arena = [
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.windowStart) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.frontier) },
@@ -106,7 +114,8 @@ import Testing
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
-    #expect(kinds == [280, 368, 392, 416, 152, 320, 48, 40, 64, 72, 128, 144, 176, 8, 96], hint)
+    #expect(kinds == [280, 368, 392, 416, 152, 320, 24, 32, 48, 40, 64, 72, 128, 144, 176, 8, 96], hint)
+    #expect(packets == [0, 8, 16, 40, 48, 56, 72] && RootLayout.packetsOffset == 7424, hint)
     #expect(MemoryLayout<ZoneBound>.offset(of: \.items) == 0 && MemoryLayout<ZoneBound>.offset(of: \.word) == 8, hint)
     #expect(heap == [576, 960, 968, 1104], hint)
     let redZone = [
