@@ -61,7 +61,8 @@ var targets: [Target] = [
   core("Accounting", ["Primitives", "AddressMap", "Pages", "Zones"]),
   core("Diagnostics", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
   core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics"]),
-  core("PacketBuffers", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
+  core("PacketBuffers", ["CPacketProbes", "Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
+  .target(name: "CPacketProbes", dependencies: ["CPlatform"], cSettings: plainC),
   .target(name: "COwn", dependencies: ["CPlatform"], cSettings: plainC),
   core("Own", ["COwn", "Heap"]),
 ]
