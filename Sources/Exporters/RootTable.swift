@@ -17,7 +17,7 @@ public enum RootTable {
     var table = TextTable(["ROOT", "SERVES", "ZONES"] + parts.map(\.title))
     table.leftColumns = [0, 1]
     for root in snapshot.roots {
-      table.rows.append([root.name, root.servesMalloc ? "malloc" : "own zones", "\(root.zones)"] + parts.map { $0.bytes(root).humanBytes })
+      table.rows.append([root.name, root.servesMalloc ? "malloc" : "zones", "\(root.zones)"] + parts.map { $0.bytes(root).humanBytes })
     }
     let sums = parts.map { part in snapshot.roots.reduce(0) { $0 &+ part.bytes($1) }.humanBytes }
     table.rows.append(["total", "", "\(snapshot.roots.reduce(0) { $0 + $1.zones })"] + sums)
@@ -29,7 +29,7 @@ public enum RootTable {
       snapshot.roots.map { root in
         .object(
           [
-            ("name", .text(root.name)), ("path", .text(root.path)), ("serves", .text(root.servesMalloc ? "malloc" : "own zones")),
+            ("name", .text(root.name)), ("path", .text(root.path)), ("serves", .text(root.servesMalloc ? "malloc" : "zones")),
             ("caches", .text(root.mode.rawValue)), ("zones", .number(root.zones)),
           ] + parts.map { ($0.name, .number($0.bytes(root))) })
       })

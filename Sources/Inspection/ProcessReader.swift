@@ -5,6 +5,7 @@
 // for one where none has.
 
 import Glibc
+import Heap
 import Pages
 
 public struct ProcessReader {
@@ -72,6 +73,17 @@ extension RootLocation {
 
 extension SnapshotReader {
   fileprivate var hasStarted: Bool { (try? target.read(UInt64.self, at: location.address)) == RootLayout.magic }
-  /// Behind its magic number, whatever its version: earlier ones have zero there.
-  fileprivate var servesMalloc: Bool { (try? target.read(UInt32.self, at: location.address &+ UInt(MemoryLayout<RootHeader>.offset(of: \.isOwn)!))) != 1 }
+  /// Of a root that cannot be read it is believed.
+  fileprivate var servesMalloc: Bool {
+    let copies = Copies(target)
+    defer { copies.discard() }
+    return (try? readRoot(copies))?.servesMalloc ?? true
+  }
+}
+
+extension RootCopy {
+  /// Neither a core for zones of its owner's own, nor a library that was loaded beside the process's malloc.
+  var servesMalloc: Bool {
+    part(RootHeader.self, 0).pointee.isOwn == 0 && part(HeapState.self, RootLayout.heapOffset).pointee.freeElsewhere == nil
+  }
 }

@@ -76,7 +76,7 @@ public struct SnapshotReader {
     try readTypes(last, into: &snapshot, copies)
     if let packets = readPackets(last, snapshot, copies) { snapshot.packets = [packets] }
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
-    snapshot.roots = [RootSnapshot(snapshot, name: name, path: location.modulePath.printable, servesMalloc: header.pointee.isOwn == 0)]
+    snapshot.roots = [RootSnapshot(snapshot, name: name, path: location.modulePath.printable, servesMalloc: root.servesMalloc)]
     return snapshot
   }
 

@@ -90,6 +90,7 @@ import Testing
     let heap = [
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.options) }, offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.failures) },
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.injectedFailures) },
+      offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.freeElsewhere) },
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.containerLimit) },
     ]
     let type = [
@@ -117,7 +118,7 @@ import Testing
     #expect(kinds == [280, 368, 392, 416, 152, 320, 24, 32, 48, 40, 64, 72, 128, 144, 176, 8, 96], hint)
     #expect(packets == [0, 8, 16, 40, 48, 56, 72] && RootLayout.packetsOffset == 7424, hint)
     #expect(MemoryLayout<ZoneBound>.offset(of: \.items) == 0 && MemoryLayout<ZoneBound>.offset(of: \.word) == 8, hint)
-    #expect(heap == [576, 960, 968, 1104], hint)
+    #expect(heap == [576, 960, 968, 1096, 1104], hint)
     let redZone = [
       offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.key) }, offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.extraBytes) },
       offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.blocks) }, offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.damaged) },
