@@ -3,6 +3,7 @@
 // The probes of packet buffers (Exporters/ProbeList says when each fires). One that nobody watches is a look at its semaphore.
 
 import CPacketProbes
+import Primitives
 import Zones
 
 @inline(__always)
