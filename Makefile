@@ -16,7 +16,7 @@
 # make corpus     faulty programs under Stave and its peers: the tables of Documentation/Caught.md
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list
-# make probes     the header of the probes, from the one list of them
+# make probes     the headers of the probes, from the one list of them
 # make install    PREFIX=/usr/local DESTDIR=: command, library, manual, completion; make uninstall takes them away
 
 SWIFT ?= swift
@@ -133,7 +133,7 @@ manuals: command
 
 probes:
 	@$(SWIFT) build -c release --product stave-manuals
-	@.build/release/stave-manuals --probes Sources/CPlatform/include/stave_probes.h
+	@.build/release/stave-manuals --probes .
 
 readme:
 	@$(SWIFT) build -c release --product stave-manuals

@@ -61,7 +61,8 @@ var targets: [Target] = [
   core("Accounting", ["Primitives", "AddressMap", "Pages", "Zones"]),
   core("Diagnostics", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
   core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics"]),
-  core("PacketBuffers", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
+  core("PacketBuffers", ["CPacketProbes", "Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
+  .target(name: "CPacketProbes", dependencies: ["CPlatform"], cSettings: plainC),
   .target(name: "COwn", dependencies: ["CPlatform"], cSettings: plainC),
   core("Own", ["COwn", "Heap"]),
 ]
@@ -109,7 +110,7 @@ if forPreload {
     .target(name: "StaveC"),
     .target(name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore),
     .target(
-      name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"], swiftSettings: checked),
+      name: "Inspection", dependencies: wholeCore, swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),
     .target(name: "StaveMetrics", dependencies: ["Inspection", "Exporters", metrics], swiftSettings: checked),
     .target(name: "CStaveStat", exclude: ["exports.map"]),

@@ -50,20 +50,20 @@ public struct Zone: ~Copyable {
   /// 1 while requests may become guarded items; and how many of these are out (Zone+Guards).
   public var isGuarded: UInt32
   public var guardedItems: Int64
-  var bound: ZoneBound
+  public internal(set) var bound: ZoneBound
   /// Of a cache-only zone: where its items come from, and go to.
   var importItems: ItemImport?
   var releaseItems: ItemRelease?
   /// What these two are given, and the destructor of a zone with deferred reuse.
   public var argument: UnsafeMutableRawPointer?
   /// Kegs beside the first (Zone+Kegs), and from which one items came last: 0 is the first.
-  var moreKegs: InlineArray<3, KegPointer?>
-  var moreKegCount: Int32
+  public internal(set) var moreKegs: InlineArray<3, KegPointer?>
+  public internal(set) var moreKegCount: Int32
   var latestKeg: Int32
   /// The cells of a zone with deferred reuse, which has no other: where items come from, and where they go; 0 for none.
   public var allocationCell: Int
   public var freeCell: Int
-  var deferral: UnsafeMutablePointer<Deferral>?
+  public internal(set) var deferral: UnsafeMutablePointer<Deferral>?
 }
 
 public typealias ZonePointer = UnsafeMutablePointer<Zone>
