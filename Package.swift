@@ -94,7 +94,8 @@ if forPreload {
   let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"]))
   targets += [
     .target(name: "StaveC"),
-    .target(name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore),
+    .target(
+      name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore, swiftSettings: checked + [.enableExperimentalFeature("Lifetimes")]),
     .target(
       name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"], swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),
@@ -120,7 +121,7 @@ if forPreload {
     coreTests("Diagnostics"),
     coreTests("Heap"),
     coreTests("PacketBuffers"),
-    .testTarget(name: "StaveTests", dependencies: ["Stave", "StaveC"]),
+    .testTarget(name: "StaveTests", dependencies: ["TestSupport", "Stave", "StaveC"] + wholeCore, swiftSettings: checked),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
