@@ -70,6 +70,7 @@ examples:
 	@rm -f .build/examples/*/debug.yaml .build/examples/*/release.yaml
 	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/types-swift --scratch-path .build/examples/types-swift
 	@$(SWIFT) build --disable-sandbox --package-path Examples/metrics-swift --scratch-path .build/examples/metrics-swift
+	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/relay-swift --scratch-path .build/examples/relay-swift
 
 soak: all manuals examples
 	Scripts/soak

@@ -103,6 +103,7 @@ if forPreload {
     .target(name: "CStaveStat", exclude: ["exports.map"]),
     .target(name: "StaveStat", dependencies: ["CStaveStat", "Inspection"], swiftSettings: checked, linkerSettings: [.unsafeFlags(hiddenRuntime, .when(configuration: .release))]),
     .target(name: "MetricsServer", dependencies: nio),
+    .target(name: "StaveNIO", dependencies: ["Stave"] + wholeCore + nio.prefix(1), swiftSettings: checked),
     .executableTarget(
       name: "StaveCommand",
       dependencies: [
@@ -127,6 +128,7 @@ if forPreload {
     .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
   products += [.library(name: "Stave", targets: ["Stave"]), .library(name: "StaveC", targets: ["StaveC"])]
+  products += [.library(name: "StaveNIO", targets: ["StaveNIO"])]
   products += [.library(name: "StaveMetrics", targets: ["StaveMetrics"])]
   products += [.library(name: "stavestat", type: .dynamic, targets: ["StaveStat", "CStaveStat"])]
   products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
@@ -137,7 +139,7 @@ let package = Package(
   products: products,
   traits: [
     .trait(name: "Preload", description: "Build the core as Embedded Swift, for libstave.so"),
-    .trait(name: "NIO", description: "stave metrics --listen, over SwiftNIO"),
+    .trait(name: "NIO", description: "stave metrics --listen, over SwiftNIO; StaveNIO, its ByteBuffer on packet buffers"),
     .trait(name: "Metrics", description: "StaveMetrics: the process's own figures for swift-metrics"),
   ],
   dependencies: dependencies,

@@ -44,7 +44,21 @@ public struct Packet: ~Copyable, @unchecked Sendable {
   private static func makeChain(_ capacity: Int, _ leadingSpace: Int, _ waits: Bool) throws(PacketError) -> MbufPointer {
     let state = try Packets.started()
     guard capacity >= 0, leadingSpace >= 0, leadingSpace < Mbuf.roomWithHeader, capacity <= Packet.mostBytes else { throw .outOfRange }
-    guard let chain = state.getChain(max(1, capacity + leadingSpace), waits ? .wait : .noWait) else { throw .noMemory }
+    // What is large comes in few large clusters, if there are any.
+    var large: MbufPointer?, last: MbufPointer?, left = max(1, capacity + leadingSpace)
+    while left > Cluster.nine, let new = state.getJumbo(Cluster.sixteen, flags: large == nil ? .packetHeader : .none) {
+      if let last { last.pointee.next = new } else { large = new }
+      last = new
+      left -= Cluster.sixteen
+    }
+    if left > 0 {
+      guard let rest = state.getChain(left, waits ? .wait : .noWait, flags: large == nil ? .packetHeader : .none, after: last) else {
+        large?.freeChain()
+        throw .noMemory
+      }
+      large = large ?? rest
+    }
+    guard let chain = large else { throw .noMemory }
     chain.pointee.data += leadingSpace
     return chain
   }

@@ -14,10 +14,10 @@ extension Packet {
   /// Sends the bytes as one message, to `address` or where the socket is connected. At most 1,024 pieces: EMSGSIZE for more, see
   /// ``defragment(waits:)``. Blocks as sendmsg(2) does. The packet keeps its bytes.
   @discardableResult
-  public borrowing func send(to socket: Int32, address: SocketAddress? = nil) throws(PacketIOError) -> Int {
+  public borrowing func send(to socket: Int32, address: PacketAddress? = nil) throws(PacketIOError) -> Int {
     guard pieceCount <= Packet.mostPieces else { throw PacketIOError(number: EMSGSIZE) }
     return try withPieces { (pieces, count) throws(PacketIOError) in
-      var message = msghdr(), target = address ?? SocketAddress()
+      var message = msghdr(), target = address ?? PacketAddress()
       message.msg_iov = UnsafeMutablePointer(mutating: pieces)
       message.msg_iovlen = .init(count)
       return try withUnsafeMutablePointer(to: &target) { (target) throws(PacketIOError) in
@@ -30,7 +30,7 @@ extension Packet {
   /// The next message, of at most `most` bytes, and who sent it; what is longer is cut off, and `isCut` says so. Blocks as recvmsg(2) does.
   public static func receive(from socket: Int32, most: Int = 2048, leadingSpace: Int = 0) throws(PacketIOError) -> ReceivedPacket {
     var packet = try withMemory { () throws(PacketError) in try Packet(capacity: most, leadingSpace: leadingSpace) }
-    var source = SocketAddress(), message = msghdr()
+    var source = PacketAddress(), message = msghdr()
     let count = try packet.withRoom(most) { (pieces, count) throws(PacketIOError) in
       message.msg_iov = UnsafeMutablePointer(mutating: pieces)
       message.msg_iovlen = .init(count)
@@ -48,18 +48,18 @@ extension Packet {
 /// A message that has come in.
 public struct ReceivedPacket: ~Copyable {
   public var packet: Packet
-  public let source: SocketAddress
+  public let source: PacketAddress
   /// It was longer than the room for it.
   public let isCut: Bool
 
-  init(packet: consuming Packet, source: SocketAddress, isCut: Bool) {
+  init(packet: consuming Packet, source: PacketAddress, isCut: Bool) {
     self.packet = packet
     (self.source, self.isCut) = (source, isCut)
   }
 }
 
 extension msghdr {
-  fileprivate mutating func setName(_ address: UnsafeMutablePointer<SocketAddress>) {
+  fileprivate mutating func setName(_ address: UnsafeMutablePointer<PacketAddress>) {
     msg_name = UnsafeMutableRawPointer(address)
     msg_namelen = address.pointee.length
   }
@@ -93,7 +93,7 @@ public struct PacketBatch: ~Copyable {
   private let leadingSpace: Int
   /// Each place has a chain, empty or not; nil where memory was not to be had.
   private let chains: UnsafeMutablePointer<MbufPointer?>
-  private let addresses: UnsafeMutablePointer<SocketAddress>
+  private let addresses: UnsafeMutablePointer<PacketAddress>
   private let headers: UnsafeMutablePointer<Message>
   private let pieces: UnsafeMutablePointer<iovec>
 
@@ -106,7 +106,7 @@ public struct PacketBatch: ~Copyable {
     chains = .allocate(capacity: capacity)
     chains.initialize(repeating: nil, count: capacity)
     addresses = .allocate(capacity: capacity)
-    addresses.initialize(repeating: SocketAddress(), count: capacity)
+    addresses.initialize(repeating: PacketAddress(), count: capacity)
     headers = .allocate(capacity: capacity)
     headers.initialize(repeating: Message(), count: capacity)
     pieces = .allocate(capacity: Packet.mostPieces)
@@ -238,7 +238,7 @@ public struct PacketBatch: ~Copyable {
   }
 
   /// Calls `body` with each packet and where it came from or goes to; both may be changed.
-  public mutating func forEach<Failure: Error>(_ body: (inout Packet, inout SocketAddress) throws(Failure) -> Void) throws(Failure) {
+  public mutating func forEach<Failure: Error>(_ body: (inout Packet, inout PacketAddress) throws(Failure) -> Void) throws(Failure) {
     for index in 0..<count {
       var packet = Packet(chains[index])
       chains[index] = nil
@@ -253,7 +253,7 @@ public struct PacketBatch: ~Copyable {
   }
 
   /// Puts a packet behind the others; false, and the packet is the caller's still, where there is no place.
-  public mutating func append(_ packet: inout Packet, to address: SocketAddress) -> Bool {
+  public mutating func append(_ packet: inout Packet, to address: PacketAddress) -> Bool {
     guard count < capacity else { return false }
     chains[count]?.freeChain()
     chains[count] = packet.takeChain()

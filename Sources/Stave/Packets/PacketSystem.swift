@@ -68,6 +68,10 @@ public enum Packets {
     return Heap.startOwn() && packets.start() ? packets : nil
   }()
 
+  /// Brings packet buffers up before the first packet: some ten zones, and what the first of each needs. False where there is no memory.
+  @discardableResult
+  public static func start() -> Bool { state != nil }
+
   static func started() throws(PacketError) -> UnsafeMutablePointer<PacketState> {
     guard let state else { throw .noMemory }
     return state

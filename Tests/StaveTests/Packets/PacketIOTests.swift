@@ -17,9 +17,16 @@ final class Count: Sendable {
 }
 
 /// A socket, closed when nobody has it any more.
-private final class Socket {
+final class Socket {
   let number: Int32
-  init(_ number: Int32) { self.number = number }
+
+  /// Nothing is waited for longer than a minute.
+  init(_ number: Int32) {
+    self.number = number
+    var most = timeval(tv_sec: 60, tv_usec: 0)
+    setsockopt(number, SOL_SOCKET, SO_RCVTIMEO, &most, socklen_t(MemoryLayout<timeval>.size))
+  }
+
   deinit { close(number) }
 
   static func pair(_ kind: __socket_type = SOCK_STREAM) -> (Socket, Socket) {
@@ -29,21 +36,21 @@ private final class Socket {
   }
 
   /// Of UDP or TCP, bound to a port of the loopback.
-  static func bound(_ kind: __socket_type) throws -> (Socket, SocketAddress) {
-    let socket = Socket(Glibc.socket(AF_INET, Int32(kind.rawValue), 0)), any = SocketAddress("127.0.0.1", port: 0)!
+  static func bound(_ kind: __socket_type) throws -> (Socket, PacketAddress) {
+    let socket = Socket(Glibc.socket(AF_INET, Int32(kind.rawValue), 0)), any = PacketAddress("127.0.0.1", port: 0)!
     try #require(any.withUnsafeBytes { bind(socket.number, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count)) } == 0)
     return (socket, socket.address)
   }
 
-  var address: SocketAddress {
+  var address: PacketAddress {
     var storage = sockaddr_storage(), length = socklen_t(MemoryLayout<sockaddr_storage>.size)
     return withUnsafeMutablePointer(to: &storage) { storage in
       _ = storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(number, $0, &length) }
-      return SocketAddress(copying: UnsafeRawBufferPointer(start: storage, count: Int(length)))
+      return PacketAddress(copying: UnsafeRawBufferPointer(start: storage, count: Int(length)))
     }
   }
 
-  func connect(to address: SocketAddress) throws {
+  func connect(to address: PacketAddress) throws {
     try #require(address.withUnsafeBytes { Glibc.connect(number, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count)) } == 0)
   }
 }

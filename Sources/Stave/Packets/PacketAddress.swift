@@ -9,7 +9,7 @@
 #endif
 
 /// Where a message came from, or goes to: an address and port of IPv4 or IPv6, or whatever else a socket has. A plain value.
-public struct SocketAddress: Sendable {
+public struct PacketAddress: Sendable {
   var storage = sockaddr_storage()
   var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
 
@@ -17,7 +17,7 @@ public struct SocketAddress: Sendable {
 
   /// An address of IPv4 in its usual form, "192.0.2.1", or of IPv6, "2001:db8::1"; nil if it is neither.
   ///
-  ///     let target = SocketAddress("127.0.0.1", port: 5201)
+  ///     let target = PacketAddress("127.0.0.1", port: 5201)
   public init?(_ address: String, port: UInt16) {
     var four = in_addr(), six = in6_addr()
     if inet_pton(AF_INET, address, &four) == 1 {
@@ -58,12 +58,12 @@ public struct SocketAddress: Sendable {
     }
   }
 
-  public static func == (left: SocketAddress, right: SocketAddress) -> Bool {
+  public static func == (left: PacketAddress, right: PacketAddress) -> Bool {
     left.withUnsafeBytes { one in right.withUnsafeBytes { one.elementsEqual($0) } }
   }
 }
 
-extension SocketAddress: Equatable, Hashable, CustomStringConvertible {
+extension PacketAddress: Equatable, Hashable, CustomStringConvertible {
   public func hash(into hasher: inout Hasher) { withUnsafeBytes { hasher.combine(bytes: $0) } }
 
   public var description: String {
