@@ -80,6 +80,7 @@ examples:
 	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/types-swift --scratch-path .build/examples/types-swift
 	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/zones-swift --scratch-path .build/examples/zones-swift
 	@$(SWIFT) build --disable-sandbox --package-path Examples/metrics-swift --scratch-path .build/examples/metrics-swift
+	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/relay-swift --scratch-path .build/examples/relay-swift
 
 soak: all manuals examples
 	Scripts/soak

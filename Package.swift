@@ -108,7 +108,8 @@ if forPreload {
   let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"]))
   targets += [
     .target(name: "StaveC"),
-    .target(name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore),
+    .target(
+      name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore, swiftSettings: checked + [.enableExperimentalFeature("Lifetimes")]),
     .target(
       name: "Inspection", dependencies: wholeCore, swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),
@@ -116,6 +117,7 @@ if forPreload {
     .target(name: "CStaveStat", exclude: ["exports.map"]),
     .target(name: "StaveStat", dependencies: ["CStaveStat", "Inspection"], swiftSettings: checked, linkerSettings: [.unsafeFlags(hiddenRuntime, .when(configuration: .release))]),
     .target(name: "MetricsServer", dependencies: nio),
+    .target(name: "StaveNIO", dependencies: ["Stave"] + wholeCore + nio.prefix(1), swiftSettings: checked),
     .executableTarget(
       name: "StaveCommand",
       dependencies: [
@@ -134,12 +136,13 @@ if forPreload {
     coreTests("Diagnostics"),
     coreTests("Heap"),
     coreTests("PacketBuffers"),
-    .testTarget(name: "StaveTests", dependencies: ["TestSupport", "Stave", "StaveC"]),
+    .testTarget(name: "StaveTests", dependencies: ["TestSupport", "Stave", "StaveC"] + wholeCore, swiftSettings: checked),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
   products += [.library(name: "Stave", targets: ["Stave"]), .library(name: "StaveC", targets: ["StaveC"])]
+  products += [.library(name: "StaveNIO", targets: ["StaveNIO"])]
   products += [.library(name: "StaveMetrics", targets: ["StaveMetrics"])]
   products += [.library(name: "stavestat", type: .dynamic, targets: ["StaveStat", "CStaveStat"])]
   products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
@@ -150,7 +153,7 @@ let package = Package(
   products: products,
   traits: [
     .trait(name: "Preload", description: "Build the core as Embedded Swift, for libstave.so"),
-    .trait(name: "NIO", description: "stave metrics --listen, over SwiftNIO"),
+    .trait(name: "NIO", description: "stave metrics --listen, over SwiftNIO; StaveNIO, its ByteBuffer on packet buffers"),
     .trait(name: "Metrics", description: "StaveMetrics: the process's own figures for swift-metrics"),
   ],
   dependencies: dependencies,

@@ -52,6 +52,14 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     Zones.makeZone(name: FixedName(name), size: size, hooks: ZoneHooks(constructor: constructCluster))
   }
 
+  /// The size of the clusters of a keg; nil if it is none of theirs.
+  public func clusterSize(ofKeg index: UInt32) -> Int? {
+    if pointee.clusterZone!.pointee.keg.pointee.index == index { return Cluster.size }
+    if pointee.pageZone!.pointee.keg.pointee.index == index { return Cluster.page }
+    if pointee.nineZone!.pointee.keg.pointee.index == index { return Cluster.nine }
+    return pointee.sixteenZone!.pointee.keg.pointee.index == index ? Cluster.sixteen : nil
+  }
+
   /// Of clusters of a kind.
   func zone(of type: StorageType) -> ZonePointer {
     switch type {
