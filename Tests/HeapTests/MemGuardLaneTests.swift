@@ -90,7 +90,7 @@ extension OnRoot {
             precondition((10...130).contains(inWindow), "\(inWindow)")
             Heap.free(Heap.allocate(100))
             Heap.free(Heap.allocate(100))
-            precondition((memGuard.pointee.mover > 0) == !isLast)
+            precondition((memGuard.pointee.mover > 0) == !isLast && open(places) == 0, "\(isLast): \(open(places))")
             for block in live {
               precondition(holds(block, 200, 9) && !isReadable((block.address | 4095) + 1) && !isReadable(block.address & ~4095 - 1))
               Heap.free(block)
