@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make            build/stave, build/libstave.so, build/libstave.a and build/libstavestat.so; TRAITS=NIO gives the command
+# make            build/stave, build/libstave.so, build/libstavezones.so, an archive of either, and build/libstavestat.so; TRAITS=NIO
+#                 gives the command
 #                 `stave metrics --listen`
 # make run        a real program on Stave, with its zones live
 # make test       all tests
@@ -15,7 +16,7 @@
 # make corpus     faulty programs under Stave and its peers: the tables of Documentation/Caught.md
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list
-# make probes     the header of the probes, from the one list of them
+# make probes     the headers of the probes, from the one list of them
 # make install    PREFIX=/usr/local DESTDIR=: command, library, manual, completion; make uninstall takes them away
 
 SWIFT ?= swift
@@ -23,21 +24,29 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SPEED ?= release
 PRELOAD = .build/preload
+HEADERS = stave.h stave_type.h stave_zone.h stave_pool.h stave_mbuf.h
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library static command reader listener run examples test bench bench-modes bench-peers measured soak corpus check manuals readme probes install uninstall clean
+.PHONY: all library zones static command reader listener run examples test bench bench-modes bench-peers measured soak corpus check manuals readme probes install uninstall clean
 
-all: library static command reader
+all: library zones static command reader
 
 library:
 	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --no-omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-malloc
 	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-malloc.so build/libstave.so
 	@ln -sf libstave.so build/libstave.so.0
-	@mkdir -p build/include && cp -L Sources/StaveC/include/stave.h Sources/StaveC/include/stave_type.h build/include/
+	@mkdir -p build/include && cp -L $(HEADERS:%=Sources/StaveC/include/%) build/include/
 
-static: library
-	@SWIFT=$(SWIFT) Scripts/make-archive $(PRELOAD)/$(SPEED)/stave-malloc.product/Objects.LinkFileList build/libstave.a
+# After the library, since both are built in one folder.
+zones: library
+	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --no-omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --product stave-zones
+	@Scripts/install-library $(PRELOAD)/$(SPEED)/libstave-zones.so build/libstavezones.so
+	@ln -sf libstavezones.so build/libstavezones.so.0
+
+static: library zones
+	@SWIFT=$(SWIFT) Scripts/make-archive libstave $(PRELOAD)/$(SPEED)/stave-malloc.product/Objects.LinkFileList build/libstave.a
+	@SWIFT=$(SWIFT) Scripts/make-archive libstavezones $(PRELOAD)/$(SPEED)/stave-zones.product/Objects.LinkFileList build/libstavezones.a
 
 command:
 	@$(SWIFT) build -c release $(if $(TRAITS),--traits $(TRAITS)) --product stave
@@ -69,7 +78,9 @@ examples:
 	@# SwiftPM does not notice new files of a package beside the one that it builds, unless it plans anew.
 	@rm -f .build/examples/*/debug.yaml .build/examples/*/release.yaml
 	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/types-swift --scratch-path .build/examples/types-swift
+	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/zones-swift --scratch-path .build/examples/zones-swift
 	@$(SWIFT) build --disable-sandbox --package-path Examples/metrics-swift --scratch-path .build/examples/metrics-swift
+	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/relay-swift --scratch-path .build/examples/relay-swift
 
 soak: all manuals examples
 	Scripts/soak
@@ -107,14 +118,13 @@ ifneq ($(MODES),)
 endif
 
 check: all
-	@# Targets of the core that the library does not use: they compile as Embedded Swift all the same.
-	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --no-omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --target PacketBuffers
-	@STAVE_PRELOAD=1 $(SWIFT) build -c $(SPEED) --no-omit-frame-pointers --traits Preload --scratch-path $(PRELOAD) --target Own
 	Scripts/check-ladder
 	Scripts/check-lessons
 	Scripts/check-analysis
-	Scripts/check-library build/libstave.so $(PRELOAD)/$(SPEED)/libstave-malloc.so
-	Scripts/check-archive build/libstave.a
+	Scripts/check-library libstave build/libstave.so $(PRELOAD)/$(SPEED)/libstave-malloc.so
+	Scripts/check-library libstavezones build/libstavezones.so $(PRELOAD)/$(SPEED)/libstave-zones.so
+	Scripts/check-archive libstave build/libstave.a
+	Scripts/check-archive libstavezones build/libstavezones.a
 
 manuals: command
 	@$(SWIFT) build -c release --product stave-manuals
@@ -124,7 +134,7 @@ manuals: command
 
 probes:
 	@$(SWIFT) build -c release --product stave-manuals
-	@.build/release/stave-manuals --probes Sources/CPlatform/include/stave_probes.h
+	@.build/release/stave-manuals --probes .
 
 readme:
 	@$(SWIFT) build -c release --product stave-manuals
@@ -144,6 +154,9 @@ install: all manuals
 	install -m 755 build/libstave.so $(LIB)/libstave.so.0
 	ln -sf libstave.so.0 $(LIB)/libstave.so
 	install -m 644 build/libstave.a $(LIB)/libstave.a
+	install -m 755 build/libstavezones.so $(LIB)/libstavezones.so.0
+	ln -sf libstavezones.so.0 $(LIB)/libstavezones.so
+	install -m 644 build/libstavezones.a $(LIB)/libstavezones.a
 	install -m 755 build/libstavestat.so.0 $(LIB)/libstavestat.so.0
 	ln -sf libstavestat.so.0 $(LIB)/libstavestat.so
 	install -m 644 build/include/* $(INCLUDE)
@@ -156,7 +169,8 @@ install: all manuals
 	install -m 644 build/completion/stave.fish $(FISH)
 
 uninstall:
-	rm -f $(BIN)/stave $(INCLUDE)/stave.h $(INCLUDE)/stave_type.h $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
+	rm -f $(BIN)/stave $(HEADERS:%=$(INCLUDE)/%) $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
+	rm -f $(LIB)/libstavezones.a $(LIB)/libstavezones.so $(LIB)/libstavezones.so.0
 	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave.3 $(SHARE)/man/man3/stave_*.3
 	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man5/stave_probes.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
 

@@ -61,7 +61,8 @@ var targets: [Target] = [
   core("Accounting", ["Primitives", "AddressMap", "Pages", "Zones"]),
   core("Diagnostics", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
   core("Heap", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics"]),
-  core("PacketBuffers", ["Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
+  core("PacketBuffers", ["CPacketProbes", "Primitives", "AddressMap", "Pages", "Zones", "Accounting"]),
+  .target(name: "CPacketProbes", dependencies: ["CPlatform"], cSettings: plainC),
   .target(name: "COwn", dependencies: ["CPlatform"], cSettings: plainC),
   core("Own", ["COwn", "Heap"]),
 ]
@@ -84,6 +85,19 @@ if forPreload {
       ]),
   ]
   products += [.library(name: "stave-malloc", type: .dynamic, targets: ["StaveMalloc", "CStaveMalloc"])]
+  targets += [
+    core("StaveZones", ["Primitives", "Pages", "Zones", "Heap", "PacketBuffers", "Own"]),
+    .target(
+      name: "CStaveZones", dependencies: ["CPlatform", "CStaveNote", "StaveZones"], exclude: ["exports.map"],
+      cSettings: plainC + [.headerSearchPath("../StaveC/include")],
+      linkerSettings: [
+        .unsafeFlags(
+          ["-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveZones/exports.map",
+           "-Xlinker", "--soname=libstavezones.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow", "-Xlinker", "-znodelete"],
+          .when(traits: ["Preload"]))
+      ]),
+  ]
+  products += [.library(name: "stave-zones", type: .dynamic, targets: ["StaveZones", "CStaveZones"])]
 } else {
   dependencies += [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -94,14 +108,16 @@ if forPreload {
   let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"]))
   targets += [
     .target(name: "StaveC"),
-    .target(name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore),
     .target(
-      name: "Inspection", dependencies: ["CPlatform", "Primitives", "AddressMap", "Pages", "Zones", "Accounting", "Diagnostics", "Heap"], swiftSettings: checked),
+      name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore, swiftSettings: checked + [.enableExperimentalFeature("Lifetimes")]),
+    .target(
+      name: "Inspection", dependencies: wholeCore, swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),
     .target(name: "StaveMetrics", dependencies: ["Inspection", "Exporters", metrics], swiftSettings: checked),
     .target(name: "CStaveStat", exclude: ["exports.map"]),
     .target(name: "StaveStat", dependencies: ["CStaveStat", "Inspection"], swiftSettings: checked, linkerSettings: [.unsafeFlags(hiddenRuntime, .when(configuration: .release))]),
     .target(name: "MetricsServer", dependencies: nio),
+    .target(name: "StaveNIO", dependencies: ["Stave"] + wholeCore + nio.prefix(1), swiftSettings: checked),
     .executableTarget(
       name: "StaveCommand",
       dependencies: [
@@ -120,12 +136,13 @@ if forPreload {
     coreTests("Diagnostics"),
     coreTests("Heap"),
     coreTests("PacketBuffers"),
-    .testTarget(name: "StaveTests", dependencies: ["Stave", "StaveC"]),
+    .testTarget(name: "StaveTests", dependencies: ["TestSupport", "Stave", "StaveC"] + wholeCore, swiftSettings: checked),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
   products += [.library(name: "Stave", targets: ["Stave"]), .library(name: "StaveC", targets: ["StaveC"])]
+  products += [.library(name: "StaveNIO", targets: ["StaveNIO"])]
   products += [.library(name: "StaveMetrics", targets: ["StaveMetrics"])]
   products += [.library(name: "stavestat", type: .dynamic, targets: ["StaveStat", "CStaveStat"])]
   products += [.executable(name: "stave", targets: ["StaveCommand"]), .executable(name: "stave-manuals", targets: ["StaveManuals"])]
@@ -136,7 +153,7 @@ let package = Package(
   products: products,
   traits: [
     .trait(name: "Preload", description: "Build the core as Embedded Swift, for libstave.so"),
-    .trait(name: "NIO", description: "stave metrics --listen, over SwiftNIO"),
+    .trait(name: "NIO", description: "stave metrics --listen, over SwiftNIO; StaveNIO, its ByteBuffer on packet buffers"),
     .trait(name: "Metrics", description: "StaveMetrics: the process's own figures for swift-metrics"),
   ],
   dependencies: dependencies,

@@ -6,7 +6,7 @@
 #include "CPlatform.h"
 
 // To whatever moves a library's addresses in its file, this says by how much.
-__asm__(".pushsection .stapsdt.base, \"aR\", @progbits\nstave_probe_base:\n\t.space 1\n\t.popsection");
+__asm__(".pushsection .stapsdt.base, \"aR\", @progbits\n\t.globl stave_probe_base\n\t.hidden stave_probe_base\nstave_probe_base:\n\t.space 1\n\t.popsection");
 
 // Semaphores begin a page of the file. A linker may have another writable segment end in the page before, which is mapped twice then;
 // and in a process that starts while somebody watches, the kernel counts in the first writable mapping of a semaphore's place.

@@ -70,6 +70,13 @@ public struct GlobalControl: Sendable {
   }
 
   public static let all: [GlobalControl] = [
+    number("kern.ipc.nmbufs", "The most mbufs that there may be, 0 for no limit; without packet buffers it is left out, as are the next four.") {
+      $0.snapshot.packets.first?.counts.mbufs.most
+    },
+    number("kern.ipc.nmbclusters", "The most clusters of 2 KiB.") { $0.snapshot.packets.first?.counts.clusters.most },
+    number("kern.ipc.nmbjumbop", "The most clusters of a page.") { $0.snapshot.packets.first?.counts.pages.most },
+    number("kern.ipc.nmbjumbo9", "The most clusters of 9 KiB.") { $0.snapshot.packets.first?.counts.nines.most },
+    number("kern.ipc.nmbjumbo16", "The most clusters of 16 KiB.") { $0.snapshot.packets.first?.counts.sixteens.most },
     number("kern.malloc_count", "Malloc types, with the type malloc.") { $0.snapshot.types.count },
     number("vm.zone_count", "Zones.") { $0.snapshot.zones.count },
     number("vm.uma_kmem_limit", "Bytes that slabs and large blocks may take: all of the arena.") { $0.snapshot.windowBytes },
@@ -162,7 +169,9 @@ public struct ZoneControl: Sendable {
     ZoneControl(name: "flags", meaning: "The zone's flags, as a number and by name.") { zone, _ in .text(zone.flagText) },
     number("bucket_size", "Items of a bucket.") { $0.bucketSize },
     number("bucket_size_max", "Items of a bucket at most.") { $0.bucketSize },
-    ZoneControl(name: "keg.name", meaning: "The keg's name.") { zone, _ in .text(zone.name) },
+    ZoneControl(name: "keg.name", meaning: "The zone that the keg was made with, or several; \"cache zone\" without a keg.") { zone, _ in
+      .text(zone.kind == .cacheOnly ? "cache zone" : zone.kegName)
+    },
     number("keg.rsize", "The distance between items.") { $0.itemBytes },
     ZoneControl(name: "keg.ppera", meaning: "Pages of a slab.") { zone, now in .number(zone.slabBytes / max(1, now.pageBytes)) },
     number("keg.ipers", "Items of a slab.") { $0.itemsPerSlab },
@@ -175,9 +184,9 @@ public struct ZoneControl: Sendable {
     ZoneControl(name: "keg.domain.0.pages", meaning: "Pages of all slabs.") { zone, now in .number(zone.slabs * zone.slabBytes / max(1, now.pageBytes)) },
     number("keg.domain.0.free_items", "Free items of slabs.") { $0.freeItems },
     number("keg.domain.0.free_slabs", "Slabs in which all is free.") { $0.freeSlabs },
-    number("limit.items", "Items that count against the limit; 0 without one.") { _ in 0 },
-    number("limit.max_items", "The largest number of items, 0 for none.") { _ in 0 },
-    number("limit.sleepers", "Threads that wait for an item.") { _ in 0 },
+    number("limit.items", "Items that count against the limit; 0 without one.") { $0.limit > 0 ? $0.limited : 0 },
+    number("limit.max_items", "The largest number of items, 0 for none.") { $0.limit },
+    number("limit.sleepers", "Threads that wait for an item.") { $0.waiters },
     number("limit.sleeps", "Requests that had to wait.") { Int($0.sleeps) },
     number("limit.bucket_max", "Items that the depot holds at most; 0 for no limit.") { $0.depotLimit == .max ? 0 : $0.depotLimit },
     number("domain.0.nitems", "Items in the depot.") { $0.cachedInDepot },

@@ -113,9 +113,11 @@ public struct ControlTree {
 extension ZoneSnapshot {
   /// As in "0x4 malloc".
   var flagText: String {
-    let names = ["zeroinit", "offpage", "malloc", "nofree", "vm", "maxbucket", "nobucket"]
-    let set = names.indices.filter { flags >> UInt32($0) & 1 == 1 }.map { names[$0] }
-      + [(16, "internal"), (17, "ctordtor"), (18, "dying"), (19, "bucket")].filter { flags >> UInt32($0.0) & 1 == 1 }.map { $0.1 }
+    let names = [
+      "zeroinit", "offpage", "malloc", "nofree", "vm", "maxbucket", "nobucket", "refcnt", "cachespread", "notouch", "pcpu", "smr", "unmanaged",
+      "nodump", "notpage", nil, "internal", "ctordtor", "dying", "bucket", "limit", "cache", "secondary", "awaited", "pool",
+    ]
+    let set = names.indices.compactMap { flags >> UInt32($0) & 1 == 1 ? names[$0] : nil }
     return ([UInt(flags).hexadecimal] + set).joined(separator: " ")
   }
 }

@@ -31,7 +31,7 @@ public struct HashClassTable {
     self.own = own
     let classes = own.map { $0..<$0 + 1 } ?? 0..<look.count
     rows = classes.flatMap { one in
-      snapshot.types.filter { $0.number != 0 && $0.hashClass == one }.map { Row(one, .type, $0.label) }
+      snapshot.types.filter { $0.number != 0 && $0.root == type.root && $0.hashClass == one }.map { Row(one, .type, $0.label) }
         + look.sites.filter { $0.hashClass == one }.map { Row(one, .site, site($0.address)) }
     }
   }

@@ -46,11 +46,31 @@ public struct Metric: Sendable {
     }
   }
 
+  /// Of zones that have a limit.
+  private static func limits(
+    _ family: String, unit: String = "items", _ meaning: String, _ value: @escaping @Sendable (ZoneSnapshot) -> Int
+  ) -> Metric {
+    Metric(family: family, kind: .gauge, unit: unit, meaning: meaning) { snapshot in
+      zip(uniqueNames(snapshot.zones), snapshot.zones).filter { $1.limit > 0 }.map { Sample(labels: [("zone", $0)], value: value($1)) }
+    }
+  }
+
   private static func types(
     _ family: String, kind: Kind = .gauge, unit: String, _ meaning: String, _ value: @escaping @Sendable (TypeSnapshot) -> Int
   ) -> Metric {
     Metric(family: family, kind: kind, unit: unit, meaning: meaning) { snapshot in
       zip(uniqueNames(snapshot.types.map(\.label)), snapshot.types).map { Sample(labels: [("type", $0)], value: value($1)) }
+    }
+  }
+
+  /// Of packet buffers, with the label `kind`; and `root` where they are of another copy of Stave than the first.
+  private static func packets(
+    _ family: String, kind: Kind = .gauge, unit: String, _ meaning: String, _ values: @escaping @Sendable (PacketSnapshot) -> [(kind: String, value: Int)]
+  ) -> Metric {
+    Metric(family: family, kind: kind, unit: unit, meaning: meaning) { snapshot in
+      snapshot.packets.flatMap { packets in
+        values(packets).map { Sample(labels: [("kind", $0.kind)] + (packets.root.isEmpty ? [] : [("root", packets.root)]), value: $0.value) }
+      }
     }
   }
 
@@ -77,16 +97,31 @@ public struct Metric: Sendable {
     one("stave_large_bytes", "Memory of these blocks.") { $0.largeBytes },
     one("stave_failures", kind: .counter, unit: "", "Calls that returned NULL for want of memory.") { Int($0.failures) },
     one("stave_injected_failures", kind: .counter, unit: "", "Calls that the option failure_rate made fail.") { Int($0.injectedFailures) },
-    zones("stave_zone_used_bytes", unit: "bytes", "Items in the program's hands, in bytes.") { $0.used * $0.size },
+    zones("stave_zone_used_bytes", unit: "bytes", "Items in the program's hands, in bytes.") { $0.usedBytes },
     zones("stave_zone_used_items", unit: "items", "Items in the program's hands.") { $0.used },
     zones("stave_zone_free_items", unit: "items", "All other items that the zone has room for, in slabs and caches.") { $0.free },
-    zones("stave_zone_cached_bytes", unit: "bytes", "Free items in per-CPU caches and the depot, in bytes.") { $0.cached * $0.size },
+    zones("stave_zone_cached_bytes", unit: "bytes", "Free items in per-CPU caches and the depot, in bytes.") { $0.cachedBytes },
     zones("stave_zone_slabs", unit: "", "Slabs.") { $0.walkedSlabs },
     zones("stave_zone_slab_bytes", unit: "bytes", "Memory of all slabs.") { $0.totalBytes },
     zones("stave_zone_requests", kind: .counter, unit: "", "Allocations since the start.") { Int($0.allocations) },
     zones("stave_zone_frees", kind: .counter, unit: "", "Frees since the start.") { Int(max(0, $0.frees)) },
     zones("stave_zone_failures", kind: .counter, unit: "", "Allocations that failed.") { Int($0.failures) },
     zones("stave_zone_sleeps", kind: .counter, unit: "", "Allocations that had to wait.") { Int($0.sleeps) },
+    limits("stave_zone_limit_items", "The most items that a zone may have, in use and cached; of a pool, in use. Left out if it has no limit.") { $0.limit },
+    limits("stave_zone_limit_current_items", "Items that count against the limit.") { $0.limited },
+    limits("stave_zone_waiting_requests", unit: "requests", "Requests that wait for an item at this moment.") { $0.waiters },
+    packets("stave_mbuf_used_items", unit: "items", "Packet buffers in use: mbuf, cluster (of 2 KiB), packet (mbufs of the packet zone), page, 9k, 16k. Left out without packet buffers.") {
+      $0.counts.all.map { ($0.kind, $0.value.current) }
+    },
+    packets("stave_mbuf_cached_items", unit: "items", "Those that are free and kept.") { $0.counts.all.map { ($0.kind, $0.value.cache) } },
+    packets("stave_mbuf_limit_items", unit: "items", "The most that there may be, 0 for no limit.") { $0.counts.all.map { ($0.kind, $0.value.most) } },
+    packets("stave_mbuf_memory_bytes", unit: "bytes", "Memory of packet buffers: used, with tags, and cached.") { [("used", $0.bytes.current), ("cached", $0.bytes.cache)] },
+    packets("stave_mbuf_denied_requests", kind: .counter, unit: "requests", "Requests of packet buffers that were refused.") {
+      $0.denied.all.map { ($0.kind, Int(clamping: $0.value)) }
+    },
+    packets("stave_mbuf_delayed_requests", kind: .counter, unit: "requests", "Requests of packet buffers that had to wait.") {
+      $0.delayed.all.map { ($0.kind, Int(clamping: $0.value)) }
+    },
     types("stave_type_memory_bytes", unit: "bytes", "Memory that a malloc type holds, in bytes of classes and whole pages.") { $0.usedBytes },
     types("stave_type_blocks", unit: "", "Blocks that a malloc type holds.") { $0.used },
     types("stave_type_requests", kind: .counter, unit: "", "Allocations of a malloc type since the start.") { Int($0.allocations) },

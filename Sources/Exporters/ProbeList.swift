@@ -19,6 +19,23 @@ public struct Probe: Sendable {
   public let name: String
   /// Whether it lies on the way of each allocation or free, and shares their semaphore.
   public let isFrequent: Bool
+  /// What has it, beside Stave's core.
+  public var part = Part.core
+
+  /// Where its place is: in whatever has the core, libstave.so too, or in what has packet buffers alone.
+  public enum Part: Sendable, CaseIterable {
+    case core, packets
+
+    /// The generated header, from the source's folder.
+    public var path: String {
+      switch self {
+      case .core: "Sources/CPlatform/include/stave_probes.h"
+      case .packets: "Sources/CPacketProbes/include/stave_packet_probes.h"
+      }
+    }
+    var guardName: String { self == .core ? "STAVE_PROBES_H" : "STAVE_PACKET_PROBES_H" }
+    var subject: String { self == .core ? "The probes." : "The probes of packet buffers." }
+  }
   /// When it fires.
   public let meaning: String
   public let arguments: [Argument]
@@ -49,7 +66,36 @@ extension Probe {
       ] + others)
   }
 
-  public static let all: [Probe] = [
+  private static func mbuf(_ name: String, _ meaning: String, _ arguments: Argument...) -> Probe {
+    Probe(provider: "stave", name: name, isFrequent: false, part: .packets, meaning: meaning, arguments: arguments)
+  }
+
+  private static let how = Argument(name: "how", kind: .number, meaning: "1: without waiting; 2: it may wait.")
+  private static let type = Argument(name: "type", kind: .number, meaning: "The mbuf's type.")
+  private static let flags = Argument(name: "flags", kind: .number, meaning: "Its flags.")
+  private static let buffer = Argument(name: "mbuf", kind: .address, meaning: "The mbuf.")
+  private static let result = Argument(name: "mbuf", kind: .address, meaning: "The mbuf, 0 if there was none.")
+  private static let bytes = Argument(name: "size", kind: .number, meaning: "Bytes of the cluster.")
+  private static let cluster = Argument(name: "cluster", kind: .address, meaning: "The cluster, 0 if there was none.")
+
+  public static let packets: [Probe] = [
+    mbuf("m_init", "An mbuf, with a cluster or without, is made ready for who asked for it; before the probe of the request.", buffer, how, type, flags),
+    mbuf("m_get", "An mbuf was asked for.", how, type, result),
+    mbuf("m_gethdr", "An mbuf with a packet header was asked for.", how, type, result),
+    mbuf("m_getcl", "An mbuf with a cluster of 2 KiB was asked for, from the packet zone.", how, type, flags, result),
+    mbuf("m_getjcl", "An mbuf with a cluster of a size was asked for; after the probes of what it is made of.", how, type, flags, bytes, result),
+    mbuf(
+      "m_clget", "A cluster of 2 KiB was asked for, for an mbuf.", buffer, how,
+      Argument(name: "done", kind: .number, meaning: "1 if the mbuf has it, 0 if there was none.")),
+    mbuf("m_cljget", "A cluster of a size was asked for.", Argument(name: "mbuf", kind: .address, meaning: "The mbuf that it is for, 0 for none."), how, bytes, cluster),
+    mbuf("m_cljset", "An mbuf was given a cluster that had been got before.", buffer, Argument(name: "cluster", kind: .address, meaning: "The cluster."), bytes),
+    mbuf("m_free", "An mbuf is about to be freed.", buffer),
+    mbuf("m_freem", "A chain is about to be freed; before the probes of its mbufs.", Argument(name: "mbuf", kind: .address, meaning: "Its first mbuf.")),
+  ]
+
+  public static let all: [Probe] = core + packets
+
+  public static let core: [Probe] = [
     block(
       "malloc", "A block was given out, by whichever function. A large block that realloc gives another size fires free, then malloc.",
       classMeaning: "The index of the size class, -1 for a large block.",
@@ -86,21 +132,22 @@ extension Probe {
 
   // MARK: - The header
 
-  /// `stave_probes.h`.
-  public static var header: String {
-    ([
+  /// `stave_probes.h` and `stave_packet_probes.h`.
+  public static func header(_ part: Part) -> String {
+    let probes = all.filter { $0.part == part }
+    return ([
       """
       // SPDX-License-Identifier: BSD-2-Clause
       //
-      // The probes. Made from Sources/Exporters/ProbeList.swift by `make probes`: edit that. stave_tracing.h says what notes and
+      // \(part.subject) Made from Sources/Exporters/ProbeList.swift by `make probes`: edit that. stave_tracing.h says what notes and
       // semaphores are.
 
-      #ifndef STAVE_PROBES_H
-      #define STAVE_PROBES_H
+      #ifndef \(part.guardName)
+      #define \(part.guardName)
 
       #include "stave_tracing.h"
       """
-    ] + all.map(\.declaration) + ["#ifdef STAVE_PROBE_SITES"] + all.map(\.site) + ["#endif\n\n#endif\n"]).joined(separator: "\n\n")
+    ] + probes.map(\.declaration) + ["#ifdef STAVE_PROBE_SITES"] + probes.map(\.site) + ["#endif\n\n#endif\n"]).joined(separator: "\n\n")
   }
 
   private var symbol: String { (provider == "stave" ? "stave_" : "stave_\(provider)_") + name }

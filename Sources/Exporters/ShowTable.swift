@@ -28,7 +28,7 @@ public enum ShowTable {
   public static func caches(_ snapshot: Snapshot) -> TextTable {
     var table = TextTable(["Zone", "Size", "Cache", "Cached", "Cached Mem", "Allocations", "Frees"])
     table.leftColumns = [0, 2]
-    for zone in descending(snapshot.zones.filter { $0.allocations > 0 }, { $0.cached * $0.size }) {
+    for zone in descending(snapshot.zones.filter { $0.allocations > 0 }, { $0.cachedBytes }) {
       func row(_ cache: String, _ cached: Int, _ allocations: Int64, _ frees: Int64) {
         guard cached > 0 || allocations > 0 || frees > 0 else { return }
         table.rows.append([zone.label, "\(zone.size)", cache, "\(cached)", "\(cached * zone.size)", "\(allocations)", "\(max(0, frees))"])

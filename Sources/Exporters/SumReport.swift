@@ -41,6 +41,9 @@ public enum SumReport {
       lines.append("changing while being read: \(operations) allocations and frees of \(snapshot.changing) bytes, by which the figures may be off")
     }
     lines.append("large blocks: \(snapshot.largeBlocks), \(snapshot.largeBytes) bytes; caches: \(snapshot.mode.rawValue)")
+    if snapshot.outsideBytes > 0 { lines.append("of it in slabs of page sources that are the program's own: \(snapshot.outsideBytes) bytes") }
+    let roots = RootTable.lines(snapshot)
+    if !roots.isEmpty { lines += [""] + roots }
     return lines
   }
 
@@ -51,6 +54,7 @@ public enum SumReport {
     members.append(("changing", .number(snapshot.changing)))
     members.append(("arena-size", .number(snapshot.windowBytes)))
     members.append(("container-limit", .number(snapshot.containerLimit)))
+    members.append(("outside", .number(snapshot.outsideBytes)))
     members.append(("large-blocks", .number(snapshot.largeBlocks)))
     members.append(("large-bytes", .number(snapshot.largeBytes)))
     if let kernel = snapshot.kernel {

@@ -12,17 +12,17 @@ public struct TypeReport {
   /// Each type of that name, or the one of that label, in the order in which they were made. Throws `usage`, with the nearest name, if
   /// there is none.
   public static func find(_ name: String, in snapshot: Snapshot) throws(InspectionError) -> [TypeReport] {
-    let types = snapshot.types.filter { $0.name == name || $0.label == name }
+    let types = snapshot.types.filter { $0.root.isEmpty && $0.name == name || $0.label == name || $0.fullName == name }
     if !types.isEmpty { return types.map { TypeReport($0, in: snapshot) } }
-    let hint = nearest(to: name, among: snapshot.types.map(\.name)).map { "; did you mean \($0)?" } ?? ""
+    let hint = nearest(to: name, among: snapshot.types.map(\.fullName)).map { "; did you mean \($0)?" } ?? ""
     throw .usage("there is no malloc type \(name)" + hint)
   }
 
   init(_ type: TypeSnapshot, in snapshot: Snapshot) {
     self.type = type
     // What belongs to no type in the list is malloc's.
-    let others = Set(snapshot.types.map(\.number).filter { $0 != 0 })
-    zones = snapshot.zones.filter { $0.isMalloc && (type.number == 0 ? !others.contains($0.type) : $0.type == type.number) }
+    let others = Set(snapshot.types.filter { $0.root == type.root }.map(\.number).filter { $0 != 0 })
+    zones = snapshot.zones.filter { $0.root == type.root && $0.isMalloc && (type.number == 0 ? !others.contains($0.type) : $0.type == type.number) }
       .filter { $0.allocations > 0 || $0.slabs > 0 }.sorted { $0.size < $1.size }
   }
 

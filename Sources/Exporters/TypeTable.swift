@@ -28,8 +28,8 @@ public struct TypeColumn: Sendable {
 
   public static let all: [TypeColumn] = [
     TypeColumn(
-      title: "Type", isRate: false, meaning: "The type's name. `malloc` is all memory that no other type has.", text: { $0.type.label },
-      json: { [("type", .text($0.type.name)), ("instance", .number($0.type.instance))] }),
+      title: "Type", isRate: false, meaning: "The type's name. `malloc` is all memory that no other type has. A type of another copy of Stave than malloc's has the name of its file in front; in JSON it is the member root.", text: { $0.type.label },
+      json: { [("type", .text($0.type.name)), ("instance", .number($0.type.instance))] + RootTable.member($0.type.root) }),
     TypeColumn(
       title: "InUse", isRate: false, meaning: "Blocks in the program's hands.", text: { String($0.type.used) },
       json: { [("in-use", .number($0.type.used))] }),
@@ -96,7 +96,7 @@ public struct TypeTable {
     }
     return .object([
       ("process", .number(Int(snapshot.process))), ("malloc-statistics", .object([("memory", .list(types))])),
-      ("sum", SumReport.json(snapshot)),
+      ("sum", SumReport.json(snapshot)), ("roots", RootTable.json(snapshot)),
     ])
   }
 
@@ -104,7 +104,7 @@ public struct TypeTable {
     let types = snapshot.types.filter { !hidesUnused || $0.allocations > 0 || $0.used > 0 }
     switch order {
     case .made: return types
-    case .name: return types.sorted { ($0.name, $0.instance) < ($1.name, $1.instance) }
+    case .name: return types.sorted { ($0.root, $0.name, $0.instance) < ($1.root, $1.name, $1.instance) }
     case .inuse: return types.sorted { $0.used > $1.used }
     case .memory: return types.sorted { $0.usedBytes > $1.usedBytes }
     case .requests: return types.sorted { $0.allocations > $1.allocations }
@@ -127,7 +127,7 @@ public struct TypeTable {
 
   /// Requests per second since `before`, by name and instance (T6). Never negative.
   public static func rate(_ type: TypeSnapshot, _ now: Snapshot, _ before: Snapshot) -> Int {
-    let old = before.types.first { $0.name == type.name && $0.instance == type.instance }?.allocations ?? 0
+    let old = before.types.first { $0.name == type.name && $0.instance == type.instance && $0.root == type.root }?.allocations ?? 0
     let seconds = Double(now.taken &- before.taken) / 1e9
     return seconds > 0 ? Int(min(max(0, Double(type.allocations &- old) / seconds), 1e18)) : 0
   }

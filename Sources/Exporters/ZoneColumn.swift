@@ -41,10 +41,10 @@ public struct ZoneColumn: Sendable {
 
   public static let all: [ZoneColumn] = [
     ZoneColumn(
-      title: "ITEM", place: .always, meaning: "The zone's name. malloc has a zone for each class of sizes.", text: { $0.zone.label + ":" },
-      json: { [("name", .text($0.zone.name)), ("instance", .number($0.zone.instance))] }),
+      title: "ITEM", place: .always, meaning: "The zone's name. malloc has a zone for each class of sizes. A zone of another copy of Stave than malloc's has the name of its file in front, as in relay/mbuf; in JSON it is the member root.", text: { $0.zone.label + ":" },
+      json: { [("name", .text($0.zone.name)), ("instance", .number($0.zone.instance))] + RootTable.member($0.zone.root) }),
     number("SIZE", "size", .always, "Bytes of an item.") { $0.zone.size },
-    number("LIMIT", "limit", .always, "The largest number of items, 0 for none.") { _ in 0 },
+    number("LIMIT", "limit", .always, "The largest number of items, in use and cached, 0 for none; of a pool, of those in use.") { $0.zone.limit },
     number("USED", "used", .always, "Items in the program's hands.") { $0.zone.used },
     number("FREE", "free", .always, "All other items that the zone has room for, in slabs and caches.") { $0.zone.free },
     number("REQ", "requests", .always, "Requests since the start.") { Int($0.zone.allocations) },
@@ -81,5 +81,21 @@ public struct ZoneColumn: Sendable {
       "CHANGING", "changing", .wide, "Allocations and frees while the zone was read, by so many the other figures may be off; 0 at rest."
     ) { $0.zone.changing },
     number("BUCKET", "bucket-size", .wide, "Items of a bucket.") { $0.zone.bucketSize },
+    ZoneColumn(
+      title: "KIND", place: .wide,
+      meaning: "zone; secondary, on another zone's slabs; cache, of items that are the program's; percpu, of items with a copy for each CPU, of which MEMORY has all; smr, of items that are reused when readers have left; pool.",
+      text: { $0.zone.kind.rawValue }, json: { [("kind", .text($0.zone.kind.rawValue))] }),
+    ZoneColumn(
+      title: "KEG", place: .wide,
+      meaning: "The zones whose slabs its items lie in, - for none. Slabs, and what is free in them, are shown for the zone that they were made with, and for no other.",
+      text: { $0.zone.kegName.isEmpty ? "-" : $0.zone.kegName }, json: { [("keg", .text($0.zone.kegName))] }),
+    number("TOWARDS", "limit-current", .wide, "Items that count against the limit.") { $0.zone.limit > 0 ? $0.zone.limited : 0 },
+    number("WAITING", "sleepers", .wide, "Requests that wait at this moment.") { $0.zone.waiters },
+    number("DEFERRED", "deferred", .wide, "Of the cached items those that are freed and wait until readers have left.") { $0.zone.deferred },
+    number("GROUPS", "cached-in-groups", .wide, "Of a pool: items that are objects in its pool caches.") { $0.zone.cachedInGroups },
+    number("LOW", "low-water", .wide, "Of a pool: with fewer free items it grows.") { $0.zone.lowWater },
+    ZoneColumn(
+      title: "HIGH", place: .wide, meaning: "Of a pool: with pages for more items, empty ones go back at once; - (in JSON null) if none do.",
+      text: { $0.zone.highWater.map(String.init) ?? "-" }, json: { [("high-water", $0.zone.highWater.map(JSON.number) ?? .null)] }),
   ]
 }

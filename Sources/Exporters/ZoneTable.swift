@@ -36,7 +36,7 @@ public struct ZoneTable {
     }
     return .object([
       ("process", .number(Int(snapshot.process))), ("caches", .text(snapshot.mode.rawValue)),
-      ("memory-zone-statistics", .object([("zone", .list(zones))])), ("sum", SumReport.json(snapshot)),
+      ("memory-zone-statistics", .object([("zone", .list(zones))])), ("sum", SumReport.json(snapshot)), ("roots", RootTable.json(snapshot)),
     ])
   }
 
@@ -46,9 +46,9 @@ public struct ZoneTable {
     func descending(_ key: (ZoneSnapshot) -> Int) -> [ZoneSnapshot] { zones.sorted { key($0) > key($1) } }
     switch order {
     case .made: return zones
-    case .name: return zones.sorted { $0.name < $1.name }
+    case .name: return zones.sorted { ($0.root, $0.name) < ($1.root, $1.name) }
     case .size: return zones.sorted { $0.size < $1.size }
-    case .used: return descending { $0.used * $0.size }
+    case .used: return descending { $0.usedBytes }
     case .free: return descending { $0.free * $0.size }
     case .requests: return descending { Int($0.allocations) }
     case .fail: return descending { Int($0.failures) }
@@ -59,7 +59,7 @@ public struct ZoneTable {
 
   /// Requests per second since `before`. Never negative.
   public static func rate(_ zone: ZoneSnapshot, _ now: Snapshot, _ before: Snapshot) -> Int {
-    let old = before.zones.first { $0.name == zone.name && $0.instance == zone.instance }?.allocations ?? 0
+    let old = before.zones.first { $0.name == zone.name && $0.instance == zone.instance && $0.root == zone.root }?.allocations ?? 0
     return perSecond(zone.allocations &- old, now, before)
   }
 

@@ -123,6 +123,10 @@ extension Heap {
     report.text(call)
     report.text(" of ")
     report.address(address)
+    if describeOtherOwner(of: address, in: &report) {
+      report.text("\n")
+      return report.finish(next: "an address goes back to the copy of stave that gave it: to its zone, or to the malloc of the process")
+    }
     report.text(", which stave does not own\n")
     report.finish(next: badFreeAdvice)
   }

@@ -141,6 +141,9 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       Heap.nameReports()
       metadataPages.start(boot: stave_boot().address, bytes: Int(STAVE_BOOT_BYTES))
       guard zones.start() else { return false }
+      zones.pointee.describeOthers = { address, report in
+        Heap.describeOtherOwner(of: address, in: &report.assumingMemoryBound(to: Report.self).pointee)
+      }
       header.pointee.layoutDigest = layoutDigest()
       header.pointee.release = Heap.release
       CPUCache.start(forceLocked: false)
@@ -306,5 +309,8 @@ public func layoutDigest() -> UInt32 {
   mix(MemoryLayout<RedZoneState>.size)
   mix(MemoryLayout<HashClasses>.size)
   mix(MemoryLayout<MetadataChunks>.size)
+  mix(MemoryLayout<Deferral>.size)
+  mix(MemoryLayout<Pool>.size)
+  mix(MemoryLayout<PoolCache>.size)
   return digest
 }

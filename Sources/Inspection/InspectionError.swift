@@ -34,6 +34,8 @@ public enum InspectionError: Error, Equatable, Sendable {
   case refused(String)
   /// Sizes were never counted there; `process` is 0 for a core file.
   case noSizes(target: String, process: Int32)
+  /// Nothing there has started packet buffers.
+  case noPackets(target: String)
   /// A saved stream of statistics is of a version that this reader does not know; or is none.
   case unknownStream(path: String, version: UInt32)
   case badStream(path: String, reason: String)
@@ -98,6 +100,7 @@ extension InspectionError {
       "\(target.printable) has not counted the sizes that are asked for. "
         + (process > 0 ? "`stave set \(process) sizes=1` switches it on" : "The program has to be started with STAVE_OPTIONS=sizes:1")
         + (process > 0 ? ", from the start STAVE_OPTIONS=sizes:1." : ", or told so while it works: stave set PID sizes=1.")
+    case .noPackets(let target): "\(target.printable) has no packet buffers: neither its program nor a library of it has started any."
     case .unknownStream(let path, let version):
       "version mismatch: \(path.printable) is a stream of version \(version), this command reads version \(StreamHeader.version)."
     case .badStream(let path, let reason):

@@ -42,11 +42,12 @@ extension SnapshotReader {
       let keg: UnsafePointer<Keg>
       if let known = kegs[place.identity.keg] { keg = known } else { keg = try copies.structure(Keg.self, at: place.identity.keg) }
       kegs[place.identity.keg] = keg
-      idle[place.identity.keg, default: []] += try cachedItems(of: place, keg, copies)
+      let items = try cachedItems(of: place, keg, copies)
+      for one in try copies.structure(Zone.self, at: place.zone).pointee.kegPlaces { idle[one, default: []] += items }
     }
     for place in places {
       let zone = try copies.structure(Zone.self, at: place.zone)
-      guard let keg = kegs[place.identity.keg], !zone.pointee.flags.contains(.internal),
+      guard let keg = kegs[place.identity.keg], !zone.pointee.flags.contains(.internal), zone.pointee.ownsKeg,
         let headers = slabs.removeValue(forKey: keg.pointee.index)
       else { continue }
       let name = withUnsafeBytes(of: zone.pointee.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }.printable
@@ -67,9 +68,7 @@ extension SnapshotReader {
     _ headers: [UInt], of keg: UnsafePointer<Keg>, idle: [UInt], _ empty: ItemRun, _ body: (ItemRun) throws(InspectionError) -> Void
   ) throws(InspectionError) {
     let layout = keg.pointee.layout
-    guard 1...1 << 16 ~= layout.items, layout.size > 0, layout.itemBytes >= layout.size, layout.itemBytes <= 1 << 40,
-      layout.firstItem >= 0, layout.firstItem <= 1 << 40, layout.headerOffset >= 0, layout.headerOffset <= 1 << 40
-    else { throw .damaged("a keg whose slabs have no possible layout") }
+    guard layout.isPossible else { throw .damaged("a keg whose slabs have no possible layout") }
     let prefix = layout.isOffPage ? MemoryLayout<OffPagePrefix>.size : 0
     let words = (layout.items + 63) / 64
     let bytes = prefix + MemoryLayout<Slab>.size + 8 * words
@@ -117,22 +116,30 @@ extension SnapshotReader {
   // MARK: - Caches
 
   /// Items in the zone's cells and in its depot.
-  private func cachedItems(of place: Place, _ keg: UnsafePointer<Keg>, _ copies: Copies) throws(InspectionError) -> [UInt] {
+  func cachedItems(of place: Place, _ keg: UnsafePointer<Keg>, _ copies: Copies) throws(InspectionError) -> [UInt] {
     var items: [UInt] = []
     for case let cell? in try target.read(CellCopy.self, at: place.cells) {
       items += try target.readArray(UInt.self, at: cell.slots, count: Int(cell.word & 0xffff), limit: 1 << 16)
     }
     let zone = try copies.structure(Zone.self, at: place.zone)
     let limit = max(0, min(1 << 32, zone.pointee.depotItems)) + 1 << 16
-    var next = UInt(bitPattern: zone.pointee.full)
     var taken = 0, steps = 0
-    while next != 0 {
-      let bucket = try target.read(BucketCopy.self, at: next)
-      items += try target.readArray(UInt.self, at: next &+ UInt(MemoryLayout<Bucket>.size), count: Int(bucket.count), limit: 1 << 16)
-      taken += Int(bucket.count)
-      steps += 1
-      guard taken <= limit, steps <= limit else { throw .damaged("a depot without end") }
-      next = bucket.next
+    var starts = [UInt(bitPattern: zone.pointee.full)]
+    if let deferral = zone.pointee.deferral {
+      // What waits for readers.
+      let waiting = try copies.structure(Deferral.self, at: UInt(bitPattern: deferral))
+      starts += [UInt(bitPattern: waiting.pointee.first), UInt(bitPattern: waiting.pointee.filling)]
+    }
+    for start in starts {
+      var next = start
+      while next != 0 {
+        let bucket = try target.read(BucketCopy.self, at: next)
+        items += try target.readArray(UInt.self, at: next &+ UInt(MemoryLayout<Bucket>.size), count: Int(bucket.count), limit: 1 << 16)
+        taken += Int(bucket.count)
+        steps += 1
+        guard taken <= limit, steps <= limit else { throw .damaged("a depot without end") }
+        next = bucket.next
+      }
     }
     return items
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Finding the roots of a target. Order of tries, for each module: the dynamic symbol `stave_root` (libstave.so, and
-// programs that export it); the note (StaveNote.swift); and if no module has either, .symtab in the program's file.
-// A process has several roots when libstave.so is its malloc and its program links Stave in as well.
+// Finding the roots of a target: for each module what the dynamic symbol `stave_root` names (libstave.so, and programs that export
+// it) and what its notes name (StaveNote.swift); and if no module has either, .symtab in the program's file. A process has several
+// roots when libstave.so is its malloc and its program, or a library, has a core of its own.
 
 public struct RootLocation: Equatable, Sendable {
   /// How the root was found.
@@ -49,11 +49,8 @@ func findRoot(in target: any TargetMemory, symbol: String) throws(InspectionErro
     do throws(InspectionError) {
       let image = try ElfImage(in: target, at: module.base)
       ends[module.path] = image.high
-      if let address = try image.address(ofDynamicSymbol: symbol) {
-        add(module, address, .dynamicSymbol)
-      } else if let address = try image.rootFromNote() {
-        add(module, address, .note)
-      }
+      if let address = try image.address(ofDynamicSymbol: symbol) { add(module, address, .dynamicSymbol) }
+      for address in try image.rootsFromNotes() { add(module, address, .note) }
     } catch {
       // One module that cannot be read says nothing about the others.
       if error.concernsWholeTarget { throw error }

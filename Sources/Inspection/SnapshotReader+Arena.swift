@@ -29,6 +29,12 @@ extension SnapshotReader {
     return Int(arena.pointee.frontier - start)
   }
 
+  /// The addresses that the arena has reached.
+  func arenaWindow(_ root: RootCopy) throws(InspectionError) -> Range<UInt> {
+    let start = root.part(Arena.self, RootLayout.arenaOffset).pointee.windowStart
+    return start..<start &+ UInt(try arenaBytes(root))
+  }
+
   /// Bytes of the longest run of addresses in which nothing is in use: gaps of the arena's map and the freed ranges between them.
   /// Reads all of the map, 96 bytes an entry, a level of its tree at a time; of a busy process it is an estimate, for the map
   /// changes meanwhile. Throws `damaged` if it is no tree.

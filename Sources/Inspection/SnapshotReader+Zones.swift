@@ -52,7 +52,7 @@ extension SnapshotReader {
       if reading > 1 { root = try readRoot(copies) }
       var slabs = try readSlabs(root)
       for (index, made) in pending {
-        guard var zone = try readZone(places[index], &slabs, since: made) else {
+        guard var zone = try readZone(places[index], &slabs, since: made, root) else {
           result[index] = nil
           continue
         }
@@ -177,13 +177,14 @@ extension SnapshotReader {
 
   /// Takes the zone's slabs out of `slabs`: each is read for one zone only, whatever the zones say. Nil if the zone has gone.
   private func readZone(
-    _ place: Place, _ slabs: inout [UInt32: [UInt]], since made: KegCounts
+    _ place: Place, _ slabs: inout [UInt32: [UInt]], since made: KegCounts, _ root: RootCopy
   ) throws(InspectionError) -> ZoneSnapshot? {
     let copies = Copies(target)
     defer { copies.discard() }
     let first = try readCounts(place, copies)
     guard ZoneIdentity(first.zone) == place.identity else { return nil }
-    let headers = try target.read(SlabHeaderCopy.self, at: slabs.removeValue(forKey: first.keg.pointee.index) ?? [])
+    let ownsKeg = first.zone.pointee.ownsKeg
+    let headers = ownsKeg ? try target.read(SlabHeaderCopy.self, at: slabs.removeValue(forKey: first.keg.pointee.index) ?? []) : []
     let last = try readCounts(place, copies)
     guard ZoneIdentity(last.zone) == place.identity else { return nil }
     let before = describe(first)
@@ -194,8 +195,11 @@ extension SnapshotReader {
       result.walkedFreeItems += free
       result.walkedFreeSlabs += free == result.itemsPerSlab ? 1 : 0
     }
-    if first.keg.pointee.layout.lookup != .metadata {
-      // Found by their addresses or in the keg's tree, not by the owner map: the keg's word must do.
+    try describeKind(of: place.zone, last.zone, last.keg, into: &result, root)
+    if !ownsKeg {
+      (result.slabs, result.freeItems, result.freeSlabs) = (0, 0, 0)
+    } else if first.keg.pointee.layout.lookup != .metadata || !result.isInArena {
+      // Found by their addresses or in the keg's tree, or outside what the owner map knows: the keg's word must do.
       result.walkedSlabs = result.slabs
       result.walkedFreeItems = result.freeItems
       result.walkedFreeSlabs = min(result.slabs, max(0, last.keg.pointee.freeSlabCount))

@@ -19,27 +19,19 @@ import Zones
 public struct SnapshotReader {
   let target: any TargetMemory
   public let location: RootLocation
+  /// As the tables name it: the file of the program or library that it lies in.
+  public internal(set) var name = ""
 
-  /// Finds the root. With several in one process (libstave.so, and a program that links Stave in) the one that is the malloc.
-  public init(_ target: any TargetMemory) throws(InspectionError) {
+  /// Of several roots the one of that name; without a name, the malloc's.
+  public init(_ target: any TargetMemory, root name: String? = nil) throws(InspectionError) {
+    self = try ProcessReader(target, root: name).readers[0]
+  }
+
+  /// For one of the roots that `findRoot` gives.
+  public init(_ target: any TargetMemory, _ location: RootLocation) {
     self.target = target
-    let roots: [RootLocation]
-    do throws(InspectionError) {
-      roots = try findRoot(in: target)
-    } catch {
-      // A process that has just ended has no memory left to find anything in.
-      if case .noStave = error, let live = target as? LiveProcess, !live.isAlive { throw .noSuchProcess(live.process) }
-      // What would name the root may be in the part that is missing.
-      if case .noStave = error, let core = target as? CoreFile, core.isTruncated {
-        throw .truncatedCore(path: core.path, address: nil)
-      }
-      throw error
-    }
-    // A program's own malloc comes before any library's. Where the program has a root that never started, the library's is it.
-    let own = roots.first { $0.modulePath == target.executablePath }
-    let isOwnStarted = own.map { (try? target.read(UInt64.self, at: $0.address)) == RootLayout.magic } ?? false
-    guard let location = (isOwnStarted ? own : roots.first { $0 != own }) ?? own else { throw .noStave(target: target.name) }
     self.location = location
+    name = RootLocation.fileName(location.modulePath)
   }
 
   /// One look. Costs two reads of the zones, of 16 bytes per 64 KiB of the arena, and two of 24 bytes per slab; up to three
@@ -73,6 +65,8 @@ public struct SnapshotReader {
     snapshot.trashChecked = max(0, checks.pointee.checked)
     snapshot.trashDamaged = max(0, checks.pointee.damaged)
     snapshot.zones = try readZones(root, copies)
+    guard snapshot.zones.allSatisfy(\.isPlausible) else { throw .damaged("a zone's figures are beyond any address space") }
+    ZoneFamilies.settle(&snapshot.zones)
     // The arena's figures last, all of them from one copy.
     let last = try readRoot(copies)
     try describe(last, into: &snapshot)
@@ -80,7 +74,9 @@ public struct SnapshotReader {
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
     snapshot.guards = try readGuards(last, copies)
     try readTypes(last, into: &snapshot, copies)
+    if let packets = readPackets(last, snapshot, copies) { snapshot.packets = [packets] }
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
+    snapshot.roots = [RootSnapshot(snapshot, name: name, path: location.modulePath.printable, servesMalloc: root.servesMalloc)]
     return snapshot
   }
 

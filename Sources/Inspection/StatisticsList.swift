@@ -67,7 +67,7 @@ public final class StatisticsList {
   public func fill(from target: any TargetMemory, _ allocator: StatisticsAllocator = .any) throws(StatisticsError) {
     let snapshot: Snapshot
     do throws(InspectionError) {
-      snapshot = try SnapshotReader(target).look()
+      snapshot = try ProcessReader(target).look()
       try snapshot.checkRecords()
     } catch { throw fail(StatisticsError(error)) }
     fill(from: snapshot, allocator)
@@ -79,7 +79,7 @@ public final class StatisticsList {
         .zone,
         snapshot.zones.map { zone in
           let figures = StatisticsFigures(ZoneEntry(zone, pageBytes: snapshot.pageBytes, maxCPUs: snapshot.cpuLimit))
-          return (name: zone.name, instance: zone.instance, sharesName: false, figures: figures)
+          return (name: zone.fullName, instance: zone.instance, sharesName: false, figures: figures)
         })
     }
     if allocator == .malloc || allocator == .any {
@@ -88,7 +88,7 @@ public final class StatisticsList {
         snapshot.types.map { type in
           var figures = StatisticsFigures(TypeEntry(type, maxCPUs: snapshot.cpuLimit))
           figures.failures = UInt64(clamping: type.failures)
-          return (name: type.name, instance: type.instance, sharesName: false, figures: figures)
+          return (name: type.fullName, instance: type.instance, sharesName: false, figures: figures)
         })
     }
   }

@@ -26,10 +26,11 @@ enum StaveNote {
 }
 
 extension ElfImage {
-  /// The root that the image's note names; nil if it has no such note or the note points out of the image.
-  func rootFromNote() throws(InspectionError) -> UInt? {
-    var root: UInt?
-    for header in programHeaders where header.type == Elf.note && root == nil {
+  /// The roots that the image's notes name, sixteen at most: a program may have several copies of Stave linked in. What points out
+  /// of the image is none.
+  func rootsFromNotes() throws(InspectionError) -> [UInt] {
+    var roots: [UInt] = []
+    for header in programHeaders where header.type == Elf.note {
       try target.forEachNote(
         at: address(of: header.virtualAddress), length: header.memoryBytes, alignment: header.alignment
       ) { note throws(InspectionError) in
@@ -37,10 +38,10 @@ extension ElfImage {
         else { return true }
         let distance = try target.read(Int64.self, at: note.descriptor)
         let address = note.descriptor &+ UInt(bitPattern: Int(distance))
-        if contains(address) { root = address }
-        return root == nil
+        if contains(address) && !roots.contains(address) { roots.append(address) }
+        return roots.count < 16
       }
     }
-    return root
+    return roots
   }
 }

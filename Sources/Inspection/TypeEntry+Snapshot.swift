@@ -9,7 +9,7 @@ extension StreamEntry where Record == TypeRecord, CPURecord == TypeCPURecord {
     var cpus = [TypeCPURecord](repeating: TypeCPURecord(), count: max(0, maxCPUs) + 1)
     cpus[cpus.count - 1] = type.elsewhere
     for one in type.perCPU { cpus[min(max(0, one.cpu), cpus.count - 1)].add(one.counts) }
-    self.init(TypeRecord(name: type.name), cpus: cpus)
+    self.init(TypeRecord(name: type.fullName), cpus: cpus)
   }
 }
 

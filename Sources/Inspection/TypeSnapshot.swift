@@ -18,6 +18,8 @@ public struct TypeClass: Equatable, Sendable {
 }
 
 public struct TypeSnapshot: Sendable {
+  /// The copy of Stave that it is of, where that is not the first of several.
+  public var root = ""
   public var name = ""
   /// Distinguishes types of one name.
   public var instance = 0
@@ -52,15 +54,17 @@ public struct TypeSnapshot: Sendable {
 
   public init() {}
 
-  /// The name, made unique among types of one name.
-  public var label: String { instance > 0 ? "\(name)_\(instance)" : name }
+  /// The name, behind that of its root where that is not the first.
+  public var fullName: String { root.isEmpty ? name : "\(root)/\(name)" }
+  /// The same, made unique among types of one name.
+  public var label: String { instance > 0 ? "\(fullName)_\(instance)" : fullName }
 
   /// The sizes of those classes.
   public var sizes: [Int] { classes.map(\.size) }
 
   mutating func add(_ zone: ZoneSnapshot) {
     used += zone.used
-    usedBytes += zone.used * zone.size
+    usedBytes += zone.usedBytes
     allocations.add(zone.allocations)
     frees.add(zone.frees)
     if zone.allocations > 0 { classes.append(TypeClass(size: zone.size, allocations: zone.allocations, used: zone.used)) }

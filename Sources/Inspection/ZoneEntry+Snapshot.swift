@@ -5,11 +5,16 @@
 extension StreamEntry where Record == ZoneRecord, CPURecord == ZoneCPURecord {
   /// `maxCPUs`: CPU numbers below it have a record each.
   public init(_ zone: ZoneSnapshot, pageBytes: Int, maxCPUs: Int) {
-    var record = ZoneRecord(name: zone.name)
+    var record = ZoneRecord(name: zone.fullName)
     record.align = UInt32(clamping: zone.alignMask)
     record.size = UInt32(clamping: zone.size)
     record.itemBytes = UInt32(clamping: zone.itemBytes)
     record.pages = UInt32(clamping: zone.slabs * zone.slabBytes / max(1, pageBytes))
+    record.limit = UInt32(clamping: zone.limit)
+    // Of a zone with a limit, the pages that so many items take.
+    let pagesOfSlab = zone.slabBytes / max(1, pageBytes), slabs = zone.limit / max(1, zone.itemsPerSlab)
+    record.maxPages = UInt32(clamping: slabs.multipliedReportingOverflow(by: pagesOfSlab).partialValue)
+    if zone.kind == .secondary { record.flags |= ZoneRecord.secondary }
     record.kegFree = UInt32(clamping: zone.freeItems)
     record.zoneFree = UInt32(clamping: zone.cachedInDepot)
     record.bucketSize = UInt32(clamping: zone.bucketSize)

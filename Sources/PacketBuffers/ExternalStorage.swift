@@ -133,7 +133,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   }
 
   /// Shares the storage of `other`, from which nothing but that is taken. This mbuf has none. Both are read-only until one goes.
-  func share(_ other: MbufPointer) {
+  public func share(_ other: MbufPointer) {
     other.storage.pointee.count.add()
     storage.initialize(to: other.storage.pointee)
     pointee.data = other.pointee.data

@@ -50,7 +50,7 @@ public struct PacketHeader {
   public var scratch: UInt
   public var moreScratch: UInt
 
-  static var empty: PacketHeader {
+  public static var empty: PacketHeader {
     PacketHeader(
       receivedOn: 0, tags: nil, bytes: 0, flow: 0, checksumFlags: 0, vlan: 0, hashKind: 0, trafficClass: 0, received: 0, scratch: 0,
       moreScratch: 0)

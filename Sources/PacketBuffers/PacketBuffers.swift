@@ -70,7 +70,7 @@ public struct PacketState: ~Copyable {
   public internal(set) var nineZone: ZonePointer?
   public internal(set) var sixteenZone: ZonePointer?
   /// Made when a tag is first asked for.
-  var tagType: TypePointer?
+  public internal(set) var tagType: TypePointer?
   /// Times that the packet zone gave its clusters back; copies and prepends, and pull-ups, that failed.
   public internal(set) var drains: Int64 = 0
   public internal(set) var failedCopies: Int64 = 0

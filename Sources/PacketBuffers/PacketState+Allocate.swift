@@ -11,7 +11,9 @@ extension UnsafeMutablePointer where Pointee == PacketState {
   /// An mbuf with room for 224 bytes; with the flag `packetHeader` for 168.
   @inline(__always)
   public func get(_ wait: WaitFlags = .noWait, type: MbufType = .data, flags: MbufFlags = .none) -> MbufPointer? {
-    pointee.mbufZone!.allocate(wait, argument: mbufArgument(type, flags))?.assumingMemoryBound(to: Mbuf.self)
+    let mbuf = pointee.mbufZone!.allocate(wait, argument: mbufArgument(type, flags))?.assumingMemoryBound(to: Mbuf.self)
+    PacketProbe.got(mbuf, wait, type, flags)
+    return mbuf
   }
 
   /// The first mbuf of a packet.
@@ -23,12 +25,19 @@ extension UnsafeMutablePointer where Pointee == PacketState {
   /// An mbuf with a cluster, which is found in one cache, the cluster attached (L76): better than `get` and `attachCluster`.
   @inline(__always)
   public func getPacket(_ wait: WaitFlags = .noWait, type: MbufType = .data, flags: MbufFlags = .packetHeader) -> MbufPointer? {
-    pointee.packetZone!.allocate(wait, argument: mbufArgument(type, flags))?.assumingMemoryBound(to: Mbuf.self)
+    let mbuf = pointee.packetZone!.allocate(wait, argument: mbufArgument(type, flags))?.assumingMemoryBound(to: Mbuf.self)
+    PacketProbe.gotPacket(mbuf, wait, type, flags)
+    return mbuf
   }
 
   /// An mbuf with a cluster of one of the sizes in `Cluster`; the process ends where there is no such size.
   public func getJumbo(_ size: Int, _ wait: WaitFlags = .noWait, type: MbufType = .data, flags: MbufFlags = .packetHeader) -> MbufPointer? {
-    if size == Cluster.size { return getPacket(wait, type: type, flags: flags) }
+    let mbuf = size == Cluster.size ? getPacket(wait, type: type, flags: flags) : composeJumbo(size, wait, type, flags)
+    PacketProbe.gotJumbo(mbuf, size, wait, type, flags)
+    return mbuf
+  }
+
+  private func composeJumbo(_ size: Int, _ wait: WaitFlags, _ type: MbufType, _ flags: MbufFlags) -> MbufPointer? {
     guard let mbuf = get(wait, type: type, flags: flags) else { return nil }
     guard getCluster(size, wait, for: mbuf) != nil else {
       mbuf.free()
@@ -46,6 +55,12 @@ extension UnsafeMutablePointer where Pointee == PacketState {
 
   /// A cluster, attached to `mbuf`, which has no storage yet; or for nobody (see `MbufPointer.attachCluster`, `freeCluster`).
   public func getCluster(_ size: Int, _ wait: WaitFlags = .noWait, for mbuf: MbufPointer?) -> UnsafeMutableRawPointer? {
+    let cluster = takeCluster(size, wait, for: mbuf)
+    PacketProbe.gotCluster(cluster, size, wait, for: mbuf)
+    return cluster
+  }
+
+  fileprivate func takeCluster(_ size: Int, _ wait: WaitFlags, for mbuf: MbufPointer?) -> UnsafeMutableRawPointer? {
     let zone = zone(of: Cluster.type(size: size))
     if let mbuf { demand(!mbuf.isExternal, "a cluster for an mbuf that has storage") }
     return zone.allocate(wait, argument: mbuf.map { $0.raw })
@@ -89,21 +104,26 @@ extension UnsafeMutablePointer where Pointee == PacketState {
 extension UnsafeMutablePointer where Pointee == Mbuf {
   /// Gives an mbuf that has no storage a cluster of 2 KiB. Where there is none, those in the packet zone are given back first.
   public func attachCluster(_ wait: WaitFlags = .noWait) -> Bool {
-    if packets.getCluster(Cluster.size, wait, for: self) != nil { return true }
-    if wait.maySleep { return false }
-    packets.drainPackets()
-    return packets.getCluster(Cluster.size, wait, for: self) != nil
+    var isDone = packets.takeCluster(Cluster.size, wait, for: self) != nil
+    if !isDone && !wait.maySleep {
+      packets.drainPackets()
+      isDone = packets.takeCluster(Cluster.size, wait, for: self) != nil
+    }
+    PacketProbe.attached(self, wait, isDone: isDone)
+    return isDone
   }
 
   /// Gives it a cluster that was got for nobody.
   public func attachCluster(_ cluster: UnsafeMutableRawPointer, size: Int) {
     demand(!isExternal, "a cluster for an mbuf that has storage")
     attach(cluster, size: size, type: Cluster.type(size: size))
+    PacketProbe.set(self, cluster, size)
   }
 
   /// Frees this mbuf; the rest of the chain is the answer.
   @discardableResult
   public func free() -> MbufPointer? {
+    PacketProbe.frees(self)
     let next = pointee.next
     if hasHeader { deleteTags() }
     if isExternal {
@@ -116,6 +136,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
 
   /// Frees the chain. Never waits, and may call who lent storage.
   public func freeChain() {
+    PacketProbe.freesChain(self)
     var next: MbufPointer? = self
     while let mbuf = next { next = mbuf.free() }
   }

@@ -52,6 +52,14 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     Zones.makeZone(name: FixedName(name), size: size, hooks: ZoneHooks(constructor: constructCluster))
   }
 
+  /// The size of the clusters of a keg; nil if it is none of theirs.
+  public func clusterSize(ofKeg index: UInt32) -> Int? {
+    if pointee.clusterZone!.pointee.keg.pointee.index == index { return Cluster.size }
+    if pointee.pageZone!.pointee.keg.pointee.index == index { return Cluster.page }
+    if pointee.nineZone!.pointee.keg.pointee.index == index { return Cluster.nine }
+    return pointee.sixteenZone!.pointee.keg.pointee.index == index ? Cluster.sixteen : nil
+  }
+
   /// Of clusters of a kind.
   func zone(of type: StorageType) -> ZonePointer {
     switch type {
@@ -95,7 +103,7 @@ var keepTags: UnsafeMutableRawPointer? { UnsafeMutableRawPointer(bitPattern: 1) 
 private func constructMbuf(_ item: UnsafeMutableRawPointer, _ size: Int, _ argument: UnsafeMutableRawPointer?, _ wait: Int32) -> Int32 {
   guard !packets.isRefused else { return outOfMemory }
   let word = UInt32(truncatingIfNeeded: UInt(bitPattern: argument))
-  if UInt8(word >> 24) != MbufType.uninitialized.rawValue { prepare(item, word, data: nil) }
+  if UInt8(word >> 24) != MbufType.uninitialized.rawValue { prepare(item, word, wait, data: nil) }
   return 0
 }
 
@@ -110,7 +118,7 @@ private func constructPacket(_ item: UnsafeMutableRawPointer, _ size: Int, _ arg
   guard !packets.isRefused else { return outOfMemory }
   let mbuf = item.assumingMemoryBound(to: Mbuf.self)
   let word = UInt32(truncatingIfNeeded: UInt(bitPattern: argument)) | MbufFlags.external.rawValue
-  prepare(item, word, data: mbuf.storage.pointee.buffer)
+  prepare(item, word, wait, data: mbuf.storage.pointee.buffer)
   return 0
 }
 
@@ -141,13 +149,14 @@ private func constructCluster(_ item: UnsafeMutableRawPointer, _ size: Int, _ ar
 }
 
 /// An mbuf with no data; `data` is where some may begin, for want of which it is inside.
-private func prepare(_ item: UnsafeMutableRawPointer, _ word: UInt32, data: UnsafeMutableRawPointer?) {
+private func prepare(_ item: UnsafeMutableRawPointer, _ word: UInt32, _ wait: Int32, data: UnsafeMutableRawPointer?) {
   let mbuf = item.assumingMemoryBound(to: Mbuf.self)
   let hasHeader = word & MbufFlags.packetHeader.rawValue != 0
   mbuf.initialize(
     to: Mbuf(
       next: nil, nextPacket: nil, data: data ?? item + (hasHeader ? Mbuf.storageOffset : Mbuf.headerOffset), bytes: 0, word: word))
   if hasHeader { mbuf.header.initialize(to: .empty) }
+  PacketProbe.initialized(mbuf, wait)
 }
 
 private var outOfMemory: Int32 { 12 }

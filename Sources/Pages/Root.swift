@@ -10,7 +10,7 @@ import Primitives
 public enum RootLayout {
   public static let magic: UInt64 = 0x5354_4156_4552_4f4f  // "STAVEROO"
   /// To be raised by hand when a field that readers copy changes its place or its meaning; LayoutTests notice the former.
-  public static let version: UInt32 = 8
+  public static let version: UInt32 = 9
   /// Within the header.
   public static let mailboxOffset = 48
   public static let metadataOffset = 256
@@ -59,6 +59,8 @@ public struct RootHeader {
   public var mailbox: Mailbox
   /// Of the library: major, minor and patch, a byte each.
   public var release: UInt32
+  /// 1 in a core that a program or library has for zones of its own, whose malloc is another.
+  public var isOwn: UInt32
 }
 
 /// Page size, read from the system at the first use of the root.

@@ -54,6 +54,15 @@ public struct Report {
   }
 
   @inline(never)
+  public mutating func text(endingAtZero text: UnsafePointer<UInt8>) {
+    var next = text
+    while next.pointee != 0 {
+      byte(next.pointee)
+      next += 1
+    }
+  }
+
+  @inline(never)
   public mutating func name(_ name: borrowing FixedName) {
     for index in 0..<name.count { byte(name.bytes[index]) }
   }

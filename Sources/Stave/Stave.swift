@@ -2,8 +2,10 @@
 //
 // # Stave
 //
-// Stave for Swift: malloc types. A type says what memory is for; `stave types PID` shows for each type, at any time and from outside,
-// how many blocks and bytes are in use, how many were asked for, and of which sizes.
+// Stave for Swift: malloc types, and zones.
+//
+// A malloc type says what memory is for; `stave types PID` shows for each type, at any time and from outside, how many blocks and bytes are
+// in use, how many were asked for, and of which sizes.
 //
 //     import Stave
 //
@@ -14,8 +16,16 @@
 //     let picture = try withMallocType(.images) { try decode(file) }   // whatever decode allocates
 //     let buffer = MallocType.images.allocate(byteCount: 4096)         // one block
 //
-// This module brings no allocator. It finds the one that the process has: libstave.so, preloaded (`stave run`) or linked, or
+// For types this module brings no allocator. It finds the one that the process has: libstave.so, preloaded (`stave run`) or linked, or
 // libstave.a. Under any other malloc everything works, and nothing is counted; `withMallocType` says so once.
+//
+// A zone is a cache of memory for values of one type (Zones/). Zones have a core of their own in the program, whatever its malloc is; it
+// begins with the first zone.
+//
+//     Zone           memory, and owned items, for values that begin and end with each use
+//     ObjectCache    objects that stay made between their uses; with a limit, a pool
+//     DeferredZone   values that are read without a lock (ReadSections)
+//     PerCPUZone     values that every CPU has one of
 
 internal import StaveC
 

@@ -23,7 +23,7 @@ struct CheckCommand: ParsableCommand {
 
   func run() throws {
     let memory = try target.open()
-    let reader = try SnapshotReader(memory)
+    let reader = try SnapshotReader(memory, root: target.root)
     let reading: RedZoneReading
     if let live = memory as? LiveProcess {
       let hold = try ProcessHold(live.process)

@@ -27,9 +27,9 @@ struct GetCommand: ParsableCommand {
 
   func run() throws {
     let (target, names) = target.splitting(control)
-    let reader = try SnapshotReader(target.open())
+    let process = try ProcessReader(target.open(), root: target.root), reader = process.readers[0]
     // In a busy process the arena's map may change faster than it can be read; then that one figure is left out.
-    let tree = ControlTree(ControlSource(try reader.look(), largestFree: try? reader.largestFreeRange()))
+    let tree = ControlTree(ControlSource(try process.look(), largestFree: try? reader.largestFreeRange()))
     var found = names.isEmpty ? tree.controls : []
     for name in names { found += try tree.find(name) }
     if json {
@@ -46,7 +46,8 @@ struct SetCommand: ParsableCommand {
     discussion: """
       The request goes into a mailbox in the process, which checks it and takes it over itself; whoever may trace the process may \
       ask. The command waits a second and a half for the answer; after that the request stays and the command says "pending": a \
-      process that neither runs its background thread nor takes more than its caches hold answers when it next does.
+      process that neither runs its background thread nor takes more than its caches hold answers when it next does. Options are those \
+      of the process's malloc; those of a program's or library's own zones are changed with --root.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -63,17 +64,18 @@ struct SetCommand: ParsableCommand {
     let memory = try target.open()
     if texts.isEmpty { throw InspectionError.usage("say what to change: stave set PID NAME=VALUE") }
     guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file has nothing that can be set") }
-    let reader = try SnapshotReader(live)
-    let snapshot = try reader.look()  // its structures are ones that this command knows
+    let process = try ProcessReader(live, root: target.root)
+    let snapshot = try process.look()  // its structures are ones that this command knows
     let limits = try texts.filter(TypeControl.isMeant).map { text throws(InspectionError) in try TypeControl.assignment(text, in: snapshot) }
     for (type, name, bytes) in limits {
+      let reader = process.readers.first { $0.name == type.root } ?? process.readers[0]
       switch try Mail(live, reader.location).setLimit(of: type, to: bytes, waiting: 1.5) {
       case .done(let before): emit("\(name): \(before) -> \(bytes)")
       case .pending: emit("\(name): pending: the process will take \(bytes) when it next allocates")
       }
     }
     for wish in wishes {
-      switch try Self.ask(wish, Mail(live, reader.location)) {
+      switch try Self.ask(wish, Mail(live, process.readers[0].location)) {
       case .done(let before): emit("\(wish.control.name): \(ControlTree.text(wish.option, before)) -> \(wish.text)")
       case .pending: emit("\(wish.control.name): pending: the process will take \(wish.text) when it next allocates")
       }

@@ -18,7 +18,7 @@ struct GuardCommand: ParsableCommand {
       and guarded ones stay guarded when it is switched off. What is not said goes back to its default: all types, all sizes, \
       every request. With --redzone blocks get guard bytes instead, and with --check each malloc and free is checked: they cost \
       less and find mistakes later; what guards pages stays as it is then, unless --on or another option asks for it too. Without \
-      anything to change, figures are shown.
+      anything to change, figures are shown. What is changed and shown is the process's malloc; zones of a program's or library's own with --root.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -74,7 +74,7 @@ struct GuardCommand: ParsableCommand {
     guard off || isSaid else { return try show() }
     let memory = try target.open()
     guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file has nothing that can be guarded") }
-    let reader = try SnapshotReader(live)
+    let reader = try SnapshotReader(live, root: target.root)
     let snapshot = try reader.look()
     let mail = Mail(live, reader.location)
     let counts = try ControlTree(ControlSource(snapshot, largestFree: nil)).find("stave.types").first?.value.text
@@ -110,7 +110,7 @@ struct GuardCommand: ParsableCommand {
   }
 
   private func show() throws {
-    let reader = try SnapshotReader(target.open())
+    let reader = try SnapshotReader(target.open(), root: target.root)
     let tree = ControlTree(ControlSource(try reader.look(), largestFree: nil))
     var found: [Control] = []
     for name in ["vm.memguard", "vm.redzone", "vm.debug"] { found += try tree.find(name) }

@@ -27,7 +27,7 @@ struct LeaksCommand: ParsableCommand {
 
   func run() throws {
     let memory = try target.open()
-    let reader = try SnapshotReader(memory)
+    let reader = try SnapshotReader(memory, root: target.root)
     let picture: LeakPicture
     switch memory {
     case let live as LiveProcess: picture = try reader.pictureForLeaks(holding: live)

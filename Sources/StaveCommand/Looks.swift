@@ -8,7 +8,10 @@ import Inspection
 
 struct Looks {
   private(set) var target: any TargetMemory
-  private var reader: SnapshotReader
+  private var reader: ProcessReader
+  /// The one root that is looked at; nil for all.
+  private let root: String?
+  private var said: Set<String> = []
   /// When the allocator that was looked at last had started: each program that a process executes has one of its own.
   private var started: Int64?
   /// Said once of each program that the process executes: what it was and what it is now.
@@ -17,15 +20,19 @@ struct Looks {
   /// Of a process.
   var entry: ProcessEntry? { (target as? LiveProcess)?.entry }
 
-  init(_ target: any TargetMemory) throws(InspectionError) {
-    self.target = target
-    reader = try SnapshotReader(target)
+  init(_ target: any TargetMemory, root: String? = nil) throws(InspectionError) {
+    (self.target, self.root) = (target, root)
+    reader = try ProcessReader(target, root: root)
   }
+
+  init(_ arguments: TargetArguments) throws(InspectionError) { try self.init(arguments.open(), root: arguments.root) }
 
   /// The next look; `change` tells whether it is at another program than the last. Takes up to a second more for a new program
   /// to start its allocator. Throws what concerns the new program: `noStave` if Stave is not in it.
   mutating func next() throws(InspectionError) -> Snapshot {
     change = nil
+    // A core of a library's or the program's own comes into being at its first use.
+    if started != nil, target is LiveProcess, let now = try? ProcessReader(target, root: root) { reader = now }
     var snapshot: Snapshot
     do throws(InspectionError) {
       snapshot = try reader.look()
@@ -36,6 +43,7 @@ struct Looks {
       snapshot = try reader.look()
     }
     started = snapshot.started
+    for text in snapshot.leftOut where said.insert(text).inserted { printError("stave: " + text) }
     return snapshot
   }
 
@@ -47,8 +55,8 @@ struct Looks {
       do throws(InspectionError) {
         let new = try LiveProcess(process: old.process)
         guard old.isAlive else { throw .noSuchProcess(old.process) }
-        let reader = try SnapshotReader(new)
-        if try reader.started() == started { return false }
+        let reader = try ProcessReader(new, root: root)
+        if try reader.readers[0].started() == started { return false }
         change = "\(old.name) has become \(new.name)".printable
         (target, self.reader) = (new, reader)
         return true

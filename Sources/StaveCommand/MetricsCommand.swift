@@ -34,7 +34,7 @@ struct MetricsCommand: ParsableCommand {
 
   func run() throws {
     if let listen { return try serve(at: Address(listen)!) }
-    let snapshot = try SnapshotReader(target.open()).look()
+    let snapshot = try ProcessReader(target.open(), root: target.root).look()
     if let textfile { return try replace(textfile, with: OpenMetrics.text(snapshot, .prometheus)) }
     emit(String(OpenMetrics.text(snapshot).dropLast()))
   }
@@ -73,7 +73,7 @@ struct MetricsCommand: ParsableCommand {
   #if NIO
     private func serve(at address: Address) throws {
       let first = try target.open()
-      _ = try SnapshotReader(first)
+      _ = try ProcessReader(first, root: target.root)
       // Blocked before there are other threads, which inherit that, and taken here.
       var ends = sigset_t()
       sigemptyset(&ends)
@@ -81,10 +81,10 @@ struct MetricsCommand: ParsableCommand {
       sigaddset(&ends, SIGTERM)
       pthread_sigmask(SIG_BLOCK, &ends, nil)
       signal(SIGPIPE, SIG_IGN)
-      let target = self.target.name.map { _ in self.target }
+      let target = self.target.name.map { _ in self.target }, root = self.target.root
       let server: MetricsServer
       do {
-        server = try MetricsServer(host: address.host, port: address.port) { Self.answer(first, orNamed: target) }
+        server = try MetricsServer(host: address.host, port: address.port) { Self.answer(first, root: root, orNamed: target) }
       } catch {
         printError("stave: cannot listen at \(address.text):\(address.port): \("\(error)".printable)")
         throw ExitCode(1)
@@ -96,14 +96,14 @@ struct MetricsCommand: ParsableCommand {
     }
 
     /// A fresh look. A process that was named by its number stays that process; one named by its name may be a new one.
-    private static func answer(_ first: any TargetMemory, orNamed again: TargetArguments?) -> MetricsServer.Answer {
+    private static func answer(_ first: any TargetMemory, root: String?, orNamed again: TargetArguments?) -> MetricsServer.Answer {
       do throws(InspectionError) {
         var target = first
         if let live = first as? LiveProcess, !live.isAlive {
           guard let again else { throw .noSuchProcess(live.process) }
           target = try again.open()
         }
-        return .init(status: 200, contentType: OpenMetrics.contentType, body: OpenMetrics.text(try SnapshotReader(target).look()))
+        return .init(status: 200, contentType: OpenMetrics.contentType, body: OpenMetrics.text(try ProcessReader(target, root: root).look()))
       } catch {
         return .init(status: 503, contentType: "text/plain; charset=utf-8", body: error.message + "\n")
       }

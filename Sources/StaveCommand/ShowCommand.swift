@@ -8,7 +8,7 @@ import Inspection
 
 struct ShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "show", abstract: "Show types, zones, caches or one malloc type in detail.",
+    commandName: "show", abstract: "Show types, zones, caches, one malloc type or the owner of an address.",
     discussion: """
       The views of the kernel debugger's show malloc and show uma. Nothing of the process has to work: it may be stopped, hang, or \
       be dead and have left a core file. The largest come first.
@@ -17,7 +17,7 @@ struct ShowCommand: ParsableCommand {
   @OptionGroup var target: TargetArguments
 
   @Argument(
-    help: ArgumentHelp("malloc (all malloc types), zones, caches (what each CPU's cache and each depot holds), or the name of a malloc type.", valueName: "subject"),
+    help: ArgumentHelp("malloc (all malloc types), zones, caches (what each CPU's cache and each depot holds), the name of a malloc type, or an address, as in 0x7f0012345678.", valueName: "subject"),
     completion: .list(["malloc", "zones", "caches"]))
   var subject: [String] = []
 
@@ -37,15 +37,32 @@ struct ShowCommand: ParsableCommand {
   func run() throws {
     let (target, subjects) = target.splitting(subject)
     let memory = try target.open()
-    guard subjects.count == 1 else { throw InspectionError.usage("say what to show: malloc, zones, caches or the name of a malloc type") }
-    let reader = try SnapshotReader(memory)
-    let snapshot = try reader.look()
+    guard subjects.count == 1 else { throw InspectionError.usage("say what to show: malloc, zones, caches, the name of a malloc type or an address") }
+    let process = try ProcessReader(memory, root: target.root), reader = process.readers[0]
+    let snapshot = try process.look()
+    if !type, let address = Self.address(subjects[0]) { return try show(address, process, snapshot) }
     if let table = table(subjects[0], snapshot) { return emit(json ? table.json.description : text([table])) }
     let reports = try TypeReport.find(subjects[0], in: snapshot)
     let sharers = try Sharers(reader)
-    let types = reports.map { ($0, sharers.table($0.type, snapshot)) }
+    let types = reports.map { ($0, $0.type.root.isEmpty ? sharers.table($0.type, snapshot) : nil) }
     if json { return emit(JSON.list(types.map { $0.json($1) }).description) }
     emit(text(types.flatMap { report, table in report.tables + (table.map { [$0.table] } ?? []) }))
+  }
+
+  /// As reports write them: "0x7f…".
+  private static func address(_ word: String) -> UInt? { word.hasPrefix("0x") ? UInt(word.dropFirst(2), radix: 16) : nil }
+
+  private func show(_ address: UInt, _ process: ProcessReader, _ snapshot: Snapshot) throws {
+    var owners: [AddressOwner] = []
+    for reader in process.readers { if let owner = try reader.owner(of: address) { owners.append(owner) } }
+    if json {
+      emit(JSON.list(owners.map { AddressReport.json($0, snapshot) }).description)
+    } else if owners.isEmpty {
+      emit("\(address.hexadecimal): no copy of Stave in the process owns it")
+    } else {
+      emit(owners.map { AddressReport.line($0, snapshot) }.joined(separator: "\n"))
+    }
+    if owners.isEmpty { throw ExitCode(1) }
   }
 
   private func table(_ subject: String, _ snapshot: Snapshot) -> TextTable? {

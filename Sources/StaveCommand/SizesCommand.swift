@@ -34,8 +34,8 @@ struct SizesCommand: ParsableCommand {
   }
 
   func run() throws {
-    let target = try target.open()
-    let reader = try SnapshotReader(target)
+    let (root, target) = (self.target.root, try self.target.open())
+    let reader = try SnapshotReader(target, root: root)
     try repetition.run { () throws(InspectionError) in
       guard let sizes = try reader.sizes() else {
         throw .noSizes(target: target.name, process: target is LiveProcess ? target.process : 0)

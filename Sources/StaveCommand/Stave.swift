@@ -15,7 +15,7 @@ struct Stave: ParsableCommand {
     abstract: "Run programs on Stave's memory system, and look into them.",
     version: "\(Heap.version)",
     subcommands: [
-      Run.self, ZonesCommand.self, TypesCommand.self, SizesCommand.self, ShowCommand.self, CheckCommand.self, LeaksCommand.self, Sum.self, Top.self, Trim.self, GuardCommand.self, GetCommand.self, SetCommand.self, MetricsCommand.self, StreamCommand.self, SymbolizeCommand.self, OptionsCommand.self,
+      Run.self, ZonesCommand.self, TypesCommand.self, SizesCommand.self, ShowCommand.self, CheckCommand.self, LeaksCommand.self, Sum.self, MbufsCommand.self, Top.self, Trim.self, GuardCommand.self, GetCommand.self, SetCommand.self, MetricsCommand.self, StreamCommand.self, SymbolizeCommand.self, OptionsCommand.self,
     ])
 
   static func main() {

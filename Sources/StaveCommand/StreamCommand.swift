@@ -21,7 +21,7 @@ struct StreamCommand: ParsableCommand {
 
   func run() throws {
     guard isatty(1) == 0 else { throw InspectionError.usage("a stream is not for a terminal: send it to a file") }
-    let snapshot = try SnapshotReader(target.open()).look()
+    let snapshot = try ProcessReader(target.open(), root: target.root).look()
     try snapshot.checkRecords()
     let bytes =
       switch kind {

@@ -19,6 +19,11 @@ struct TargetArguments: ParsableArguments {
     completion: .custom { _, _, _ in ProcessTable().entries.filter(\.isOnStave).map(\.name) })
   var name: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Of several copies of Stave in the process the one in this program or library alone, by its file's name, as in libstavezones.so.0.", valueName: "file"))
+  var root: String?
+
   func open() throws(InspectionError) -> any TargetMemory {
     if let name {
       guard target == nil else { throw .usage("give a PID, a core file or --name, only one of them") }

@@ -29,7 +29,7 @@ struct Top: ParsableCommand {
     guard Terminal.isInteractive else {
       throw InspectionError.usage("stave top wants a terminal; elsewhere `stave zones -w 1` shows the same")
     }
-    var looks = try Looks(target.open())
+    var looks = try Looks(target)
     var view = TopView(style: Style(descriptor: 1))
     view.add(try looks.next(), looks.entry)
     Keyboard.listen()

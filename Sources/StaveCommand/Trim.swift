@@ -14,7 +14,7 @@ struct Trim: ParsableCommand {
     discussion: """
       Empties every CPU's cache and returns all purgeable memory. Waits up to a second for the process to do it; after that \
       the request stays and the command says "pending": a process that neither runs its background thread nor allocates \
-      answers when it next does.
+      answers when it next does. Each copy of Stave in the process is asked.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -22,14 +22,20 @@ struct Trim: ParsableCommand {
   func run() throws {
     let memory = try target.open()
     guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file cannot be trimmed") }
-    let reader = try SnapshotReader(live)
-    let before = try reader.look()
-    guard case .done(let bytes) = try Mail(live, reader.location).trim(waiting: 1) else {
-      emit("pending: the process will answer when it next allocates")
-      return
+    let process = try ProcessReader(live, root: target.root)
+    let before = try process.look()
+    var isAnswered = true
+    for reader in process.readers {
+      let whose = process.readers.count > 1 ? "\(reader.name): " : ""
+      if case .done(let bytes) = try Mail(live, reader.location).trim(waiting: 1) {
+        emit(whose + "returned \(bytes) bytes (\(bytes.humanBytes))")
+      } else {
+        emit(whose + "pending: the process will answer when it next allocates")
+        isAnswered = false
+      }
     }
-    let after = try reader.look()
-    emit("returned \(bytes) bytes (\(bytes.humanBytes))")
+    guard isAnswered else { return }
+    let after = try process.look()
     if let old = before.kernel, let new = after.kernel {
       emit("resident \(Int(old.resident).humanBytes) → \(Int(new.resident).humanBytes)")
     }

@@ -39,7 +39,7 @@ struct TypesCommand: ParsableCommand {
     if let stream { return try show(stream) }
     // Only a file can be a stream; a core begins otherwise.
     if target.name == nil, let path = target.target, StatisticsStream.mayBegin(file: path) { return try show(path) }
-    var looks = try Looks(target.open())
+    var looks = try Looks(target)
     var table = TypeTable()
     table.showsCPUs = cpus
     table.order = sort

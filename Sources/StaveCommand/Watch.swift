@@ -47,7 +47,7 @@ struct Watch {
   /// The descendant, or the process itself, that has most memory among those on Stave.
   private static func largest(of process: pid_t) -> (Snapshot, ProcessEntry)? {
     for entry in Family(of: process).members.prefix(4) {
-      if let live = try? LiveProcess(process: entry.process), let reader = try? SnapshotReader(live), let snapshot = try? reader.snapshot() {
+      if let live = try? LiveProcess(process: entry.process), let reader = try? ProcessReader(live), let snapshot = try? reader.look() {
         return (snapshot, entry)
       }
     }

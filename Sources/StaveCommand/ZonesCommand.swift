@@ -13,7 +13,8 @@ struct ZonesCommand: ParsableCommand {
     commandName: "zones", abstract: "Show the zones of a process or a core file.",
     discussion: """
       The columns of vmstat -z: SIZE and LIMIT of a zone's items, USED and FREE items (FREE counts all that callers do not \
-      hold, in slabs and caches), requests, failures, sleeps. With --wait also requests per second. A file that `stave stream \
+      hold, in slabs and caches), requests, failures, sleeps. Where a program or a library has zones of its own beside malloc's, all are listed, and below them \
+      each copy of Stave with its sum, and the total. With --wait also requests per second. A file that `stave stream \
       zones` has written is shown likewise.
       """)
 
@@ -39,7 +40,7 @@ struct ZonesCommand: ParsableCommand {
     if let stream { return try show(stream) }
     // Only a file can be a stream; a core begins otherwise.
     if target.name == nil, let path = target.target, StatisticsStream.mayBegin(file: path) { return try show(path) }
-    var looks = try Looks(target.open())
+    var looks = try Looks(target)
     var table = ZoneTable()
     table.isWide = wide
     table.order = sort
@@ -54,7 +55,8 @@ struct ZonesCommand: ParsableCommand {
       if json {
         emit(table.json(now, since: before).description)
       } else {
-        emit(table.table(now, since: before).lines().joined(separator: "\n") + (repetition.wait == nil ? "" : "\n"))
+        let roots = RootTable.lines(now)
+        emit((table.table(now, since: before).lines() + (roots.isEmpty ? [] : [""] + roots)).joined(separator: "\n") + (repetition.wait == nil ? "" : "\n"))
       }
       before = now
     }
@@ -80,7 +82,7 @@ struct Sum: ParsableCommand {
   var json = false
 
   func run() throws {
-    var looks = try Looks(target.open())
+    var looks = try Looks(target)
     try repetition.run { () throws(InspectionError) in
       let now = try looks.next()
       if let change = looks.change { printError("stave: " + change) }

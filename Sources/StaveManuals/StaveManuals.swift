@@ -2,7 +2,7 @@
 //
 // Writes the manual: `stave-manuals COMMAND TEXTS FOLDER` asks COMMAND for its own description, takes the hand-written parts
 // from TEXTS, and puts man1, man3, man5 and man7 into FOLDER. `stave-manuals --readme FILE` puts the table of options into the README,
-// `stave-manuals --probes FILE` writes the header of the probes.
+// `stave-manuals --probes FOLDER` writes the headers of the probes into the source in FOLDER.
 // A tool for the build; it is not installed.
 
 import Exporters
@@ -15,9 +15,13 @@ struct StaveManuals {
   static func main() throws {
     let words = CommandLine.arguments.dropFirst()
     if words.count == 2, words.first == "--readme" { return try writeTable(into: words.last!) }
-    if words.count == 2, words.first == "--probes" { return try Probe.header.write(toFile: words.last!, atomically: true, encoding: .utf8) }
-    guard words.count == 3 else { throw Failure("usage: stave-manuals COMMAND TEXTS FOLDER, or stave-manuals --readme FILE, or stave-manuals --probes FILE") }
+    if words.count == 2, words.first == "--probes" { return try writeProbes(into: URL(filePath: words.last!)) }
+    guard words.count == 3 else { throw Failure("usage: stave-manuals COMMAND TEXTS FOLDER, or stave-manuals --readme FILE, or stave-manuals --probes FOLDER") }
     try writeManual(of: words[1], texts: URL(filePath: words[2]), into: URL(filePath: words[3]))
+  }
+
+  private static func writeProbes(into folder: URL) throws {
+    for part in Probe.Part.allCases { try Probe.header(part).write(to: folder.appending(path: part.path), atomically: true, encoding: .utf8) }
   }
 
   private static func writeManual(of command: String, texts: URL, into folder: URL) throws {

@@ -34,7 +34,7 @@
     }
 
     private struct State: ~Copyable {
-      var reader: SnapshotReader?
+      var reader: ProcessReader?
       var process: Int32 = 0
       var series: [Key: Series] = [:]
     }
@@ -77,7 +77,7 @@
     private func update(_ state: inout State) throws(InspectionError) {
       // A child of fork reads itself.
       if state.process != getpid() { (state.reader, state.process) = (nil, getpid()) }
-      if state.reader == nil { state.reader = try SnapshotReader(LiveProcess(process: getpid())) }
+      if state.reader == nil { state.reader = try ProcessReader(LiveProcess(process: getpid())) }
       let snapshot = try state.reader!.look()
       var gone = Set(state.series.keys)
       for metric in Metric.all {

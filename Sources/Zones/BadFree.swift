@@ -53,6 +53,14 @@ public func describeNearest(to address: UInt, keg known: KegPointer?, in report:
     slab = header.assumingMemoryBound(to: Slab.self)
     keg = stave_kegs()[Int(slab!.pointee.kegIndex)]?.assumingMemoryBound(to: Keg.self)
   }
+  if slab == nil, let others = zones.pointee.describeOthers {
+    let isTheirs = withUnsafeMutablePointer(to: &report) { others(address, UnsafeMutableRawPointer($0)) }
+    if isTheirs {
+      guard let keg else { return }
+      report.text(", and was given to zone ")
+      return keg.sayName(in: &report)
+    }
+  }
   guard let keg else {
     report.text("; no zone of stave owns it")
     return

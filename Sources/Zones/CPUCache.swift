@@ -78,6 +78,9 @@ public enum CPUCache {
   @inline(__always)
   static var isLocked: Bool { root.pointee.mode != CacheMode.restartable }
 
+  /// Where a cell lies in each CPU's region, for who runs the restartable sections itself; 0 where they must not be run.
+  public static func offset(ofCell cell: Int) -> UInt64 { isLocked ? 0 : UInt64(cell * MemoryLayout<stave_cell>.stride) }
+
   /// The CPU this thread runs on, as a hint; nil where it may not use a cache.
   @inline(__always)
   public static var currentCPU: Int? {

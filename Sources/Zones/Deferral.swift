@@ -24,18 +24,18 @@ enum DeferralTask: Int32 {
   case end
 }
 
-struct Deferral: ~Copyable {
+public struct Deferral: ~Copyable {
   var perform: @convention(c) (_ zone: UnsafeMutableRawPointer, _ task: Int32) -> Void
   var smr: SMRPointer
   /// Whether the context goes with the zone.
   var ownsSMR: Bool
   /// The bucket that is being filled, not full; nil for none.
-  var filling: UnsafeMutablePointer<Bucket>?
+  public internal(set) var filling: UnsafeMutablePointer<Bucket>?
   /// Stamped, oldest first. None is empty (L28).
-  var first: UnsafeMutablePointer<Bucket>?
+  public internal(set) var first: UnsafeMutablePointer<Bucket>?
   var last: UnsafeMutablePointer<Bucket>?
   /// Items in all of these; the zone's depot has them in its sum.
-  var waiting: Int
+  public internal(set) var waiting: Int
 
   func act(_ zone: ZonePointer, _ task: DeferralTask) { perform(UnsafeMutableRawPointer(zone), task.rawValue) }
 
@@ -242,7 +242,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   private func destruct(_ items: UnsafeMutablePointer<UInt>, count: Int) {
     guard let destructor = pointee.destructor else { return }
     FutexLock.enterHook(maySleep: false)
-    for index in 0..<count { destructor(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size, nil) }
+    for index in 0..<count { destructor(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size, pointee.argument) }
     FutexLock.leaveHook(maySleep: false)
   }
 

@@ -58,7 +58,7 @@ public struct Keg: ~Copyable {
   var colours: UInt8 = 0
   var nextColour: UInt8 = 0
   /// Of a pool's keg (Pool): the pool, and what it does when it is asked to give back.
-  var pool: PoolPointer? = nil
+  public internal(set) var pool: PoolPointer? = nil
   var reclaimPool: (@convention(c) (UnsafeMutableRawPointer) -> Bool)? = nil
   /// Addresses that are this keg's alone; nil where the source has them (Zone+Cold).
   var range: ReservedRangePointer?

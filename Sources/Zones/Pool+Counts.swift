@@ -21,6 +21,11 @@ public struct PoolCounts {
   public var steps: Int
 }
 
+extension Pool {
+  /// Requests that sleep; as they change, one more or less.
+  public var waiters: Int { returned.waiters + grown.waiters }
+}
+
 extension UnsafeMutablePointer where Pointee == Pool {
   /// All at one moment, but for pages that are on their way to the back-end.
   public var counts: PoolCounts {

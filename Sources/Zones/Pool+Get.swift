@@ -85,16 +85,16 @@ extension UnsafeMutablePointer where Pointee == Pool {
 
   /// Says that the limit is met, at most once in its interval. True if it was said: the lock was dropped for it.
   private func sayLimit() -> Bool {
-    guard pointee.limitMessage.utf8CodeUnitCount > 0 else { return false }
+    guard let message = pointee.limitMessage, message.pointee != 0 else { return false }
     let now = zones.pointee.pools.now
     if let said = pointee.limitSaid, now - said < pointee.limitInterval { return false }
     pointee.limitSaid = now
-    let message = pointee.limitMessage, limit = pointee.limit
+    let limit = pointee.limit
     pointee.keg.pointee.lock.unlock()
     var report = Report("pool limit")
     pointee.keg.sayName(in: &report)
     report.text(": ")
-    report.text(message)
+    report.text(endingAtZero: message)
     report.text("; ")
     report.number(UInt(limit))
     report.text(" items are out\n")

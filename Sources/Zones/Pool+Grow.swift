@@ -71,9 +71,14 @@ extension UnsafeMutablePointer where Pointee == Pool {
   /// meets the limit has `message` written, at most once in `interval` nanoseconds; none if it is empty. `Int.max`: no limit. What is out
   /// beyond a new limit stays out.
   public func setLimit(_ items: Int, message: StaticString = "", interval: Int64 = 0) {
+    setLimit(items, text: message.utf8Start, interval: interval)
+  }
+
+  /// The same; the text ends with a zero byte and stays its owner's.
+  public func setLimit(_ items: Int, text: UnsafePointer<UInt8>?, interval: Int64) {
     pointee.keg.pointee.lock.lock()
     pointee.limit = Swift.max(0, items)
-    (pointee.limitMessage, pointee.limitInterval, pointee.limitSaid) = (message, interval, nil)
+    (pointee.limitMessage, pointee.limitInterval, pointee.limitSaid) = (text, interval, nil)
     pointee.highPages = items == .max ? .max : pages(for: pointee.limit)
     let isAwaited = returned.advance()
     pointee.keg.pointee.lock.unlock()

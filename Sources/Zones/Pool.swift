@@ -76,22 +76,23 @@ public struct Pool: ~Copyable {
 
   // What follows is under the keg's lock.
 
-  var lowItems = 0
+  public internal(set) var lowItems = 0
   var lowPages = 0
   var primedPages = 0
-  var highPages = Int.max
-  var limit = Int.max
-  var limitMessage: StaticString = ""
+  public internal(set) var highPages = Int.max
+  public internal(set) var limit = Int.max
+  /// Ends with a zero byte; its owner's.
+  var limitMessage: UnsafePointer<UInt8>? = nil
   var limitInterval: Int64 = 0
   var limitSaid: Int64? = nil
-  var mostPages = 0
+  public internal(set) var mostPages = 0
   var isGrowing = false
   /// The last growth passed a sibling by whose lock another thread had.
   var hasMetBusy = false
   /// What requests sleep on (Pool+Wait).
   var returned = PoolEvent()
   var grown = PoolEvent()
-  var caches: PoolCachePointer? = nil
+  public internal(set) var caches: PoolCachePointer? = nil
   var drainHook: PoolDrainHook? = nil
   var drainArgument: UnsafeMutableRawPointer? = nil
   /// Pages looked at by gets, puts and reclaims.

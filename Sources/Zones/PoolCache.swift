@@ -18,7 +18,7 @@ import Primitives
 public struct PoolCache: ~Copyable {
   let pool: PoolPointer
   /// The pool's next cache.
-  var next: PoolCachePointer?
+  public internal(set) var next: PoolCachePointer?
   let constructor: Constructor?
   let destructor: Destructor?
   let argument: UnsafeMutableRawPointer?

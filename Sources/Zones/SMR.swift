@@ -92,7 +92,7 @@ extension UnsafeMutablePointer where Pointee == SMR {
   /// signal handler. A few loads and a store; at a thread's first, a place is looked for.
   @inline(__always)
   public func enter() {
-    if !stave_smr_enter(self) { enterFirst() }
+    if !stave_section_enter(self) { enterFirst() }
   }
 
   /// Ends a section of this thread.
@@ -101,7 +101,7 @@ extension UnsafeMutablePointer where Pointee == SMR {
     #if STAVE_CHECK_LOCKS
     if record.pointee == 0 { return reportExit() }
     #endif
-    if !stave_smr_exit(self) { exitCrowd() }
+    if !stave_section_exit(self) { exitCrowd() }
   }
 
   @inline(__always)
@@ -122,7 +122,7 @@ extension UnsafeMutablePointer where Pointee == SMR {
   @inline(never)
   private func enterFirst() {
     zones.pointee.smr!.givePlace()
-    if stave_smr_enter(self) { return }
+    if stave_section_enter(self) { return }
     while true {
       let word = stave_load64(crowd)
       let isFull = word & SMRRegistry.depthMask == SMRRegistry.depthMask
@@ -143,7 +143,7 @@ extension UnsafeMutablePointer where Pointee == SMR {
   // MARK: - Writers
 
   /// The goal of all that has been made unreachable until now. One atomic addition.
-  public func advance() -> UInt64 { stave_smr_advance(self) }
+  public func advance() -> UInt64 { stave_sequence_advance(self) }
 
   /// Whether a goal has expired; with `wait` not before it has. A load or two if it is known; else a membarrier and a look at every
   /// record. To wait inside a section of this context would be to wait for oneself: that is reported, and false. Also false if the

@@ -62,7 +62,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Constructs and zeroes as the zone and the request want it.
   @inline(__always)
-  private func hand(
+  func hand(
     _ item: UnsafeMutableRawPointer, _ flags: WaitFlags, _ argument: UnsafeMutableRawPointer?
   ) -> UnsafeMutableRawPointer? {
     if pointee.flags.contains(.ctorDtor), let constructor = pointee.constructor {
@@ -141,13 +141,13 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   /// From the keg, or from where an author's items come from; how many.
-  private func fetch(into items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) -> Int {
+  func fetch(into items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) -> Int {
     if pointee.importItems != nil { return importInto(items, count: count, flags) }
     return pointee.moreKegCount == 0 ? pointee.keg.take(into: items, count: count, flags: flags) : takeFromKegs(items, count: count, flags)
   }
 
   /// Runs the zone's init; items from the first refusal on go back without fini. How many are left.
-  private func initialize(_ items: UnsafeMutablePointer<UInt>, count: Int, _ hook: ItemHook, _ flags: WaitFlags) -> Int {
+  func initialize(_ items: UnsafeMutablePointer<UInt>, count: Int, _ hook: ItemHook, _ flags: WaitFlags) -> Int {
     var flags = flags
     for index in 0..<count {
       // With one in hand no more is waited for (spec 2.6.6): what others wait for would be kept from them meanwhile.

@@ -38,7 +38,7 @@ public func makeCacheOnlyZone(
     zone.pointee.zoneFini = hooks.finish
     zone.pointee.importItems = importItems
     zone.pointee.releaseItems = releaseItems
-    zone.pointee.importArgument = argument
+    zone.pointee.argument = argument
   }
   if zone == nil { zones.pointee.kegZone!.giveOne(raw) }
   return zone
@@ -47,7 +47,7 @@ public func makeCacheOnlyZone(
 extension UnsafeMutablePointer where Pointee == Zone {
   func importInto(_ items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) -> Int {
     FutexLock.enterHook(maySleep: flags.maySleep)
-    let imported = pointee.importItems!(pointee.importArgument, items, count, flags.rawValue)
+    let imported = pointee.importItems!(pointee.argument, items, count, flags.rawValue)
     FutexLock.leaveHook(maySleep: flags.maySleep)
     return Swift.max(0, Swift.min(imported, count))
   }
@@ -55,7 +55,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func releaseImported(_ items: UnsafeMutablePointer<UInt>, count: Int) {
     guard count > 0 else { return }
     FutexLock.enterHook(maySleep: false)
-    pointee.releaseItems!(pointee.importArgument, items, count)
+    pointee.releaseItems!(pointee.argument, items, count)
     FutexLock.leaveHook(maySleep: false)
   }
 }

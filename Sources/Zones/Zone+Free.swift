@@ -62,9 +62,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return freeRoundCells(item, stack: stack)
   }
 
-  /// Straight to the keg: an item that is destructed.
+  /// Straight to the keg, or to where a cache-only zone's items go: an item that is destructed.
   @inline(never) @discardableResult
-  func freeRoundCells(_ item: UnsafeMutableRawPointer, stack: UInt32 = 0) -> Bool {
+  public func freeRoundCells(_ item: UnsafeMutableRawPointer, stack: UInt32 = 0) -> Bool {
     guard !pointee.flags.contains(.perCPU) else {
       refuseKind("free")
       return false

@@ -20,7 +20,7 @@ import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Zone {
-  private var bound: UnsafeMutablePointer<ZoneBound> { withUnsafeMutablePointer(to: &pointee.bound) { $0 } }
+  var bound: UnsafeMutablePointer<ZoneBound> { withUnsafeMutablePointer(to: &pointee.bound) { $0 } }
 
   /// Lets the zone have at most `items` items, which are made or cached; 0 takes the limit away (L75). At any time: what is out
   /// stays; who waits is served if there is room now. Caches are made so small that what they hold is little beside the limit:
@@ -40,9 +40,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
     pointee.depotLimit = cache?.depot ?? .max
     pointee.bucketSizeMin = Swift.min(Bucket.desiredCapacity(itemBytes: pointee.keg.pointee.layout.itemBytes), cache?.bucket ?? .max)
     pointee.bucketSize = Swift.max(1, pointee.bucketSizeMin)
-    bound.grant()
+    let granted = bound.grant()
     settle()
     pointee.depotLock.unlock()
+    ZoneWaiterPointer.wakeAll(granted)
     if pointee.cell != 0 { boundCells(cache.map { Swift.min($0.bucket * 2, pointee.cellCapacity) } ?? pointee.cellCapacity) }
     // What is cached beyond it may not be handed out any more.
     if items > 0 && pointee.bound.made > items { reclaim(.drainCPU) }
@@ -84,9 +85,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func giveRoom(_ count: Int) {
     guard count > 0, pointee.flags.contains(.limited), bound.give(count) else { return }
     pointee.depotLock.lock()
-    bound.grant()
+    let granted = bound.grant()
     settle()
     pointee.depotLock.unlock()
+    ZoneWaiterPointer.wakeAll(granted)
   }
 
   private func waitForRoom(_ flags: WaitFlags) -> Int {
@@ -94,11 +96,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return withUnsafeMutablePointer(to: &waiter) { waiter in
       func isGranted() -> Bool { stave_load32(UnsafeRawPointer(waiter).assumingMemoryBound(to: Int32.self)) != 0 }
       let start = stave_nanoseconds()
-      pointee.depotLock.lock()
-      bound.enqueue(waiter)
-      bound.grant()
-      settle()
-      pointee.depotLock.unlock()
+      ZoneWaiterPointer.wakeAll(enqueue(waiter))
       if !isGranted() { noteSleep() }
       var pause: Int64 = 10_000_000
       while !isGranted() {
@@ -117,7 +115,18 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
   }
 
-  private func giveUp(_ waiter: UnsafeMutablePointer<ZoneWaiter>) -> Bool {
+  /// Puts a waiter at the end of the queue, and serves whom there is room for: those who are to be told then.
+  func enqueue(_ waiter: ZoneWaiterPointer) -> ZoneWaiterPointer? {
+    pointee.depotLock.lock()
+    defer { pointee.depotLock.unlock() }
+    bound.enqueue(waiter)
+    let granted = bound.grant()
+    settle()
+    return granted
+  }
+
+  /// Takes a waiter out of the queue. False if it has been granted an item meanwhile, which it has to take (`allocateGranted`).
+  public func giveUp(_ waiter: ZoneWaiterPointer) -> Bool {
     pointee.depotLock.lock()
     defer { pointee.depotLock.unlock() }
     let isGone = bound.remove(waiter)
@@ -136,7 +145,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   /// At rest.
-  func checkLimit() {
+  public func checkLimit() {
     pointee.depotLock.lock()
     bound.checkInvariants()
     let isAwaited = self.isAwaited
@@ -163,16 +172,12 @@ extension UnsafeMutablePointer where Pointee == Zone {
     var report = Report("limit of a zone")
     report.name(pointee.name)
     report.text(": ")
-    var next = text
-    while next.pointee != 0 {
-      report.byte(next.pointee)
-      next += 1
-    }
+    report.text(endingAtZero: text)
     report.text("\n")
     report.write()
   }
 
-  private func act(_ flags: WaitFlags) {
+  func act(_ flags: WaitFlags) {
     guard let action = pointee.bound.action, stave_claim(&pointee.bound.isActing) else { return }
     FutexLock.enterHook(maySleep: flags.maySleep)
     action(UnsafeMutableRawPointer(self))

@@ -48,21 +48,22 @@ public struct Zone: ~Copyable {
   var zoneInit: ItemHook?
   var zoneFini: ItemFinish?
   /// 1 while requests may become guarded items; and how many of these are out (Zone+Guards).
-  var isGuarded: UInt32
+  public var isGuarded: UInt32
   public var guardedItems: Int64
-  var bound: ZoneBound
+  public internal(set) var bound: ZoneBound
   /// Of a cache-only zone: where its items come from, and go to.
   var importItems: ItemImport?
   var releaseItems: ItemRelease?
-  var importArgument: UnsafeMutableRawPointer?
+  /// What these two are given, and the destructor of a zone with deferred reuse.
+  public var argument: UnsafeMutableRawPointer?
   /// Kegs beside the first (Zone+Kegs), and from which one items came last: 0 is the first.
-  var moreKegs: InlineArray<3, KegPointer?>
-  var moreKegCount: Int32
+  public internal(set) var moreKegs: InlineArray<3, KegPointer?>
+  public internal(set) var moreKegCount: Int32
   var latestKeg: Int32
   /// The cells of a zone with deferred reuse, which has no other: where items come from, and where they go; 0 for none.
   public var allocationCell: Int
   public var freeCell: Int
-  var deferral: UnsafeMutablePointer<Deferral>?
+  public internal(set) var deferral: UnsafeMutablePointer<Deferral>?
 }
 
 public typealias ZonePointer = UnsafeMutablePointer<Zone>
@@ -163,7 +164,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
         bucketSizeMin: bucketSize, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
         directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, type: 0, depotLock: FutexLock(rank: LockRank.depot),
         walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: constructor, destructor: destructor, zoneInit: nil,
-        zoneFini: nil, isGuarded: 0, guardedItems: 0, bound: ZoneBound(), importItems: nil, releaseItems: nil, importArgument: nil,
+        zoneFini: nil, isGuarded: 0, guardedItems: 0, bound: ZoneBound(), importItems: nil, releaseItems: nil, argument: nil,
         moreKegs: InlineArray(repeating: nil), moreKegCount: 0, latestKeg: 0, allocationCell: 0,
         freeCell: 0, deferral: nil))
     prepare(zone)
@@ -246,6 +247,19 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     zones.pointee.zoneZone!.giveOne(UnsafeMutableRawPointer(self))
     return lost
+  }
+
+  /// Items that callers have, guarded ones too.
+  public var itemsOut: Int { Int(ZoneCounts(self).used + pointee.guardedItems) }
+
+  /// Says how many items are out of a zone whose author has given it up, and destroys it later, when they have come back.
+  public func reportOut(_ items: Int) {
+    var report = Report("zone given up with items out")
+    report.name(pointee.name)
+    report.text(": ")
+    report.number(UInt(items))
+    report.text(" items, which stay good; the zone stays until they have come back\n")
+    report.write()
   }
 
   /// `pages` are lost with the items; where others share them, none.

@@ -15,8 +15,8 @@ public struct ZoneBound {
   /// Items that may be made; 0 without a limit.
   public var items: Int64 = 0
   public var word: Int64 = 0
-  var first: UnsafeMutablePointer<ZoneWaiter>? = nil
-  var last: UnsafeMutablePointer<ZoneWaiter>? = nil
+  var first: ZoneWaiterPointer? = nil
+  var last: ZoneWaiterPointer? = nil
   /// What is said when the limit is met, and when that was last: monotonic nanoseconds.
   var warning: UnsafePointer<UInt8>? = nil
   var warnedAt: Int64 = 0
@@ -38,11 +38,29 @@ public struct ZoneBound {
 /// Runs when a request meets the limit, in its thread, with no lock held, one at a time: to free what can be spared.
 public typealias LimitAction = @convention(c) (_ zone: UnsafeMutableRawPointer) -> Void
 
-/// A request that waits, on its thread's stack.
-struct ZoneWaiter {
+/// A request that waits: on its thread's stack, or, where no thread waits, wherever its author keeps it (Zone+Turn).
+public struct ZoneWaiter {
   /// What the thread sleeps on, and so first: 1 when it may make an item.
   var isGranted: UInt32 = 0
-  var next: UnsafeMutablePointer<ZoneWaiter>? = nil
+  var next: ZoneWaiterPointer? = nil
+  /// Nil where a thread sleeps. Else it is called once with the waiter's address when an item is granted, in the thread that grants it,
+  /// with no lock of zone or keg held; it may neither wait nor ask zones for anything. From then on the waiter is its author's again.
+  public var wake: (@convention(c) (_ waiter: UnsafeMutableRawPointer) -> Void)? = nil
+
+  public init() {}
+}
+
+public typealias ZoneWaiterPointer = UnsafeMutablePointer<ZoneWaiter>
+
+extension UnsafeMutablePointer where Pointee == ZoneWaiter {
+  /// Tells those whom `grant` has found, one after the other. No lock is held.
+  static func wakeAll(_ granted: ZoneWaiterPointer?) {
+    var next = granted
+    while let waiter = next {
+      next = waiter.pointee.next
+      waiter.pointee.wake!(UnsafeMutableRawPointer(waiter))
+    }
+  }
 }
 
 /// How much a zone caches under a limit, so that what some CPUs keep is not missing elsewhere: a pure function (spec 2.9.7).
@@ -81,30 +99,41 @@ extension UnsafeMutablePointer where Pointee == ZoneBound {
   }
 
   /// Puts a waiter at the end. The lock is held.
-  func enqueue(_ waiter: UnsafeMutablePointer<ZoneWaiter>) {
+  func enqueue(_ waiter: ZoneWaiterPointer) {
     if let last = pointee.last { last.pointee.next = waiter } else { pointee.first = waiter }
     pointee.last = waiter
     _ = stave_add_fetching(&pointee.word, Int64(bitPattern: ZoneBound.oneWaiter))
   }
 
-  /// Gives those who wait what there is room for, who came first first. The lock is held.
-  func grant() {
+  /// Gives those who wait what there is room for, who came first first. The lock is held. Returns those who are to be told when it is not,
+  /// by `wakeAll`; threads that sleep have been.
+  func grant() -> ZoneWaiterPointer? {
+    var told: ZoneWaiterPointer? = nil
+    var latest: ZoneWaiterPointer? = nil
     while let waiter = pointee.first {
       let old = word
-      guard room(old) > 0 else { return }
+      guard room(old) > 0 else { return told }
       guard replace(old, old - ZoneBound.oneWaiter + 1) else { continue }
       pointee.first = waiter.pointee.next
       if pointee.first == nil { pointee.last = nil }
+      guard waiter.pointee.wake == nil else {
+        waiter.pointee.isGranted = 1
+        waiter.pointee.next = nil
+        if let latest { latest.pointee.next = waiter } else { told = waiter }
+        latest = waiter
+        continue
+      }
       stave_store32(&waiter.pointee.isGranted, 1)
       // From here on its stack is its own again: only the address is used.
       _ = stave_futex_wake(waiter, 1)
     }
+    return told
   }
 
   /// A waiter gives up. False if it has been granted an item meanwhile. The lock is held.
-  func remove(_ waiter: UnsafeMutablePointer<ZoneWaiter>) -> Bool {
+  func remove(_ waiter: ZoneWaiterPointer) -> Bool {
     guard waiter.pointee.isGranted == 0 else { return false }
-    var before: UnsafeMutablePointer<ZoneWaiter>? = nil
+    var before: ZoneWaiterPointer? = nil
     var next = pointee.first
     while let one = next, one != waiter {
       before = one
@@ -134,7 +163,7 @@ extension UnsafeMutablePointer where Pointee == ZoneBound {
   func checkInvariants() {
     var count = 0
     var next = pointee.first
-    var last: UnsafeMutablePointer<ZoneWaiter>? = nil
+    var last: ZoneWaiterPointer? = nil
     while let waiter = next {
       precondition(waiter.pointee.isGranted == 0, "a waiter that has its item still waits")
       count += 1

@@ -6,7 +6,7 @@ import Primitives
 
 extension ZoneFlags {
   /// With what they imply; nil for flags that contradict each other.
-  var completed: ZoneFlags? {
+  public var completed: ZoneFlags? {
     // Headers in the items' pages, which no other memory may be asked for; and no header there.
     let bound = ZoneFlags.internal.union(.vm)
     let apart = ZoneFlags.noTouch.union(.perCPU)

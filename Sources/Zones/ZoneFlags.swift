@@ -7,7 +7,7 @@ import Primitives
 
 public struct ZoneFlags: FlagSet {
   public let rawValue: UInt32
-  @inline(__always) public init(rawValue: UInt32) { self.rawValue = rawValue }
+  @inlinable @inline(__always) public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   // Public.
 
@@ -64,7 +64,7 @@ public struct ZoneFlags: FlagSet {
   /// On the keg of another zone (Zone+Secondary).
   @inline(__always) public static var secondary: ZoneFlags { ZoneFlags(rawValue: 1 << 22) }
   /// Requests wait for an item: a free goes round the caches, so that one of them gets it.
-  @inline(__always) public static var awaited: ZoneFlags { ZoneFlags(rawValue: 1 << 23) }
+  @inlinable @inline(__always) public static var awaited: ZoneFlags { ZoneFlags(rawValue: 1 << 23) }
   /// A free has something to look at before the cell: one test for both.
   @inline(__always) static var freesAside: ZoneFlags { ZoneFlags(rawValue: 1 << 17 | 1 << 23) }
   /// A pool's (Pool).

@@ -70,6 +70,8 @@ public struct ZonesState: ~Copyable {
   var countedHeaderKegs: InlineArray<2, UnsafeMutablePointer<Keg>?>
   /// Of 4, 8, 16, 32 and 64 bytes.
   var perCPUZones: InlineArray<5, UnsafeMutablePointer<Zone>?>
+  /// Says in a report whose an address is that no zone here owns, and whether anybody's; nil until the heap has filled it in.
+  public var describeOthers: (@convention(c) (_ address: UInt, _ report: UnsafeMutableRawPointer) -> Bool)?
 }
 
 @inline(__always)

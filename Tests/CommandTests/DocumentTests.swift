@@ -16,8 +16,10 @@ import Testing
   }
 
   @Test func `the probes of the library and their page are those of the list`() throws {
-    let header = try String(contentsOf: Place.root.appending(path: "Sources/CPlatform/include/stave_probes.h"), encoding: .utf8)
-    #expect(header == Probe.header, "make probes writes it anew")
+    for part in Probe.Part.allCases {
+      let header = try String(contentsOf: Place.root.appending(path: part.path), encoding: .utf8)
+      #expect(header == Probe.header(part), "make probes writes it anew")
+    }
     #expect(Set(Probe.all.map(\.title)).count == Probe.all.count)
     for probe in Probe.all { #expect(!probe.arguments.isEmpty && probe.arguments.count <= 6, "\(probe.title)") }
     let page = Place.root.appending(path: "build/man/man5/stave_probes.5")

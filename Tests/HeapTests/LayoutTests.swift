@@ -11,6 +11,7 @@ import Testing
 
 @testable import Diagnostics
 @testable import Heap
+@testable import PacketBuffers
 @testable import Pages
 @testable import Zones
 
@@ -25,7 +26,7 @@ import Testing
     #expect(MemoryLayout<RootHeader>.offset(of: \.cpuCount) == 28)
     #expect(MemoryLayout<RootHeader>.offset(of: \.regions) == 32)
     #expect(MemoryLayout<RootHeader>.offset(of: \.mailbox) == 48)
-    #expect(RootLayout.mailboxOffset == 48 && MemoryLayout<RootHeader>.offset(of: \.release) == 104)
+    #expect(RootLayout.mailboxOffset == 48 && MemoryLayout<RootHeader>.offset(of: \.release) == 104 && MemoryLayout<RootHeader>.offset(of: \.isOwn) == 108)
     #expect(MemoryLayout<Letter>.size == 32 && MemoryLayout<Letter>.offset(of: \.command) == 8 && MemoryLayout<Letter>.offset(of: \.subject) == 12)
     #expect(MemoryLayout<Letter>.offset(of: \.value) == 16 && MemoryLayout<Letter>.offset(of: \.seal) == 24)
     #expect(MemoryLayout<Mailbox>.size == 56 && MemoryLayout<Mailbox>.offset(of: \.answer) == 32)
@@ -59,6 +60,23 @@ import Testing
       offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.freeSlabCount) },
       offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.freeItems) }, offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.slabsMade) },
     ]
+    let kinds = [
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.bound) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.moreKegs) },
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.moreKegCount) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.deferral) },
+      offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.partial) }, offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.pool) },
+      offset { (d: UnsafeMutablePointer<Deferral>) in pointer(&d.pointee.filling) },
+      offset { (d: UnsafeMutablePointer<Deferral>) in pointer(&d.pointee.first) }, offset { (d: UnsafeMutablePointer<Deferral>) in pointer(&d.pointee.waiting) }, offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.lowItems) },
+      offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.highPages) }, offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.limit) },
+      offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.mostPages) }, offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.returned) },
+      offset { (p: UnsafeMutablePointer<Pool>) in pointer(&p.pointee.caches) }, offset { (c: UnsafeMutablePointer<PoolCache>) in pointer(&c.pointee.next) },
+      offset { (c: UnsafeMutablePointer<PoolCache>) in pointer(&c.pointee.held) },
+    ]
+    let packets = [
+      offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.mbufZone) }, offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.packetZone) },
+      offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.clusterZone) }, offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.sixteenZone) },
+      offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.tagType) }, offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.drains) },
+      offset { (p: UnsafeMutablePointer<PacketState>) in pointer(&p.pointee.failedPullUps) },
+    ]
     let arena = [
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.windowStart) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.frontier) },
       offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.slabBytes) }, offset { (a: UnsafeMutablePointer<Arena>) in pointer(&a.pointee.largeBytes) },
@@ -72,6 +90,7 @@ import Testing
     let heap = [
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.options) }, offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.failures) },
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.injectedFailures) },
+      offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.freeElsewhere) },
       offset { (h: UnsafeMutablePointer<HeapState>) in pointer(&h.pointee.containerLimit) },
     ]
     let type = [
@@ -92,11 +111,14 @@ import Testing
     #expect(UnsafeMutableRawPointer(pointer(&classes.pointee.sites)) - place == 8)
     #expect(RootLayout.hashClassesOffset == 4992 && MemoryLayout<HashClasses>.size <= 128 && HashClasses.siteCount == 4096 && HashClasses.forwards == 0xffff)
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
-    #expect(RootLayout.version == 8, hint)
+    #expect(RootLayout.version == 9, hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
-    #expect(heap == [576, 960, 968, 1104], hint)
+    #expect(kinds == [280, 368, 392, 416, 152, 320, 24, 32, 48, 40, 64, 72, 128, 144, 176, 8, 96], hint)
+    #expect(packets == [0, 8, 16, 40, 48, 56, 72] && RootLayout.packetsOffset == 7424, hint)
+    #expect(MemoryLayout<ZoneBound>.offset(of: \.items) == 0 && MemoryLayout<ZoneBound>.offset(of: \.word) == 8, hint)
+    #expect(heap == [576, 960, 968, 1096, 1104], hint)
     let redZone = [
       offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.key) }, offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.extraBytes) },
       offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.blocks) }, offset { (r: UnsafeMutablePointer<RedZoneState>) in pointer(&r.pointee.damaged) },

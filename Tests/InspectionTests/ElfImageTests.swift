@@ -24,7 +24,7 @@ import Testing
     for name in ["", "mallo", "malloc ", "stave_root", "no_such_symbol_at_all"] {
       #expect(try image.address(ofDynamicSymbol: name) == nil)
     }
-    #expect(try image.rootFromNote() == nil)
+    #expect(try image.rootsFromNotes().isEmpty)
   }
 
   @Test func everyModuleOfThisProcessIsUnderstood() throws {
@@ -86,7 +86,7 @@ import Testing
       guard let image = try? ElfImage(in: Bytes(bytes: bytes), at: 0) else { continue }
       _ = try? image.address(ofDynamicSymbol: "__vdso_getcpu")
       _ = try? image.address(ofDynamicSymbol: "stave_root")
-      _ = try? image.rootFromNote()
+      _ = try? image.rootsFromNotes()
       _ = image.buildID()
     }
   }

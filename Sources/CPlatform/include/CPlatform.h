@@ -20,5 +20,6 @@
 #include "stave_faults.h"
 #include "stave_reports.h"
 #include "stave_smr.h"
+#include "stave_roots.h"
 
 #endif

@@ -39,7 +39,7 @@ static inline uint64_t *_Nonnull stave_smr_record(struct stave_smr *_Nonnull smr
 }
 
 // False if this thread has no place of its own: nothing has been done.
-static inline _Bool stave_smr_enter(struct stave_smr *_Nonnull smr) {
+static inline _Bool stave_section_enter(struct stave_smr *_Nonnull smr) {
   uint32_t place = stave_smr_place_storage;
   if (__builtin_expect(place <= STAVE_SMR_CROWD, 0)) return 0;
   uint64_t *record = stave_smr_record(smr, place);
@@ -51,7 +51,7 @@ static inline _Bool stave_smr_enter(struct stave_smr *_Nonnull smr) {
   return 1;
 }
 
-static inline _Bool stave_smr_exit(struct stave_smr *_Nonnull smr) {
+static inline _Bool stave_section_exit(struct stave_smr *_Nonnull smr) {
   uint32_t place = stave_smr_place_storage;
   if (__builtin_expect(place <= STAVE_SMR_CROWD, 0)) return 0;
   uint64_t *record = stave_smr_record(smr, place);
@@ -61,7 +61,7 @@ static inline _Bool stave_smr_exit(struct stave_smr *_Nonnull smr) {
 }
 
 // The new sequence. What was stored before is seen by whoever loads it.
-static inline uint64_t stave_smr_advance(struct stave_smr *_Nonnull smr) {
+static inline uint64_t stave_sequence_advance(struct stave_smr *_Nonnull smr) {
   return __atomic_add_fetch(&smr->write, STAVE_SMR_STEP, __ATOMIC_SEQ_CST);
 }
 

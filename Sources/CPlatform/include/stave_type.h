@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#ifdef __clang__
+#ifdef __swift__
 #define STAVE_NULLABLE _Nullable
 #else
 #define STAVE_NULLABLE

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Stave for C and C++: memory with a malloc type, which says who holds it (malloc(9) of the BSD kernels). `stave types PID`
-// shows each type's blocks, bytes, requests and sizes. Link with libstave.so or libstave.a.
+// Stave for C and C++. Here: memory with a malloc type, which says who holds it (malloc(9) of the BSD kernels). `stave types PID`
+// shows each type's blocks, bytes, requests and sizes. Link with libstave.so or libstave.a. Zones, deferred reuse, pools and packet
+// buffers are in headers of their own, below, and in a library of their own, libstavezones.
 //
 //   STAVE_TYPE_DEFINE(M_IMAGES, "images", "decoded images");
 //
@@ -17,6 +18,14 @@
 
 #include <stddef.h>
 #include "stave_type.h"
+#include "stave_zone.h"
+#include "stave_pool.h"
+#include "stave_mbuf.h"
+
+// Of these headers.
+#define STAVE_VERSION_MAJOR 0
+#define STAVE_VERSION_MINOR 1
+#define STAVE_VERSION_PATCH 0
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Packets that wait, one behind the other.
+
+internal import PacketBuffers
+
+/// Packets in the order in which they came: mbufq(9). It needs no memory for them. A value with one owner, like a packet.
+///
+///     var queue = PacketFIFO(limit: 1000)
+///     if !queue.append(&packet) { dropped += 1 }
+///     while let packet = queue.popFirst() { try packet.send(to: socket) }
+public struct PacketFIFO: ~Copyable, @unchecked Sendable {
+  private var queue: PacketQueue
+  /// Bytes of all of them.
+  public private(set) var byteCount = 0
+
+  /// `limit`: packets at most; 0 for no limit.
+  public init(limit: Int = 0) { queue = PacketQueue(most: limit) }
+
+  deinit {
+    var queue = queue
+    queue.drain()
+  }
+
+  public var count: Int { queue.count }
+  public var isEmpty: Bool { queue.count == 0 }
+  public var isFull: Bool { queue.isFull }
+
+  /// Takes the packet over; false, and it is the caller's still, where the queue is full. An empty packet is not kept.
+  public mutating func append(_ packet: inout Packet) -> Bool {
+    guard !queue.isFull else { return false }
+    byteCount += packet.count
+    if let chain = packet.takeChain() { _ = queue.enqueue(chain) }
+    return true
+  }
+
+  /// Puts a packet first, also where the queue is full: one that was there before.
+  public mutating func prepend(_ packet: consuming Packet) {
+    byteCount += packet.count
+    if let chain = packet.takeChain() { queue.prepend(chain) }
+  }
+
+  /// Nil where there is none.
+  public mutating func popFirst() -> Packet? {
+    guard let chain = queue.dequeue() else { return nil }
+    byteCount -= chain.packetLength
+    return Packet(chain)
+  }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Sending without a copy in the kernel, where it offers that: MSG_ZEROCOPY, Linux 4.14 for TCP, 5.0 for UDP (Documentation/networking/
+// msg_zerocopy of the kernel's source). The kernel sends from the packet's own clusters, and tells by the socket's error queue when it
+// has let go of them; until then the packet is kept here. It pays for messages from some 10 KB on; on the loopback the kernel copies all
+// the same, and says so.
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+internal import PacketBuffers
+
+/// Sends packets of one socket without copying them, and keeps each until the kernel has done with it. Not for several threads at once.
+///
+///     var sender = try ZeroCopySender(socket)
+///     try sender.send(packet)          // the packet is the sender's now
+///     …
+///     try sender.reap()                // gives back what has been sent
+///
+/// When it ends it waits, a second at most, for what the kernel still has; what is not told by then is never used again.
+public struct ZeroCopySender: ~Copyable {
+  private let socket: Int32
+  /// The number that the kernel gives the next call.
+  private var next: UInt32 = 0
+  private var kept: [UInt32: MbufPointer] = [:]
+  /// Calls that the kernel served by copying after all: where it is most of them, a plain send is cheaper.
+  public private(set) var copied = 0
+  /// Packets that the kernel has.
+  public var pending: Int { kept.count }
+
+  /// Switches it on for a socket of TCP or UDP. ENOTSUP, EOPNOTSUPP or ENOPROTOOPT where it cannot be had.
+  public init(_ socket: Int32) throws(PacketIOError) {
+    self.socket = socket
+    var yes: Int32 = 1
+    _ = try repeatedly { Int(setsockopt(socket, SOL_SOCKET, 60 /* SO_ZEROCOPY */, &yes, socklen_t(MemoryLayout<Int32>.size))) }
+  }
+
+  deinit {
+    let end = now() + 1_000_000_000
+    var copies = 0, waiting = kept
+    while !waiting.isEmpty, now() < end {
+      var request = pollfd(fd: socket, events: 0, revents: 0)
+      _ = poll(&request, 1, 10)
+      guard (try? Self.reap(socket, &waiting, &copies)) != nil else { break }
+    }
+  }
+
+  private func now() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+  }
+
+  /// Sends what it can of `packet`, and takes that off it: how many bytes. Blocks as send(2) does; ENOBUFS where the kernel keeps
+  /// too much already: reap, and send again. The packet has the rest then.
+  @discardableResult
+  public mutating func send(_ packet: inout Packet) throws(PacketIOError) -> Int {
+    guard !packet.isEmpty else { return 0 }
+    let shared: Packet
+    do throws(PacketError) { shared = try packet.shared() } catch { throw .noMemory }
+    var keep = shared
+    let socket = socket
+    let sent = try keep.withPieces { (pieces, count) throws(PacketIOError) in
+      var message = msghdr()
+      message.msg_iov = UnsafeMutablePointer(mutating: pieces)
+      message.msg_iovlen = .init(count)
+      return try repeatedly { sendmsg(socket, &message, 0x400_4000 /* MSG_ZEROCOPY | MSG_NOSIGNAL */) }
+    }
+    packet.removeFirst(sent)
+    kept[next] = keep.takeChain()
+    next &+= 1
+    return sent
+  }
+
+  /// Gives back the packets that the kernel has done with: how many. Never blocks.
+  @discardableResult
+  public mutating func reap() throws(PacketIOError) -> Int { try Self.reap(socket, &kept, &copied) }
+
+  private static func reap(_ socket: Int32, _ kept: inout [UInt32: MbufPointer], _ copied: inout Int) throws(PacketIOError) -> Int {
+    var done = 0
+    while let told = try notice(of: socket) {
+      if told.isCopied { copied += 1 }
+      var number = told.first
+      while true {
+        if let chain = kept.removeValue(forKey: number) {
+          chain.freeChain()
+          done += 1
+        }
+        if number == told.last { break }
+        number &+= 1
+      }
+    }
+    return done
+  }
+
+  /// The next word from the kernel: which calls it has done with; nil if there is none.
+  private static func notice(of socket: Int32) throws(PacketIOError) -> (first: UInt32, last: UInt32, isCopied: Bool)? {
+    // struct cmsghdr, then struct sock_extended_err: errno, origin, type, code, pad, info, data.
+    try withUnsafeTemporaryAllocation(byteCount: 256, alignment: 8) { (buffer) throws(PacketIOError) in
+      while true {
+        var message = msghdr()
+        message.msg_control = buffer.baseAddress
+        message.msg_controllen = .init(buffer.count)
+        let answer = recvmsg(socket, &message, 0x2040 /* MSG_ERRQUEUE | MSG_DONTWAIT */)
+        if answer < 0 {
+          let number = errno
+          if number == EINTR { continue }
+          if number == EAGAIN || number == EWOULDBLOCK { return nil }
+          throw PacketIOError(number: number)
+        }
+        let error = buffer.baseAddress! + 16
+        guard message.msg_controllen >= 32, (error + 4).load(as: UInt8.self) == 5 /* SO_EE_ORIGIN_ZEROCOPY */ else { continue }
+        let isCopied = (error + 6).load(as: UInt8.self) & 1 != 0
+        return ((error + 8).load(as: UInt32.self), (error + 12).load(as: UInt32.self), isCopied)
+      }
+    }
+  }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Zones whose items are reused when no reader can be at them any more.
+
+public import CPlatform
+internal import Zones
+
+/// A zone for structures that are read without a lock. What is freed keeps what it says until every reader that may have found it has left
+/// its section; then the value is deinitialised and its memory may be had again.
+///
+///     struct Node: ~Copyable { let key: Int; let next: Atomic<UnsafeMutablePointer<Node>?> }
+///     let nodes = try DeferredZone<Node>("nodes", readers: sections)
+///     let node = nodes.allocate(Node(key: 1, next: Atomic(first)))!
+///
+/// Values are deinitialised in some thread that allocates, frees or trims; in which is not said.
+public final class DeferredZone<Element: ~Copyable>: AnyZone, @unchecked Sendable {
+  /// Whose sections are waited for.
+  public let readers: ReadSections
+  @usableFromInline let allocationCell: UInt64
+  @usableFromInline let freeCell: UInt64
+
+  /// A new zone.
+  public init(_ name: String, readers: ReadSections, flags: ZoneFlags = [], limit: Int = 0) throws(ZoneError) {
+    self.readers = readers
+    let end = ValueEnd<Element>()
+    let core = try makeCore(Element.self, name, flags) {
+      makeSMRZone(
+        name: $0, size: $1, alignMask: $2, flags: flags.core, hooks: ZoneHooks(destructor: ValueEndBase.destructor), smr: readers.context)
+    }
+    core.pointee.argument = Unmanaged.passUnretained(end).toOpaque()
+    allocationCell = CPUCache.offset(ofCell: core.pointee.allocationCell)
+    freeCell = CPUCache.offset(ofCell: core.pointee.freeCell)
+    super.init(core, companion: Companions(end, readers))
+    if limit > 0 { core.setLimit(limit) }
+  }
+
+  /// A value in the zone; nil, and the value is gone, when there is no memory or the limit is met. Never waits for readers. May be called
+  /// in a section.
+  @inlinable @inline(__always)
+  public func allocate(_ value: consuming Element, _ request: ZoneRequest = []) -> UnsafeMutablePointer<Element>? {
+    guard let item = allocationCell != 0 ? stave_pop(allocationCell) ?? allocateSlow(request) : allocateSlow(request) else { return nil }
+    let element = item.assumingMemoryBound(to: Element.self)
+    element.initialize(to: value)
+    return element
+  }
+
+  /// Frees a value that no reader can find from here on. As a rule one store in this CPU's cache; not in a section of the same readers,
+  /// which is reported when the cache is full.
+  @inlinable @inline(__always)
+  public func free(_ element: UnsafeMutablePointer<Element>) {
+    if freeCell != 0 && stave_push(freeCell, element) == 0 { return }
+    freeSlow(element)
+  }
+
+  @inline(never) @usableFromInline
+  func allocateSlow(_ request: ZoneRequest) -> UnsafeMutableRawPointer? { core.allocateSMR(request.subtracting(.zero).core) }
+
+  @inline(never) @usableFromInline
+  func freeSlow(_ element: UnsafeMutablePointer<Element>) { core.freeSMR(element) }
+}
+
+/// The destructor of the core's zone has an address and this.
+private class ValueEndBase {
+  func end(_ item: UnsafeMutableRawPointer) {}
+
+  static let destructor: Destructor = { item, _, argument in
+    Unmanaged<ValueEndBase>.fromOpaque(argument!).takeUnretainedValue().end(item)
+  }
+}
+
+private final class ValueEnd<Element: ~Copyable>: ValueEndBase {
+  override func end(_ item: UnsafeMutableRawPointer) { item.assumingMemoryBound(to: Element.self).deinitialize(count: 1) }
+}
+
+private final class Companions {
+  let all: [AnyObject]
+  init(_ all: AnyObject...) { self.all = all }
+}

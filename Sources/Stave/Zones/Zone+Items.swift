@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Owned items: values that lie in the zone and return their memory themselves.
+
+extension Zone where Element: ~Copyable {
+  /// A value in the zone; nil, and the value is gone, when there is no memory or the limit is met, and the request does not wait.
+  @inlinable @inline(__always)
+  public func item(_ value: consuming Element, _ request: ZoneRequest = []) -> ZoneItem<Element>? {
+    guard let element = allocate(request) else { return nil }
+    element.initialize(to: value)
+    return ZoneItem(element, home)
+  }
+
+  /// The same for a value that is dear to make: `make` is called when there is memory for what it makes.
+  ///
+  ///     let table = try tables.item { () throws(ReadError) in try Table(contentsOf: file) }
+  @inlinable
+  public func item<Failure: Error>(
+    _ request: ZoneRequest = [], make: () throws(Failure) -> Element
+  ) throws(Failure) -> ZoneItem<Element>? {
+    guard let element = allocate(request) else { return nil }
+    do {
+      element.initialize(to: try make())
+    } catch {
+      free(element)
+      throw error
+    }
+    return ZoneItem(element, home)
+  }
+
+  /// Calls `body` with a value that lies in the zone for so long; nil, without a call, when there is no memory for it.
+  @inlinable
+  public func withItem<Result: ~Copyable, Failure: Error>(
+    _ value: consuming Element, _ request: ZoneRequest = [], _ body: (inout Element) throws(Failure) -> Result
+  ) throws(Failure) -> Result? {
+    guard let element = allocate(request) else { return nil }
+    element.initialize(to: value)
+    defer {
+      element.deinitialize(count: 1)
+      free(element)
+    }
+    return try body(&element.pointee)
+  }
+
+  /// An owned item again, of memory and value that ``ZoneItem/release()`` gave out.
+  @inlinable
+  public func adopt(_ element: UnsafeMutablePointer<Element>) -> ZoneItem<Element> { ZoneItem(element, home) }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// A zone of values of one Swift type: its making. Requests are in Zone+Allocate, owned items in Zone+Items.
+
+internal import Zones
+
+/// A named cache of memory for values of one type, as UMA's zones are: allocation is a few instructions on this CPU's own stack of free
+/// items, and `stave zones PID` shows what is in use, cached and failed.
+///
+///     let nodes = try Zone<Node>("nodes")
+///     if let node = nodes.item(Node(key: 1)) {   // returns itself at the end of its scope
+///       print(node.value.key)
+///     }
+///
+/// Keep zones for long: one costs half a kilobyte, its first slab, and an entry in tables of some thousands. The fast path is shortest
+/// from a constant of an object or of `main.swift`; a static constant adds Swift's look whether it is initialised.
+///
+/// Any thread may use a zone, and free what others have allocated. No call may come from a signal handler. A child of fork goes on with
+/// its copy of the zone. When the object goes while items are out, that is said on standard error; the items stay good, and their
+/// memory goes with the last of them.
+///
+/// Memory is that of Stave's core in this program, beside the program's malloc, and with its options (`STAVE_OPTIONS`).
+public final class Zone<Element: ~Copyable>: AnyZone, @unchecked Sendable {
+  /// A new zone. Some microseconds; the first one of a process sets the core up, a millisecond or two.
+  ///
+  /// - Parameters:
+  ///   - name: What the tools show: of its UTF-8, 31 bytes.
+  ///   - flags: What is special about it.
+  ///   - limit: How many items there may be, out and cached; 0 for any number. See ``AnyZone/limit``.
+  ///   - reserve: So many free items are for requests with ``ZoneRequest/useReserve`` alone.
+  ///   - preallocated: So many items get their slabs now.
+  ///   - addresses: Reserves addresses for so many items, which is a limit too; 0 for none. Slabs stay then.
+  /// - Throws: ``ZoneError/outOfMemory``, or ``ZoneError/impossible`` if there can be no such zone.
+  public init(
+    _ name: String, flags: ZoneFlags = [], limit: Int = 0, reserve: Int = 0, preallocated: Int = 0, addresses: Int = 0
+  ) throws(ZoneError) {
+    super.init(try makeCore(Element.self, name, flags) { makeZone(name: $0, size: $1, alignMask: $2, flags: flags.core) })
+    if reserve > 0 { core.setReserve(reserve) }
+    if addresses > 0, !core.reserveAddresses(for: addresses) { throw .outOfMemory }
+    if limit > 0 { core.setLimit(limit) }
+    if preallocated > 0, !core.preallocate(preallocated, .noWait) { throw .outOfMemory }
+  }
+
+  /// A zone with caches, counters and a limit of its own on the slabs of another, such as one for each kind of user of the same memory.
+  /// Items go back to the common slabs when caches are emptied. The other zone lives as long as this one.
+  ///
+  ///     let requests = try Zone<Request>("requests")
+  ///     let urgent = try Zone("urgent requests", on: requests)
+  public init(_ name: String, on other: Zone<Element>, flags: ZoneFlags = []) throws(ZoneError) {
+    let core = try makeCore(Element.self, name, []) { name, _, _ in makeSecondaryZone(name: name, flags: flags.core, primary: other.core) }
+    super.init(core, companion: other)
+  }
+}

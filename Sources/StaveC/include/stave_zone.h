@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Zones for C and C++: caches of objects of one size that keep their state between uses (zone(9) of FreeBSD, UMA); and deferred reuse
+// (smr(9)), for readers without locks. Part of stave.h. Link with -lstavezones, which replaces no malloc, or libstavezones.a.
+//
+//   struct stave_zone *zone = stave_zone_create("request", sizeof(struct request), NULL, NULL, request_init, request_fini,
+//                                               STAVE_ALIGN_CACHE, 0);
+//   struct request *request = stave_zone_alloc(zone, STAVE_NOWAIT);
+//   stave_zone_free(zone, request);
+//   stave_zone_destroy(zone);
+//
+// Flags of requests are those of stave.h, and those below. A zone may be used by any thread; not by a signal handler that may have
+// interrupted a call of the same thread, but for what says so. An item that is freed twice, or is none of the zone's, is reported
+// on standard error with its zone, and ends the process. The whole story: stave_zone(3), stave_smr(3).
+
+#ifndef STAVE_ZONE_H
+#define STAVE_ZONE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct stave_zone;
+struct stave_smr;
+
+// Of requests, beside stave.h's: STAVE_NOWAIT or STAVE_WAITOK, STAVE_CANFAIL, STAVE_ZERO.
+enum {
+  STAVE_NOVM = 0x200,         // only what is there already: no pages are asked for
+  STAVE_USE_RESERVE = 0x400,  // may take the last items, which stave_zone_reserve has set aside
+};
+
+// Of zones. stave_zone(3) says which go together.
+enum {
+  STAVE_ZONE_ZINIT = 1 << 0,         // items are zero when their slab is made; not at each request
+  STAVE_ZONE_OFFPAGE = 1 << 1,       // what is kept of a slab lies apart from its items
+  STAVE_ZONE_NOFREE = 1 << 3,        // pages are never given back: an address keeps its type
+  STAVE_ZONE_VM = 1 << 4,            // for page sources: asks no other memory
+  STAVE_ZONE_MAXBUCKET = 1 << 5,     // caches begin large
+  STAVE_ZONE_NOBUCKET = 1 << 6,      // no caches
+  STAVE_ZONE_REFCNT = 1 << 7,        // a 32-bit count for each item; implies NOFREE
+  STAVE_ZONE_CACHESPREAD = 1 << 8,   // items begin at different places of their pages, in steps of the alignment
+  STAVE_ZONE_NOTOUCH = 1 << 9,       // items are neither read nor written
+  STAVE_ZONE_PCPU = 1 << 10,         // each item is one for every CPU; implies NOBUCKET
+  STAVE_ZONE_SMR = 1 << 11,          // reuse is deferred: stave_zone_alloc_smr and stave_zone_free_smr alone
+  STAVE_ZONE_UNMANAGED = 1 << 12,    // what gives back from all zones leaves its caches alone
+  STAVE_ZONE_NODUMP = 1 << 13,       // not in core files
+  STAVE_ZONE_NOTPAGE = 1 << 14,      // for stave_zone_set_source: pages may lie anywhere
+};
+
+// Alignments are given less one, as zone(9) has it.
+#define STAVE_ALIGN_PTR (sizeof(void *) - 1)
+#define STAVE_ALIGN_CACHE ((size_t)63)
+
+// Hooks. What returns int refuses by a value other than 0, and may sleep if `flags` has STAVE_WAITOK; the others may not sleep. They run
+// without locks.
+typedef int (*stave_zone_ctor)(void *item, size_t size, void *arg, int flags);  // at each request
+typedef void (*stave_zone_dtor)(void *item, size_t size, void *arg);            // at each free
+typedef int (*stave_zone_init)(void *item, size_t size, int flags);             // when an item comes into being
+typedef void (*stave_zone_fini)(void *item, size_t size);                       // when it ends
+// Puts up to `count` pointers into `store`; how many.
+typedef size_t (*stave_zone_import)(void *arg, void **store, size_t count, int flags);
+typedef void (*stave_zone_release)(void *arg, void **store, size_t count);
+// Whole pages: `bytes`, a multiple of the page size, at a multiple of 16; null where there are none.
+typedef void *(*stave_zone_allocf)(void *arg, size_t bytes, int flags);
+typedef void (*stave_zone_freef)(void *arg, void *pages, size_t bytes);
+
+// Which version the library has, in three bytes: (STAVE_VERSION_MAJOR << 16 | STAVE_VERSION_MINOR << 8 | STAVE_VERSION_PATCH).
+uint32_t stave_zone_version(void);
+
+// A zone of items of `size` bytes. All hooks are optional. 31 bytes of the name are kept. Null with EINVAL for a size of 0, an
+// alignment that is none, and flags that contradict each other or are unknown; with ENOMEM where memory, or room for another of some
+// 8000 zones, is not to be had. Takes locks; no page yet.
+struct stave_zone *stave_zone_create(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
+                                     stave_zone_fini fini, size_t align, uint32_t flags);
+// A zone of its own caches, hooks and figures on the pages of another, which outlives it. init and fini run when an item comes from there
+// and goes back. Of the flags MAXBUCKET, NOBUCKET and UNMANAGED count. Null as above.
+struct stave_zone *stave_zone_create_secondary(const char *name, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
+                                               stave_zone_fini fini, uint32_t flags, struct stave_zone *primary);
+// The caches of a zone for pointers that `import` brings and `release` takes back; both get `arg`. `size` is for hooks and figures.
+struct stave_zone *stave_zone_create_cache(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
+                                           stave_zone_fini fini, stave_zone_import import, stave_zone_release release, void *arg,
+                                           uint32_t flags);
+// A zone whose reuse is deferred by the sections of `smr`, or with null of a context of its own. The constructor's argument is null, and
+// the destructor runs when no reader is left.
+struct stave_zone *stave_zone_create_smr(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
+                                         stave_zone_fini fini, size_t align, uint32_t flags, struct stave_smr *smr);
+// Ends a zone that nobody uses any more; null does nothing. Items that are still out are reported, and lost with their pages; how many.
+// Not to be called from the zone's own hooks. May wait for readers.
+size_t stave_zone_destroy(struct stave_zone *zone);
+// Lets a secondary zone take items of another zone's pages as well, of the same size; each goes back where it came from. Before
+// its first request. 0, or -1 with EINVAL, or with ENOMEM beyond four.
+int stave_zone_add_keg(struct stave_zone *zone, struct stave_zone *primary);
+
+// What can be set before a zone's first request only; later there is a report.
+
+// init and fini between pages and caches, also of a zone that is not secondary.
+void stave_zone_set_hooks(struct stave_zone *zone, stave_zone_init init, stave_zone_fini fini);
+// Where a zone with STAVE_ZONE_NOTPAGE has its pages from; -1 with EINVAL for others. `zeroed`: all of them are zero. Both are called
+// without locks, freef possibly by a free.
+int stave_zone_set_source(struct stave_zone *zone, stave_zone_allocf allocf, stave_zone_freef freef, void *arg, int zeroed);
+// Addresses for so many items, in whole slabs, which are also the most that there can be; implies NOFREE. 0, or -1 with ENOMEM.
+int stave_zone_reserve_addresses(struct stave_zone *zone, size_t count);
+// The last so many free items are for requests with STAVE_USE_RESERVE.
+void stave_zone_reserve(struct stave_zone *zone, size_t count);
+// Makes slabs for so many more free items, at any time. 0, or -1 with ENOMEM: what has been made stays.
+int stave_zone_prealloc(struct stave_zone *zone, size_t count, int flags);
+
+// An item. Null with STAVE_NOWAIT when there is no memory or the zone is at its limit, and where a hook refuses. errno stays. With
+// STAVE_ZERO it is zero, after the constructor. A cache serves it in some 5 ns; else a lock is taken, and pages asked for. With
+// STAVE_WAITOK it may sleep.
+void *stave_zone_alloc(struct stave_zone *zone, int flags);
+void *stave_zone_alloc_arg(struct stave_zone *zone, void *arg, int flags);
+// Gives an item back; null does nothing. Never sleeps.
+void stave_zone_free(struct stave_zone *zone, void *item);
+void stave_zone_free_arg(struct stave_zone *zone, void *item, void *arg);
+// Returns when an item could be had.
+void stave_zone_wait(struct stave_zone *zone);
+// The count of an item of a zone with STAVE_ZONE_REFCNT, for the caller's atomic operations: 0 at first, and left alone by the zone.
+// It is there as long as the zone, also of an item that is free. An address that is no item ends the process.
+uint32_t *stave_zone_find_refcnt(struct stave_zone *zone, const void *item);
+
+// Of zones with STAVE_ZONE_PCPU: an item is copies, of which that of CPU 0 is returned. STAVE_ZERO zeroes all.
+void *stave_zone_alloc_pcpu(struct stave_zone *zone, void *arg, int flags);
+void stave_zone_free_pcpu(struct stave_zone *zone, void *item, void *arg);
+// The copy of one CPU, below stave_zone_pcpu_copies.
+void *stave_zone_pcpu_copy(void *item, size_t cpu);
+size_t stave_zone_pcpu_copies(void);
+// The zone that all share for copies of 4, 8, 16, 32 or 64 bytes, which is not to be destroyed; null for other sizes, and without memory.
+struct stave_zone *stave_zone_pcpu_zone(size_t bytes);
+
+// At most so many items, out or cached; 0 for no limit. At any time; what is out stays. Requests with STAVE_WAITOK wait at the limit in
+// the order in which they came. A limit makes caches smaller. Returns the limit.
+size_t stave_zone_set_max(struct stave_zone *zone, size_t items);
+size_t stave_zone_get_max(struct stave_zone *zone);
+// Items out, with a limit also those cached; about, while others use the zone.
+size_t stave_zone_get_cur(struct stave_zone *zone);
+// Whether a request that no cache serves would meet the limit.
+int stave_zone_exhausted(struct stave_zone *zone);
+// What is reported when a request meets the limit, at most each five minutes; the text stays the caller's. Null: nothing.
+void stave_zone_set_warning(struct stave_zone *zone, const char *text);
+// What runs then, in the thread that asks, without locks, one at a time: to free what can be spared. It must not ask this zone.
+void stave_zone_set_maxaction(struct stave_zone *zone, void (*action)(struct stave_zone *zone));
+
+// How much is given back.
+enum {
+  STAVE_RECLAIM_TRIM = 1,       // what the depot holds beyond what was lately used
+  STAVE_RECLAIM_DRAIN = 2,      // all of the depot
+  STAVE_RECLAIM_DRAIN_CPU = 3,  // and what the CPUs' caches hold
+};
+// Gives back from a zone; with null from all. 0, or -1 with EINVAL.
+int stave_zone_reclaim(struct stave_zone *zone, int how);
+
+// Bytes of an item.
+size_t stave_zone_size(struct stave_zone *zone);
+// Bytes of its pages, whether items are out, cached or free; with null of all zones.
+size_t stave_zone_memory(struct stave_zone *zone);
+
+struct stave_zone_stat {
+  uint64_t requests;  // served
+  uint64_t frees;
+  uint64_t used;      // items out
+  uint64_t cached;
+  uint64_t fails;     // requests
+  uint64_t sleeps;
+};
+// Sums over the CPUs: exact while nobody uses the zone.
+void stave_zone_get_stat(struct stave_zone *zone, struct stave_zone_stat *stat);
+
+// Deferred reuse. What a reader finds between enter and exit stays what it is until exit, though writers take it out of the structure
+// and free it meanwhile. stave_smr(3) shows a table that is read so.
+
+// A context: what readers and writers of a structure share. Null with ENOMEM. 2 MiB of addresses.
+struct stave_smr *stave_smr_create(void);
+// Ends it. 0, or -1 with EBUSY while a zone or a section uses it. Null does nothing.
+int stave_smr_destroy(struct stave_smr *smr);
+// Begins and ends a section of this thread. Sections nest. No lock, no waiting; any thread, any signal handler.
+void stave_smr_enter(struct stave_smr *smr);
+void stave_smr_exit(struct stave_smr *smr);
+// The goal of all that was taken out of the structure before.
+uint64_t stave_smr_advance(struct stave_smr *smr);
+// 1 if no section is left that may know of it; else 0. stave_smr_wait returns when it is so; 0 where it cannot be: in a section of
+// the same context, which is reported, and where the system has come to refuse membarrier(2).
+int stave_smr_poll(struct stave_smr *smr, uint64_t goal);
+int stave_smr_wait(struct stave_smr *smr, uint64_t goal);
+// stave_smr_wait for the goal of now.
+int stave_smr_synchronize(struct stave_smr *smr);
+// The context of a zone with STAVE_ZONE_SMR; null of others.
+struct stave_smr *stave_zone_get_smr(struct stave_zone *zone);
+// As stave_zone_alloc; may be called in a section. Never waits for readers.
+void *stave_zone_alloc_smr(struct stave_zone *zone, int flags);
+// Gives back an item that no reader can find from here on; null does nothing. Not in a section of the zone's context. It waits for
+// readers where memory for the list of what waits is not to be had.
+void stave_zone_free_smr(struct stave_zone *zone, void *item);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

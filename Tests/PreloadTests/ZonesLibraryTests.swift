@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// libstavezones.so and libstavezones.a as C and C++ programs meet them: the programs of Tests/ZonePrograms, each compiled as strict C11
+// or C++17 and linked either way; mistakes and their reports; beside libstave.so; found by dlopen. Needs `make` first.
+
+import Foundation
+import Testing
+
+@testable import TestSupport
+
+enum ZonesLibrary {
+  static let build = Place.root.appending(path: "build").path
+  static let shared = build + "/libstavezones.so"
+  static let archive = build + "/libstavezones.a"
+  static let programs = Place.root.appending(path: "Tests/ZonePrograms")
+  static var exists: Bool { [shared, archive].allSatisfy { FileManager.default.isReadableFile(atPath: $0) } }
+
+  enum Linking: String, CaseIterable {
+    case shared, archive, fullyStatic
+
+    var flags: [String] {
+      switch self {
+      case .shared: ["-L\(ZonesLibrary.build)", "-lstavezones", "-Wl,-rpath,\(ZonesLibrary.build)"]
+      case .archive: [ZonesLibrary.archive]
+      case .fullyStatic: [ZonesLibrary.archive, "-static"]
+      }
+    }
+  }
+
+  /// Nil, said aloud, without a compiler, or without a static libc where one is wanted.
+  static func program(_ source: String, _ linking: Linking, in folder: Folder, with compiler: String? = nil) throws -> String? {
+    let isCxx = source.hasSuffix(".cc")
+    guard let compiler = compiler ?? (isCxx ? Compiler.cxx : Compiler.c) else {
+      announceSkip("\(source): no compiler")
+      return nil
+    }
+    let standard = isCxx ? ["-std=c++17"] : ["-std=c11", "-D_GNU_SOURCE"]
+    let place = source.hasPrefix("/") ? source : programs.appending(path: source).path
+    let program = folder.file(linking.rawValue + "-program")
+    let built = try run(
+      compiler, standard + ["-O1", "-g", "-Wall", "-Wextra", "-pedantic", "-Werror", "-pthread", "-I\(build)/include", place] + linking.flags + ["-ldl", "-o", program])
+    if linking == .fullyStatic && !built.succeeded {
+      announceSkip("\(source): no static libc is installed")
+      return nil
+    }
+    try #require(built.succeeded, built.report)
+    return program
+  }
+}
+
+@Suite(.serialized, .enabled(if: ZonesLibrary.exists)) struct ZonesLibraryTests {
+  static let sound = ["zones.c", "pools.c", "readers.c", "packets.c", "forks.c", "together.c", "plusplus.cc"]
+
+  /// At limits that have a text.
+  static let said = [
+    "zones.c": "limit of a zone: bounded: eight is all there are\n", "pools.c": "pool limit: connections: three at a time; 3 items are out\n",
+    "packets.c": "limit of a zone: mbuf_jumbo_16k: kern.ipc.nmbjumbo16 limit reached\n",
+  ]
+
+  @Test(arguments: sound, ZonesLibrary.Linking.allCases)
+  func `zones, pools, deferred reuse and packet buffers from C11 and C++17`(_ source: String, _ linking: ZonesLibrary.Linking) throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program(source, linking, in: folder) else { return }
+    let modes = linking == .shared ? [[:], ["STAVE_OPTIONS": "percpu:locked"], ["STAVE_OPTIONS": "check:1"]] : [[:]]
+    for environment in modes {
+      let arguments = source == "packets.c" ? ["\(Stage.steps(3_000, soak: 1_000_000))", "\(Stage.seed)"] : []
+      let outcome = try run(program, arguments, environment: environment, seconds: 120)
+      #expect(outcome.succeeded && outcome.text == "fine\n", outcome.report)
+      if let said = Self.said[source] {
+        #expect(outcome.errorText.contains(said), outcome.report)
+      } else {
+        #expect(outcome.errors.isEmpty, outcome.report)
+      }
+    }
+  }
+
+  @Test(arguments: ["double", "foreign", "malloc", "other", "inside"])
+  func `a bad free ends the process at once and names zone, address and reason`(_ mistake: String) throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
+    let outcome = try run(program, [mistake])
+    let address = outcome.text.trimmingCharacters(in: .whitespacesAndNewlines)
+    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("bad free") && outcome.errorText.contains(address), outcome.report)
+    let reason = mistake == "double" ? "double free" : "free of an address that is no item"
+    #expect(outcome.errorText.contains("\(reason) at \(address) in zone \(mistake == "other" ? "strangers" : "victims")"), outcome.report)
+    // The stack begins with the caller.
+    #expect(outcome.errorText.contains("#0") && outcome.errorText.firstMatch(of: /#0 0x[0-9a-f]+ \S*\/shared-program\+/) != nil, outcome.report)
+    // A program that is told to goes on.
+    let goesOn = try run(program, [mistake], environment: ["STAVE_OPTIONS": "onreport:continue"])
+    #expect(goesOn.succeeded && goesOn.errorText.contains("bad free"), goesOn.report)
+  }
+
+  @Test func `a double free into a cache is caught, and items that are out when a zone ends are told`() throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
+    for options in ["", "check:1"] {
+      let cached = try run(program, ["cached"], environment: ["STAVE_OPTIONS": options])
+      #expect(cached.signal == SIGABRT && cached.errorText.contains("double free") && cached.errorText.contains("cached"), cached.report)
+    }
+    let leaked = try run(program, ["leaked"])
+    #expect(leaked.status == 3 && leaked.errorText.contains("zone destroyed with items out: victims: 1 items"), leaked.report)
+  }
+
+  @Test func `each library keeps its own memory where a process has both`() throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("together.c", .shared, in: folder) else { return }
+    let preloaded = try run(program, environment: ["LD_PRELOAD": Library.path], seconds: 120)
+    #expect(preloaded.succeeded && preloaded.text == "fine\n" && preloaded.errors.isEmpty, preloaded.report)
+    guard let inArchive = try ZonesLibrary.program("together.c", .archive, in: folder) else { return }
+    let other = try run(inArchive, environment: ["LD_PRELOAD": Library.path], seconds: 120)
+    #expect(other.succeeded && other.text == "fine\n", other.report)
+  }
+
+  @Test func `zones of a program are seen from outside by the note of its root`() throws {
+    let folder = Folder()
+    for linking in [ZonesLibrary.Linking.shared, .archive] {
+      guard let program = try ZonesLibrary.program("together.c", linking, in: folder) else { return }
+      let command = "\(ZonesLibrary.build)/stave zones $PPID"
+      let outcome = try run(program, [command], environment: ["STAVE_OPTIONS": "inspect:any"], seconds: 60)
+      #expect(outcome.succeeded && outcome.text.contains("beside malloc:"), outcome.report)
+    }
+  }
+
+  @Test func `the library is found by dlopen and stays when it is closed, and shows neither root nor runtime`() throws {
+    let folder = Folder()
+    // Headers alone.
+    guard let compiler = Compiler.c else { return announceSkip("loaded.c: no compiler") }
+    let program = folder.file("loaded")
+    let built = try run(
+      compiler,
+      ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-pedantic", "-Werror", "-I\(ZonesLibrary.build)/include", ZonesLibrary.programs.appending(path: "loaded.c").path, "-ldl", "-o", program])
+    try #require(built.succeeded, built.report)
+    for environment in [[:], ["LD_PRELOAD": Library.path]] {
+      let outcome = try run(program, [ZonesLibrary.shared], environment: environment)
+      #expect(outcome.succeeded && outcome.text == "fine\n", outcome.report)
+    }
+  }
+
+  @Test func `the headers are C11 and C++17 without a warning, each by itself, with every compiler`() throws {
+    let folder = Folder()
+    for name in ["gcc", "clang", "g++", "clang++"] {
+      guard let compiler = find(name) else {
+        announceSkip("headers: no \(name)")
+        continue
+      }
+      let isCxx = name.hasSuffix("++")
+      for header in ["stave.h", "stave_zone.h", "stave_pool.h", "stave_mbuf.h"] {
+        let source = folder.write("#include <\(header)>\nint main(void) { return 0; }\n", isCxx ? "one.cc" : "one.c")
+        let outcome = try run(compiler, [isCxx ? "-std=c++17" : "-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-I\(ZonesLibrary.build)/include", source])
+        #expect(outcome.succeeded, outcome.report)
+      }
+    }
+  }
+}

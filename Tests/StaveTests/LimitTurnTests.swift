@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Waiting at a limit: threads and tasks in one queue, cancellation, and nobody forgotten under stress.
+
+import Foundation
+import Stave
+import Synchronization
+import Testing
+
+@testable import TestSupport
+
+private let order = Mutex<[Int]>([])
+private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
+
+@Suite struct LimitTurnTests {
+  @Test func `L34 threads and tasks are served in the order in which they came`() async {
+    await #expect(processExitsWith: .success) {
+      let zone = try Zone<Counted>("queue", limit: 1)
+      var held: ZoneItem<Counted>? = zone.item(Counted(0))
+      precondition(held != nil)
+      var tasks: [Task<Void, Never>] = []
+      let threads = DispatchGroup()
+      for number in 0..<10 {
+        let before = zone.waits
+        if number % 2 == 0 {
+          tasks.append(
+            Task {
+              let item = try! await zone.itemWhenFree(Counted(number))
+              order.withLock { $0.append(item.value.number) }
+            })
+        } else {
+          threads.enter()
+          Thread {
+            let item = zone.item(Counted(number), .wait)!
+            order.withLock { $0.append(item.value.number) }
+            _ = consume item
+            threads.leave()
+          }.start()
+        }
+        demand(await comesTrue { zone.waits == before + 1 })
+      }
+      precondition(zone.item(Counted(99)) == nil, "who may not wait is not served before")
+      held = nil
+      for task in tasks { await task.value }
+      demand(await comesTrue { order.withLock { $0.count == 10 } })
+      precondition(order.withLock { $0 } == Array(0..<10))
+      demand(await comesTrue { living == 0 })
+      zone.checkInvariants()
+    }
+  }
+
+  @Test func `a cancelled task leaves the queue, and the next one is served`() async {
+    await #expect(processExitsWith: .success) {
+      let zone = try Zone<Counted>("cancelled", limit: 1)
+      var held: ZoneItem<Counted>? = zone.item(Counted(0))
+      precondition(held != nil)
+      let first = Task { () -> ZoneError? in
+        do throws(ZoneError) {
+          _ = try await zone.itemWhenFree(Counted(1))
+          return nil
+        } catch { return error }
+      }
+      demand(await comesTrue { zone.waits == 1 })
+      let second = Task { try! await zone.itemWhenFree(Counted(2)).value.number }
+      demand(await comesTrue { zone.waits == 2 })
+      first.cancel()
+      demand(await first.value == .cancelled)
+      held = nil
+      demand(await second.value == 2)
+      // One that is cancelled before it begins.
+      let item = zone.item(Counted(3))
+      let early = Task { () -> ZoneError? in
+        while !Task.isCancelled { await Task.yield() }
+        do throws(ZoneError) {
+          _ = try await zone.itemWhenFree(Counted(4))
+          return nil
+        } catch { return error }
+      }
+      early.cancel()
+      demand(await early.value == .cancelled && item != nil && living == 1)
+      zone.checkInvariants()
+    }
+  }
+
+  @Test func `a higher limit and none serve tasks that wait`() async {
+    await #expect(processExitsWith: .success) {
+      for raised in [2, 0] {
+        let zone = try Zone<Counted>("raised", limit: 1)
+        let held = zone.item(Counted(0))
+        let waits = zone.waits
+        let task = Task { try! await zone.itemWhenFree(Counted(1)).value.number }
+        demand(await comesTrue { zone.waits == waits + 1 })
+        zone.limit = raised
+        demand(await task.value == 1 && held != nil)
+      }
+    }
+  }
+
+  @Test func `what is done at the limit may make room`() async {
+    let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      let zone = try Zone<Counted>("spare", limit: 1)
+      let spare = Mutex<ZoneItem<Counted>?>(zone.item(Counted(1)))
+      zone.setWarning("raise the limit of spare")
+      precondition(zone.item(Counted(2)) == nil && zone.item(Counted(2)) == nil)
+      let place = Spare()
+      place.zone = zone
+      place.items.withLock { $0.append(spare.withLock { $0.take()! }.release()) }
+      zone.atLimit {
+        for element in place.items.withLock({ items in defer { items = [] }; return items }) { _ = place.zone!.adopt(element) }
+        place.zone!.trim()
+      }
+      precondition(zone.item(Counted(2)) != nil)
+      precondition(zone.item(Counted(2)) != nil)
+    }
+    let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    #expect(said.components(separatedBy: "raise the limit of spare").count == 2, "\(said)")
+  }
+
+  @Test func `L34 tasks and threads that contend for few items, some of them cancelled: nobody waits for ever`() async {
+    await #expect(processExitsWith: .success) {
+      let zone = try Zone<Counted>("contended", limit: 3)
+      let rounds = 200 * min(Stage.scale, 20)
+      let threads = DispatchGroup()
+      for thread in 0..<3 {
+        threads.enter()
+        let shared = Shared(zone)
+        Thread {
+          var lot = Generator(800 + UInt64(thread))
+          for round in 0..<rounds {
+            guard let item = shared.value.item(Counted(round), lot.below(3) == 0 ? [] : .wait) else { continue }
+            if lot.below(8) == 0 { usleep(50) }
+            precondition(item.value.number == round)
+          }
+          threads.leave()
+        }.start()
+      }
+      await withTaskGroup(of: Void.self) { group in
+        for number in 0..<24 {
+          group.addTask {
+            var lot = Generator(900 + UInt64(number))
+            for round in 0..<rounds {
+              let wanted = Task { @Sendable () async throws -> Int in
+                let item = try await zone.itemWhenFree(Counted(round))
+                precondition(out.wrappingAdd(1, ordering: .relaxed).newValue <= 3, "more out than the limit")
+                await Task.yield()
+                out.wrappingSubtract(1, ordering: .relaxed)
+                return item.value.number
+              }
+              if lot.below(4) == 0 { wanted.cancel() }
+              switch await wanted.result {
+              case .success(let value):
+                precondition(value == round)
+                served.wrappingAdd(1, ordering: .relaxed)
+              case .failure(let error):
+                precondition(error as? ZoneError == .cancelled, "\(error)")
+                cancelled.wrappingAdd(1, ordering: .relaxed)
+              }
+            }
+          }
+        }
+      }
+      demand(await comesTrue { threads.wait(timeout: .now()) == .success })
+      precondition(served.load(ordering: .relaxed) + cancelled.load(ordering: .relaxed) == 24 * rounds)
+      precondition(served.load(ordering: .relaxed) > 0 && cancelled.load(ordering: .relaxed) > 0)
+      precondition(living == 0 && zone.itemsInUse == 0)
+      zone.checkInvariants()
+    }
+  }
+}
+
+private final class Spare: @unchecked Sendable {
+  weak var zone: Zone<Counted>?
+  let items = Mutex<[UnsafeMutablePointer<Counted>]>([])
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Mistakes, by name, each of which ends the process with a report; and one that does not.
+
+#include <stave.h>
+#include <string.h>
+
+#include "check.h"
+
+int main(int count, char **arguments) {
+  CHECK(count == 2);
+  const char *mistake = arguments[1];
+  struct stave_zone *zone = stave_zone_create("victims", 48, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, STAVE_ZONE_NOBUCKET);
+  struct stave_zone *other = stave_zone_create("strangers", 48, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, STAVE_ZONE_NOBUCKET);
+  struct stave_zone *cached = stave_zone_create("cached", 48, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+  char *item = stave_zone_alloc(zone, STAVE_WAITOK), *kept = stave_zone_alloc(cached, STAVE_WAITOK);
+  static char elsewhere[64];
+  if (strcmp(mistake, "double") == 0) {
+    printf("%p\n", (void *)item), fflush(stdout);
+    stave_zone_free(zone, item), stave_zone_free(zone, item);
+  } else if (strcmp(mistake, "cached") == 0) {
+    printf("%p\n", (void *)kept), fflush(stdout);
+    stave_zone_free(cached, kept), stave_zone_free(cached, kept);
+  } else if (strcmp(mistake, "foreign") == 0) {
+    printf("%p\n", (void *)elsewhere), fflush(stdout);
+    stave_zone_free(zone, elsewhere);
+  } else if (strcmp(mistake, "malloc") == 0) {
+    char *block = malloc(48);
+    printf("%p\n", (void *)block), fflush(stdout);
+    stave_zone_free(zone, block);
+  } else if (strcmp(mistake, "other") == 0) {
+    printf("%p\n", (void *)item), fflush(stdout);
+    stave_zone_free(other, item);
+  } else if (strcmp(mistake, "inside") == 0) {
+    printf("%p\n", (void *)(item + 8)), fflush(stdout);
+    stave_zone_free(zone, item + 8);
+  } else if (strcmp(mistake, "leaked") == 0) {
+    printf("victims\n"), fflush(stdout);
+    CHECK(stave_zone_destroy(zone) == 1);
+    return 3;
+  }
+  return 0;
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Pools as stave_pool.h has them: water marks, the hard limit with a waiting thread, the drain hook, siblings on one source of pages that
+// give each other theirs, caches of objects.
+
+#include <errno.h>
+#include <pthread.h>
+#include <stave.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+
+static struct stave_pool *pool;
+static void *held[200];
+static size_t heldCount;
+static void drain(void *arg, int flags) {
+  CHECK(arg == held && flags != 0);
+  while (heldCount > 0) stave_pool_put(pool, held[--heldCount]);
+}
+static void *waitForOne(void *unused) {
+  (void)unused;
+  return stave_pool_get(pool, STAVE_WAITOK);
+}
+
+static void limits(void) {
+  pool = stave_pool_create("connections", 100, STAVE_ALIGN_PTR, 4, 0, NULL);
+  CHECK(pool != NULL);
+  stave_pool_sethardlimit(pool, 3, "three at a time", 60);
+  void *items[3];
+  for (int index = 0; index < 3; index++) {
+    items[index] = stave_pool_get(pool, STAVE_NOWAIT);
+    CHECK(items[index] != NULL && ((uintptr_t)items[index] + 4) % sizeof(void *) == 0);
+  }
+  CHECK(stave_pool_get(pool, STAVE_NOWAIT) == NULL && stave_pool_get(pool, STAVE_WAITOK | STAVE_LIMITFAIL) == NULL);
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, waitForOne, NULL) == 0);
+  usleep(20000);
+  stave_pool_put(pool, items[0]);
+  void *got = NULL;
+  pthread_join(thread, &got);
+  CHECK(got != NULL);
+  struct stave_pool_stat stat;
+  stave_pool_get_stat(pool, &stat);
+  CHECK(stat.gets == 4 && stat.puts == 1 && stat.out == 3 && stat.fails >= 2 && stat.pages >= 1);
+  stave_pool_put(pool, got), stave_pool_put(pool, items[1]), stave_pool_put(pool, items[2]), stave_pool_put(pool, NULL);
+  stave_pool_sethardlimit(pool, STAVE_POOL_NOLIMIT, NULL, 0);
+  stave_pool_setlowat(pool, 10);
+  CHECK(stave_pool_prime(pool, 5, STAVE_WAITOK) == 0);
+  stave_pool_get_stat(pool, &stat);
+  CHECK(stat.out == 0 && stat.free >= 10);
+  stave_pool_sethiwat(pool, STAVE_POOL_NOLIMIT);
+  CHECK(stave_pool_drain() == 0 || stave_pool_drain() == 0);
+  // Items of another back-end's size of page, which only the hook can spare.
+  while (heldCount < 200) CHECK((held[heldCount++] = stave_pool_get(pool, STAVE_WAITOK)) != NULL);
+  stave_pool_set_drain_hook(pool, drain, held);
+  stave_pool_reclaim(pool, 1);
+  CHECK(heldCount == 0);
+  CHECK(stave_pool_destroy(pool) == 0 && stave_pool_destroy(NULL) == 0);
+}
+
+// Four pages, all there are.
+static char memory[4][4096] __attribute__((aligned(4096)));
+static int taken[4], unused;
+static void *page(void *arg, size_t bytes, int flags) {
+  CHECK(arg == memory && bytes == 4096 && flags != 0);
+  for (int index = 0; index < 4; index++) if (!taken[index]) return taken[index] = 1, memory[index];
+  return NULL;
+}
+static void unpage(void *arg, void *start, size_t bytes) {
+  CHECK(arg == memory && bytes == 4096);
+  taken[((char *)start - memory[0]) / 4096] = 0, unused++;
+}
+static void siblings(void) {
+  struct stave_pool_allocator *source = stave_pool_allocator_create(page, unpage, memory, 4096, 0);
+  CHECK(source != NULL && stave_pool_allocator_create(page, unpage, memory, 4000, 0) == NULL && errno == EINVAL);
+  struct stave_pool *one = stave_pool_create("one", 1000, 7, 0, 0, source), *two = stave_pool_create("two", 500, 7, 0, 0, source);
+  CHECK(one != NULL && two != NULL);
+  stave_pool_allocator_release(source);
+  void *items[64];
+  int count = 0;
+  while ((items[count] = stave_pool_get(one, STAVE_NOWAIT)) != NULL) count++;
+  CHECK(count >= 12 && stave_pool_get(two, STAVE_NOWAIT) == NULL);
+  while (count > 0) stave_pool_put(one, items[--count]);
+  // Pages of the first are idle, and go to the second.
+  void *item = stave_pool_get(two, STAVE_NOWAIT);
+  CHECK(item != NULL && unused >= 1);
+  stave_pool_put(two, item);
+  // Whether a page goes is said truly.
+  int before = unused;
+  CHECK(stave_pool_reclaim(two, 1) == 1 && unused > before);
+  before = unused;
+  CHECK(stave_pool_reclaim(two, 1) == 0 && unused == before);
+  CHECK(stave_pool_destroy(one) == 0 && stave_pool_destroy(two) == 0);
+  for (int index = 0; index < 4; index++) CHECK(!taken[index]);
+}
+
+static int made, unmade;
+static int make(void *object, size_t size, void *arg, int flags) {
+  CHECK(arg == &made && size == 64 && flags != 0);
+  memset(object, 5, size), made++;
+  return 0;
+}
+static void unmake(void *object, size_t size, void *arg) { (void)size, CHECK(arg == &made && *(char *)object == 5), unmade++; }
+static void caches(void) {
+  pool = stave_pool_create("objects", 64, 7, 0, STAVE_ZONE_NOTOUCH, NULL);
+  struct stave_pool_cache *cache = stave_pool_cache_create(pool, make, unmake, &made);
+  CHECK(cache != NULL);
+  void *objects[40];
+  for (int round = 0; round < 3; round++) {
+    for (int index = 0; index < 40; index++) CHECK((objects[index] = stave_pool_cache_get(cache, STAVE_WAITOK)) != NULL && *(char *)objects[index] == 5);
+    for (int index = 0; index < 40; index++) stave_pool_cache_put(cache, objects[index]);
+  }
+  // Item checks pass caches by.
+  const char *options = getenv("STAVE_OPTIONS");
+  int isChecked = options != NULL && strstr(options, "check") != NULL;
+  CHECK(isChecked ? made == 120 && unmade == 120 : made == 40 && unmade == 0);
+  stave_pool_cache_invalidate(cache);
+  CHECK(unmade == made);
+  stave_pool_cache_put(cache, stave_pool_cache_get(cache, STAVE_NOWAIT));
+  stave_pool_cache_destroy(cache);
+  CHECK(unmade == made && stave_pool_destroy(pool) == 0);
+}
+
+int main(void) {
+  limits();
+  siblings();
+  caches();
+  puts("fine");
+  return 0;
+}
