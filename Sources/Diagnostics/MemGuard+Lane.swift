@@ -9,9 +9,9 @@
 //
 // That hangs on the descriptor, which the program may close, and which a child of fork does not have. So it holds in a short window
 // alone: 64 regions behind the cursor get marks like all others, by one call for all that is freed between two blocks that are not, and
-// as many before it are opened at once. When Stave finds at the next guarded block, or the next one's end, that the descriptor is gone,
-// it opens another, a few times; where none is to be had it marks the window, and the lane is not used any more: then blocks open and
-// close pages of their own. In between a touch of what the window holds would go unseen. A child of fork gets a descriptor of its own
+// as many before it are opened at once. When Stave finds, with the next page to be moved, that the descriptor is gone, it opens another,
+// a few times; where none is to be had it marks the window, and the lane is not used any more: then blocks open and close pages of
+// their own. In between a touch of what the window holds would go unseen. A child of fork gets a descriptor of its own
 // by the handler of fork; where no handler runs (a bare clone), a word that the kernel wipes in the child (MADV_WIPEONFORK) says so.
 //
 // The descriptor is opened when guards are switched on, before a program has taken rights from itself that this needs. Nothing of it is

@@ -210,7 +210,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
           pointee.opened = 0
           pointee.kept = Self.keptBytes
           pointee.laneStart = UInt32(bytes / page) - lanePages(of: bytes / page)
-          (pointee.laneUsed, pointee.laneSwept, pointee.laneCursor, pointee.laneOpened) = (pointee.laneStart, pointee.laneStart, pointee.laneStart, pointee.laneStart)
+          pointee.laneUsed = pointee.laneStart
+          (pointee.laneSwept, pointee.laneCursor, pointee.laneOpened) = (pointee.laneStart, pointee.laneStart, pointee.laneStart)
           pointee.start = UInt(bitPattern: start)
           pointee.bytes = bytes
           return true
