@@ -30,8 +30,8 @@ public final class ReadSections: @unchecked Sendable {
   /// thread's first section the search for a place. Not asynchronous: a section belongs to a thread.
   @inlinable @inline(__always)
   public func read<Result: ~Copyable, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
-    if !stave_smr_enter(context) { enterFirst() }
-    defer { if !stave_smr_exit(context) { exitLast() } }
+    if !stave_section_enter(context) { enterFirst() }
+    defer { if !stave_section_exit(context) { exitLast() } }
     return try body()
   }
 
