@@ -115,7 +115,7 @@ import Testing
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
-    #expect(kinds == [280, 368, 392, 416, 152, 320, 24, 32, 48, 40, 64, 72, 128, 144, 176, 8, 96], hint)
+    #expect(kinds == [280, 368, 392, 416, 152, 320, 24, 32, 48, 40, 64, 72, 112, 128, 160, 8, 96], hint)
     #expect(packets == [0, 8, 16, 40, 48, 56, 72] && RootLayout.packetsOffset == 7424, hint)
     #expect(MemoryLayout<ZoneBound>.offset(of: \.items) == 0 && MemoryLayout<ZoneBound>.offset(of: \.word) == 8, hint)
     #expect(heap == [576, 960, 968, 1096, 1104], hint)
