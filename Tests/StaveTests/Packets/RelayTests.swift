@@ -17,14 +17,15 @@ extension PacketsOnRoot {
         announceSkip("Examples/relay-swift: make examples builds it")
         return nil
       }
-      // A port that is free now.
-      let (probe, here) = try Socket.bound(SOCK_STREAM)
-      withExtendedLifetime(probe) {}
+      let here = try freePort()
       let relay = try Started(program, [String(here.port), "127.0.0.1", String(target.port), kind])
       for _ in 0..<15_000 where !relay.printed.contains("relaying") { usleep(2000) }
       try #require(relay.printed.contains("relaying"), "\(relay.printed)")
       return (relay, here)
     }
+
+    /// One that nobody has just now.
+    private func freePort() throws -> PacketAddress { try Socket.bound(SOCK_STREAM).1 }
 
     @Test(arguments: ["packets", "bytebuffer", "stave-bytebuffer", "malloc"])
     func `a stream comes through as it was, both ways, and ends`(_ kind: String) throws {

@@ -29,6 +29,8 @@ final class Relay<Buffers: RelayBuffers> {
     }
     watch(listener)
     watch(datagrams)
+    let greeting = "relaying \(port) to \(target)\n"
+    _ = write(1, greeting, greeting.utf8.count)
   }
 
   func run() -> Never {

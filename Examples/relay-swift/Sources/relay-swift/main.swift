@@ -10,8 +10,6 @@ guard words.count >= 4, let port = UInt16(words[1]), let there = UInt16(words[3]
   fail("usage: relay-swift PORT HOST TARGETPORT [packets | bytebuffer | stave-bytebuffer | malloc]")
 }
 signal(SIGPIPE, SIG_IGN)
-let greeting = "relaying \(port) to \(target)\n"
-_ = write(1, greeting, greeting.utf8.count)
 switch words.count > 4 ? words[4] : "packets" {
 case "packets": Relay<OnPackets>(port: port, target: target).run()
 case "bytebuffer": Relay<OnBlocks<BufferBlock>>(port: port, target: target).run()
