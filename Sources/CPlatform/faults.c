@@ -22,21 +22,14 @@ struct action {
 
 enum { LEVELS = 8, RESTORER = 0x04000000 };
 
-// Of one signal.
-struct chain {
-  int used;                       // functions that have been in place
-  struct action before[LEVELS];   // what each one stands before
-  _Bool is_spent[LEVELS];         // that was for one signal only, which it has had
-};
-
 static struct {
   uintptr_t start, bytes;
   stave_fault_function function;
   uint32_t is_changing;
-  struct chain segv, bus;
+  int used;                       // functions that have been in place
+  struct action before[LEVELS];   // what each one stands before
+  _Bool is_spent[LEVELS];         // that was for one signal only, which it has had
 } watch;
-
-static struct chain *chain_of(int signal) { return signal == SIGBUS ? &watch.bus : &watch.segv; }
 
 #if defined(__x86_64__)
 // What a handler returns to. Debuggers and unwinders know the frame of a signal by these very bytes.
@@ -47,23 +40,22 @@ void stave_restore(void) STAVE_HIDDEN;
 #define STAVE_RESTORE NULL
 #endif
 
-static long change(int signal, const struct action *new, struct action *old) {
-  return stave_syscall6(SYS_rt_sigaction, signal, (long)new, (long)old, 8, 0, 0);
+static long change(const struct action *new, struct action *old) {
+  return stave_syscall6(SYS_rt_sigaction, SIGSEGV, (long)new, (long)old, 8, 0, 0);
 }
 
 static void pass_on(int level, int signal, siginfo_t *info, void *context) {
-  struct chain *chain = chain_of(signal);
-  const struct action *to = &chain->before[level];
+  const struct action *to = &watch.before[level];
   _Bool is_sent = info->si_code <= 0;
   if ((void *)to->handler == (void *)SIG_IGN && is_sent) return;
-  if ((void *)to->handler == (void *)SIG_DFL || (void *)to->handler == (void *)SIG_IGN || chain->is_spent[level]) {
+  if ((void *)to->handler == (void *)SIG_DFL || (void *)to->handler == (void *)SIG_IGN || watch.is_spent[level]) {
     // The default action, at the same place: by the same instruction once more, or when this handler has returned.
     struct action none = { 0 };
-    change(signal, &none, NULL);
+    change(&none, NULL);
     if (is_sent) stave_syscall6(SYS_tgkill, stave_getpid(), stave_gettid(), signal, 0, 0, 0);
     return;
   }
-  if (to->flags & (unsigned long)SA_RESETHAND) chain->is_spent[level] = 1;
+  if (to->flags & (unsigned long)SA_RESETHAND) watch.is_spent[level] = 1;
   to->handler(signal, info, context);
 }
 
@@ -94,42 +86,36 @@ AT(0) AT(1) AT(2) AT(3) AT(4) AT(5) AT(6) AT(7)
 static void (*const levels[LEVELS])(int, siginfo_t *, void *) = { at_0, at_1, at_2, at_3, at_4, at_5, at_6, at_7 };
 
 // The level whose function this is, or which stands before this very action; one that has not been in place; or none.
-static int level_for(const struct chain *chain, const struct action *now, _Bool *is_ours) {
+static int level_for(const struct action *now, _Bool *is_ours) {
   for (int level = 0; level < LEVELS; level++) if ((*is_ours = now->handler == levels[level])) return level;
-  for (int level = 0; level < chain->used; level++) {
-    const struct action *known = &chain->before[level];
+  for (int level = 0; level < watch.used; level++) {
+    const struct action *known = &watch.before[level];
     if (known->handler == now->handler && known->flags == now->flags && known->mask == now->mask) return level;
   }
-  return chain->used < LEVELS ? chain->used : -1;
+  return watch.used < LEVELS ? watch.used : -1;
 }
 
-static _Bool put_first(int signal) {
-  struct chain *chain = chain_of(signal);
+_Bool stave_watch_faults(uintptr_t start, uintptr_t bytes, stave_fault_function function) {
   struct action now = { 0 };
   _Bool is_ours = 0;
-  if (change(signal, NULL, &now) != 0) return 0;
-  int level = level_for(chain, &now, &is_ours);
-  if (is_ours || level < 0) return level >= 0;
-  // What is for one signal only is set back by pass_on.
-  unsigned long kept = now.flags & (unsigned long)(SA_ONSTACK | SA_NODEFER | SA_RESTART);
-  struct action ours = { levels[level], kept | SA_SIGINFO | (STAVE_RESTORE ? RESTORER : 0), STAVE_RESTORE, now.mask };
-  chain->before[level] = now;
-  chain->is_spent[level] = 0;
-  if (level == chain->used) chain->used = level + 1;
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  change(signal, &ours, NULL);
-  return 1;
-}
-
-_Bool stave_watch_faults(uintptr_t start, uintptr_t bytes, _Bool with_bus, stave_fault_function function) {
+  if (change(NULL, &now) != 0) return 0;
   if (!stave_claim(&watch.is_changing)) return 1;  // another thread is at it
+  int level = level_for(&now, &is_ours);
   watch.function = function;
   watch.bytes = bytes;
   watch.start = start;
-  _Bool is_first = put_first(SIGSEGV);
-  if (with_bus) is_first = put_first(SIGBUS) && is_first;
+  if (!is_ours && level >= 0) {
+    // What is for one signal only is set back by pass_on.
+    unsigned long kept = now.flags & (unsigned long)(SA_ONSTACK | SA_NODEFER | SA_RESTART);
+    struct action ours = { levels[level], kept | SA_SIGINFO | (STAVE_RESTORE ? RESTORER : 0), STAVE_RESTORE, now.mask };
+    watch.before[level] = now;
+    watch.is_spent[level] = 0;
+    if (level == watch.used) watch.used = level + 1;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    change(&ours, NULL);
+  }
   __atomic_store_n(&watch.is_changing, 0, __ATOMIC_RELEASE);
-  return is_first;
+  return level >= 0;
 }
 
 void stave_watch_in_child(void) { watch.is_changing = 0; }

@@ -93,10 +93,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// The block to whose region an address belongs, the last one if it is freed; nil where there has been none. Three loads, no lock.
   public func block(around address: UInt) -> GuardedBlockPointer? {
-    guard holds(address), let table = pointee.table else { return nil }
-    let page = UInt32((address - pointee.start) / UInt(pageBytes))
-    guard page < openedPages || isInLane(page) else { return nil }
-    let index = table[Int(page)]
+    guard holds(address), address - pointee.start < pointee.opened, let table = pointee.table else { return nil }
+    let index = table[Int((address - pointee.start) / UInt(pageBytes))]
     return index == 0 || record(index).pointee.state == GuardedState.ready ? nil : record(index)
   }
 

@@ -20,15 +20,12 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// A region of so many pages, and a record that the table names for all of them; nil if there are no addresses, or no memory for the
   /// record. `isPatched`: something in it may be accessible. Under the lock.
   func takeRegion(_ count: UInt32, isPatched: inout Bool) -> UInt32? {
-    guard let first = findRun(count), let index = claim(first, count, isPatched: &isPatched) else { return nil }
-    pointee.cursor = first + count
-    return index
-  }
-
-  /// A record for a run of free pages, which the table names for all of them; nil if memory for one is not to be had.
-  func claim(_ first: UInt32, _ count: UInt32, isPatched: inout Bool) -> UInt32? {
     let index = takeRecord()
     guard index != 0 else { return nil }
+    guard let first = findRun(count) else {
+      releaseRecord(index)
+      return nil
+    }
     let end = first + count, table = pointee.table!
     var page = first
     while page < end {
@@ -51,6 +48,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     for page in first..<end { table[Int(page)] = index }
     record(index).pointee.firstPage = first
     record(index).pointee.pageCount = count
+    pointee.cursor = end
     return index
   }
 
@@ -94,7 +92,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     let page = UInt(pageBytes), opened = pointee.opened
     guard isForced || opened < pointee.kept || UInt(pointee.mappedBytes) > opened / 4 else { return false }
     let step = page * (page / 4)
-    guard let bytes = (UInt(wanted) * page).roundedUp(to: step), bytes <= UInt(pointee.laneStart) * page - opened else { return false }
+    guard let bytes = (UInt(wanted) * page).roundedUp(to: step), bytes <= pointee.bytes - opened else { return false }
     let tablePart = UInt(bitPattern: pointee.table) + opened / page * 4
     guard stave_mprotect(tablePart, Int(bytes / page * 4), protectionReadWrite) == 0 else { return false }
     if pointee.usesMarks {
@@ -136,7 +134,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   private func closeRegion(_ block: GuardedBlockPointer) -> Bool { closePages(block.pointee.firstPage, block.pointee.pageCount) }
 
-  func closePages(_ first: UInt32, _ count: UInt32) -> Bool {
+  private func closePages(_ first: UInt32, _ count: UInt32) -> Bool {
     let start = address(ofPage: first), bytes = Int(count) * pageBytes
     if pointee.usesMarks && stave_madvise(start, bytes, adviseGuardInstall) == 0 { return true }
     // Mapped anew: without pages, without access.
@@ -155,7 +153,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     block.pointee.isPatched = 1
     let page = address.roundedDown(to: UInt(pageBytes))
     if pointee.usesMarks && stave_madvise(page, pageBytes, adviseGuardRemove) == 0 && stave_mprotect(page, pageBytes, protectionReadWrite) == 0 {
-      return !isLaneArmed || !isInLane(UInt32((page - pointee.start) / UInt(pageBytes))) || stave_zero_page(pointee.mover, page, pageBytes)
+      return true
     }
     guard stave_mprotect(page, pageBytes, protectionReadWrite) == 0 else { return false }
     if !pointee.usesMarks { stave_add32(&pointee.lines, 2) }

@@ -40,12 +40,12 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     let width = pointee.width, dataCount = UInt32(dataBytes / page)
     var isPatched = false
     pointee.lock.lock()
-    let ready = mayMove(size, pages: dataCount + extra) ? takeReady() : nil
+    let ready = dataCount == 1 && extra == 0 ? takeReady() : nil
     guard let index = ready ?? takeRegion(2 * width + extra + dataCount, isPatched: &isPatched) else {
       pointee.lock.unlock()
       return decline(&pointee.withoutAddresses)
     }
-    let block = record(index), dirt = (start: block.pointee.address, end: block.end)
+    let block = record(index)
     var dataStart = address(ofPage: block.pointee.firstPage + width)
     if alignment > page { dataStart = (dataStart + alignment - 1) & ~(alignment - 1) }
     block.pointee.address = dataStart + offset(of: size, alignment: alignment, in: dataBytes)
@@ -62,15 +62,12 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     pointee.lock.unlock()
     if ready != nil {
       // The page has another block's bytes.
-      set(block.pointee.address, block.end, to: 0)
-      set(dirt.start, Swift.min(dirt.end, block.pointee.address), to: Self.filling)
-      set(Swift.max(dirt.start, block.end), dirt.end, to: Self.filling)
-    } else if open(block, isPatched: isPatched) {
-      beside(block) { set($0, $1, to: Self.filling) }
-    } else {
+      UnsafeMutableRawPointer(bitPattern: block.pointee.address)!.initializeMemory(as: UInt8.self, repeating: 0, count: Int(size))
+    } else if !open(block, isPatched: isPatched) {
       block.pointee.state = isPatched ? GuardedState.lost : GuardedState.freed
       return decline(&pointee.refused)
     }
+    fill(block)
     count(block, 1)
     stave_add(&pointee.guarded, 1)
     _ = stave_swap32(&block.pointee.state, GuardedState.closing, GuardedState.live)
@@ -112,15 +109,12 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     guard block.pointee.address == address, block.pointee.zone == zone,
       stave_swap32(&block.pointee.state, zone == 0 ? GuardedState.live : GuardedState.finishing, GuardedState.closing)
     else { return .bad(block) }
+    damage = damageBeside(block)
     block.pointee.freeStack = stack
+    makeReady(from: block)
+    let isClosed = close(block)
     count(block, -1)
     stave_add(&pointee.freed, 1)
-    switch moveAway(block, &damage) {
-    case true?: return .done
-    case false?: break
-    case nil: damage = damageBeside(block)
-    }
-    let isClosed = close(block)
     if !isClosed { stave_add(&pointee.refused, 1) } else { block.pointee.isPatched = 0 }
     _ = stave_swap32(&block.pointee.state, GuardedState.closing, isClosed ? GuardedState.freed : GuardedState.lost)
     return .done
@@ -136,8 +130,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     if block.end < end { body(block.end, end) }
   }
 
-  private func set(_ start: UInt, _ end: UInt, to byte: UInt8) {
-    if start < end { UnsafeMutableRawPointer(bitPattern: start)!.initializeMemory(as: UInt8.self, repeating: byte, count: Int(end - start)) }
+  private func fill(_ block: GuardedBlockPointer) {
+    beside(block) { UnsafeMutableRawPointer(bitPattern: $0)!.initializeMemory(as: UInt8.self, repeating: Self.filling, count: Int($1 - $0)) }
   }
 
   @inline(__always)
@@ -146,12 +140,10 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     return (words[0] ^ whole) | (words[1] ^ whole) | (words[2] ^ whole) | (words[3] ^ whole) == 0
   }
 
-  /// `shift`: how far above its own place the page lies that is looked at.
-  func damageBeside(_ block: GuardedBlockPointer, shift: UInt = 0) -> GuardDamage {
+  private func damageBeside(_ block: GuardedBlockPointer) -> GuardDamage {
     var damage = GuardDamage()
-    beside(block) { start, end in
-      var place = start &+ shift
-      let to = end &+ shift
+    beside(block) { from, to in
+      var place = from
       while place < to {
         // Thirty-two at a time, where nothing has changed.
         if place & 7 == 0, to - place >= 32, isFilled(UnsafePointer(bitPattern: place)!) {
@@ -159,13 +151,56 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
           continue
         }
         if UnsafePointer<UInt8>(bitPattern: place)!.pointee != Self.filling {
-          if damage.count == 0 { damage.first = place &- shift }
-          damage.last = place &- shift
+          if damage.count == 0 { damage.first = place }
+          damage.last = place
           damage.count += 1
         }
         place += 1
       }
     }
     return damage
+  }
+
+  /// At rest only: the table, the records and the sums agree; every region lies where its record says, and none in another.
+  public func checkInvariants() {
+    guard pointee.bytes != 0 else { return }
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
+    var page: UInt32 = 0
+    var live = 0, used = 0, mapped = 0, regions = 0
+    while page < openedPages {
+      let index = pointee.table![Int(page)]
+      guard index != 0 else {
+        page += 1
+        continue
+      }
+      precondition(index < pointee.recordCount, "a region without a record")
+      let block = record(index)
+      precondition(block.pointee.firstPage == page && block.pointee.pageCount > 0 && block.endPage <= openedPages, "a region elsewhere than its record says")
+      for inside in page..<block.endPage { precondition(pointee.table![Int(inside)] == index, "a region in a region") }
+      regions += 1
+      if block.isOut {
+        live += 1
+        used += Int(block.pointee.dataCount) * pageBytes
+        mapped += Int(block.pointee.pageCount) * pageBytes
+        precondition(block.pointee.dataPage >= page + pointee.width || pointee.width > 1, "a block without a guard before it")
+        precondition(block.pointee.dataPage + block.pointee.dataCount < block.endPage, "a block without a guard behind it")
+        let start = address(ofPage: block.pointee.dataPage)
+        precondition(block.pointee.address >= start && block.end <= start + UInt(block.pointee.dataCount) * UInt(pageBytes), "a block beyond its pages")
+      } else {
+        let state = block.pointee.state
+        precondition(state == GuardedState.freed || state == GuardedState.lost || state == GuardedState.ready, "a region in somebody's hands")
+      }
+      page = block.endPage
+    }
+    var free = 0
+    var next = pointee.freeRecord
+    while next != 0 {
+      precondition(record(next).pointee.state == GuardedState.none, "a free record with a block")
+      free += 1
+      next = record(next).pointee.next
+    }
+    precondition(regions + free + 1 == Int(pointee.recordCount), "records are lost")
+    precondition(live == Int(pointee.guarded - pointee.freed) && used == Int(pointee.usedBytes) && mapped == Int(pointee.mappedBytes), "sums")
   }
 }

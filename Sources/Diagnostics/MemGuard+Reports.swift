@@ -116,6 +116,6 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// where few blocks are guarded at each eighth of them.
   public func watch() {
     guard pointee.interval < 100 || pointee.guarded & 7 == 0 else { return }
-    _ = stave_watch_faults(pointee.start, pointee.bytes, pointee.laneState == LaneState.open) { fault in memGuard.reportFault(fault) }
+    _ = stave_watch_faults(pointee.start, pointee.bytes) { fault in memGuard.reportFault(fault) }
   }
 }

@@ -15,11 +15,10 @@
 //   cursor   addresses are taken from here on and up, so that they come back as late as can be (L43); at the end it wraps
 //   opened   how much of the range has been used. It grows while less than `keptBytes` is open, or a quarter of it is in use
 //   lot      a CPU's count of requests until the next that is guarded
-//   ready    a region without a block whose page can be touched: the next block of less than a page is there without a system call
-//   lane     the range's last part, where ready regions come from: in a short window of it a missing page is a guard (MemGuard+Lane)
+//   ready    a region without a block whose page can be touched: the next block of a page is there without a system call
 //
 // How pages are closed. Linux 6.13 has guards that are marks in the page tables (MADV_GUARD_INSTALL): the opened range is one mapping,
-// all of it marked but for the pages of live blocks, and the process has four lines in its map however many blocks there are. Elsewhere
+// all of it marked but for the pages of live blocks, and the process has two lines in its map however many blocks there are. Elsewhere
 // each live block is a mapping of its own, two lines, up to half of what the system allows (vm.max_map_count). Beyond that, beyond
 // the memory that guards may take (a tenth of the machine's), and wherever the system refuses, a request is declined and counted;
 // then it is an ordinary one. Nothing fails for want of a guard.
@@ -28,9 +27,9 @@
 // no lock: the record's state goes from live to closing to freed, and who does not win the first step frees a block twice. For the next
 // block's page it takes the lock if that is to be had at once.
 //
-// Cost of a guarded block: a system call to move its page to the next one's region, some 2 µs with both stacks
-// (Documentation/Decisions.md); where pages cannot be moved, or it has several, one to open its pages, a fault at the first touch of
-// each, and one to close them, 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its addresses
+// Cost of a guarded block: a system call to open a page, one to move one there and one to close the page that it leaves, some 5 µs with
+// both stacks (Documentation/Decisions.md); where pages cannot be moved, or it has several, a fault at the first touch of each instead
+// of the second call, and 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its addresses
 // are used again: 9 MB for 1 GiB of addresses.
 
 import Accounting
@@ -109,15 +108,6 @@ public struct MemGuard: ~Copyable {
   var mover: Int32
   var openings: Int32
   var moverIdentity: UInt64
-  /// The lane's pages of the range: where it begins, and up to where it has ever been used, has marks, has been given out, may be moved to.
-  var laneStart: UInt32
-  var laneUsed: UInt32
-  var laneSwept: UInt32
-  var laneCursor: UInt32
-  var laneOpened: UInt32
-  var laneState: UInt8
-  /// 1 while the descriptor is this process's.
-  var laneOwn: UnsafeMutablePointer<Int64>?
 }
 
 extension MemGuard {
@@ -209,9 +199,6 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
           pointee.mostLines = Int32(clamping: mapLineLimit() / 2)
           pointee.opened = 0
           pointee.kept = Self.keptBytes
-          pointee.laneStart = UInt32(bytes / page) - lanePages(of: bytes / page)
-          pointee.laneUsed = pointee.laneStart
-          (pointee.laneSwept, pointee.laneCursor, pointee.laneOpened) = (pointee.laneStart, pointee.laneStart, pointee.laneStart)
           pointee.start = UInt(bitPattern: start)
           pointee.bytes = bytes
           return true
