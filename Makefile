@@ -78,7 +78,7 @@ examples:
 	@# SwiftPM does not notice new files of a package beside the one that it builds, unless it plans anew.
 	@rm -f .build/examples/*/debug.yaml .build/examples/*/release.yaml
 	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/types-swift --scratch-path .build/examples/types-swift
-	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/zones-swift --scratch-path .build/examples/zones-swift
+	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/zones-swift --scratch-path .build/examples/types-swift
 	@$(SWIFT) build --disable-sandbox --package-path Examples/metrics-swift --scratch-path .build/examples/metrics-swift
 	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/relay-swift --scratch-path .build/examples/relay-swift
 

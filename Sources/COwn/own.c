@@ -21,16 +21,19 @@ extern void _IO_list_unlock(void) __attribute__((weak));
 extern void _IO_list_resetlock(void) __attribute__((weak));
 
 static void prepare_fork(void) {
+  pthread_mutex_lock(&lock);
   if (_IO_list_lock) _IO_list_lock();
   own.prepare_fork();
 }
 static void parent_after_fork(void) {
   own.parent_after_fork();
   if (_IO_list_unlock) _IO_list_unlock();
+  pthread_mutex_unlock(&lock);
 }
 static void child_after_fork(void) {
   own.child_after_fork();
   if (_IO_list_resetlock) _IO_list_resetlock();
+  lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 void stave_begin_own(struct stave_own_steps steps) {
@@ -38,8 +41,9 @@ void stave_begin_own(struct stave_own_steps steps) {
   if (own.begin == NULL) {
     own = steps;
     stave_keep_program_name(program_invocation_name);
-    own.begin(getauxval(AT_SECURE) ? NULL : (const char *const *)environ);
+    // First, so that a fork meanwhile waits for the lock.
     pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
+    own.begin(getauxval(AT_SECURE) ? NULL : (const char *const *)environ);
     atexit(own.finish);
   }
   pthread_mutex_unlock(&lock);

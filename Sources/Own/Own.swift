@@ -12,6 +12,7 @@ extension Heap {
   /// True once this copy of the core serves. The first call sets it up, and others wait for it: a few milliseconds at most. False if
   /// the system has no memory for it; the next call tries again. Not to be called from signal handlers.
   public static func startOwn() -> Bool {
+    if heap.isReady { return true }
     if root.pointee.isOwn == 0 { root.pointee.isOwn = 1 }
     stave_begin_own(
       stave_own_steps(

@@ -77,12 +77,9 @@ extension UnsafeMutablePointer where Pointee == ReferenceCount {
   /// No mbuf has it, which is a mistake where one does.
   var isNone: Bool { pointee.value.load(ordering: .relaxed) == 0 }
 
-  /// One more. Who calls has one already, so alone it needs no atomic addition.
+  /// One more. Who calls has one already, but perhaps not alone: several threads may share one chain at once, each for itself.
   @inline(__always)
-  func add() {
-    if isOne { return pointee.value.store(2, ordering: .relaxed) }
-    pointee.value.wrappingAdd(1, ordering: .relaxed)
-  }
+  func add() { pointee.value.wrappingAdd(1, ordering: .relaxed) }
 
   /// One less: true for the last, who frees. The others may not look at the count again.
   @inline(__always)

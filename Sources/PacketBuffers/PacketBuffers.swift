@@ -49,8 +49,7 @@
 // it was when it fails (T7); `getChain` knows a length of 0 (T8); what is read-only is so inside an mbuf, too (T15), and `copyBack`
 // stops there and says how far it came; a mark of a record's end stays with the last byte.
 //
-// Costs: an mbuf is an item of a zone, an mbuf with a cluster is another, a hit of their caches either. A share is one atomic addition,
-// none where the storage was not shared.
+// Costs: an mbuf is an item of a zone, an mbuf with a cluster is another, a hit of their caches either. A share is one atomic addition.
 //
 // Weak points, known: an mbuf whose storage others share stays until the last of them goes, though its owner has freed it; bytes of a
 // tag are not charged to a limit of their malloc type.

@@ -127,6 +127,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
       }
       var count = fetch(into: items, count: room, flags)
       giveRoom(room - count)
+      // Whoever items are imported from has waited for what there is to wait for.
+      if count == 0 && pointee.importItems != nil { isRefused = true }
       if count > 0, let zoneInit = pointee.zoneInit {
         count = initialize(items, count: count, zoneInit, flags)
         isRefused = count == 0

@@ -140,7 +140,7 @@ import Testing
   @Test func `JSON: names are stable and the sum closes`() throws {
     try withSleeper { process in
       let zones = try object(stave("zones", "\(process)", "--json").text)
-      #expect(Set(zones.keys) == ["process", "caches", "memory-zone-statistics", "sum"])
+      #expect(Set(zones.keys) == ["process", "caches", "memory-zone-statistics", "sum", "roots"])
       #expect(zones["process"] as? Int == Int(process))
       let list = try #require((zones["memory-zone-statistics"] as? [String: Any])?["zone"] as? [[String: Any]])
       #expect(!list.isEmpty)
@@ -149,7 +149,7 @@ import Testing
           Set(zone.keys) == [
             "name", "instance", "size", "limit", "used", "free", "requests", "fail", "sleep", "xdomain", "item-size", "slab-size", "items-per-slab",
             "slabs", "cached-per-cpu", "cached-in-depot", "holes", "in-transit", "bucket-size", "size-class", "header", "pages", "memory",
-            "purgeable", "changing",
+            "purgeable", "changing", "kind", "keg", "limit-current", "sleepers", "deferred", "cached-in-groups", "low-water", "high-water",
           ])
       }
       let sum = try object(stave("sum", "\(process)", "--json").text)
@@ -162,7 +162,7 @@ import Testing
       #expect(parts.reduce(0, +) == sum["mapped"] as? Int)
       let repeated = try stave("zones", "\(process)", "--json", "-w", "0.05", "-c", "3").text.split(separator: "\n")
       #expect(repeated.count == 3)
-      #expect(try object(String(repeated[2])).keys.count == 4 && repeated[2].contains("requests-per-second"))
+      #expect(try object(String(repeated[2])).keys.count == 5 && repeated[2].contains("requests-per-second"))
       let options = try object(stave("options", "--json").text)["options"] as? [[String: Any]]
       #expect(options?.first?["key"] as? String == "percpu")
     }

@@ -9,7 +9,7 @@ import Testing
 @testable import TestSupport
 
 @Suite(.serialized, .enabled(if: Built.hasLibrary)) struct SwiftZonesTests {
-  private static let scratch = Place.root.appending(path: ".build/examples/zones-swift").path
+  private static let scratch = Place.root.appending(path: ".build/examples/types-swift").path
 
   /// Where the programs are; nil, said aloud, without a compiler.
   private func build() throws -> String? {

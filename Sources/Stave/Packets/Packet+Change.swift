@@ -60,8 +60,9 @@ extension Packet {
   }
 
   /// Puts the bytes of `other` behind these, its pieces as they are but for small ones. What was known of `other` beside its bytes is
-  /// forgotten. Cannot fail.
+  /// forgotten. Cannot fail; traps where both have more than 1,000,000,000 bytes.
   public mutating func append(_ other: consuming Packet) {
+    precondition(other.count <= Packet.mostBytes - count, "a packet of more than 1,000,000,000 bytes")
     guard let rest = other.takeChain() else { return }
     if let first { first.concatenatePacket(rest) } else { first = rest }
   }

@@ -152,7 +152,7 @@ public struct PacketBatch: ~Copyable {
   /// A chain with room for a message in a place; false where there is no memory for one.
   private func prepare(_ index: Int) -> Bool {
     if let chain = chains[index] {
-      if chain.pointee.next == nil && chain.isWritable && chain.room >= leadingSpace + most {
+      if chain.pointee.next == nil && chain.isWritable && (!chain.isExternal || chain.hasOwnCluster) && chain.room >= leadingSpace + most {
         chain.deleteTags()
         chain.header.pointee = .empty
         chain.length = 0
@@ -224,6 +224,12 @@ public struct PacketBatch: ~Copyable {
       index += 1
     }
     count -= dropped
+    // What is shared, or lent by others, goes at once; clusters of ours wait for the next messages.
+    for index in count..<count + dropped {
+      guard let chain = chains[index], chain.pointee.next != nil || chain.isExternal && !chain.hasOwnCluster else { continue }
+      chain.freeChain()
+      chains[index] = nil
+    }
   }
 
   /// Packets that somebody has taken leave no gap.
@@ -264,4 +270,9 @@ public struct PacketBatch: ~Copyable {
 
   /// Takes all packets out without sending them.
   public mutating func removeAll() { dropFirst(count) }
+}
+
+extension MbufPointer {
+  /// A cluster that is this mbuf's alone, from the packet zone.
+  fileprivate var hasOwnCluster: Bool { isWritable && storage.pointee.type == .packet }
 }
