@@ -156,7 +156,7 @@ import Testing
       #expect(
         Set(sum.keys) == [
           "used", "cached", "holes", "metadata", "purgeable", "returned", "in-transit", "mapped", "changing", "large-blocks", "large-bytes", "resident",
-          "anonymous", "anonymous-huge", "swap", "arena-size", "container-limit",
+          "anonymous", "anonymous-huge", "swap", "arena-size", "container-limit", "outside",
         ])
       let parts = ["used", "cached", "holes", "metadata", "purgeable", "returned", "in-transit"].map { sum[$0] as? Int ?? .min / 16 }
       #expect(parts.reduce(0, +) == sum["mapped"] as? Int)
