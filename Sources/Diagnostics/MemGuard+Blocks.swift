@@ -46,7 +46,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       return decline(&pointee.withoutAddresses)
     }
     let block = record(index)
-    var dataStart = address(ofPage: block.pointee.firstPage + width)
+    // A ready region's place is its own: it may have been made while guards had another width.
+    var dataStart = address(ofPage: ready != nil ? block.pointee.dataPage : block.pointee.firstPage + width)
     if alignment > page { dataStart = (dataStart + alignment - 1) & ~(alignment - 1) }
     block.pointee.address = dataStart + offset(of: size, alignment: alignment, in: dataBytes)
     block.pointee.size = size

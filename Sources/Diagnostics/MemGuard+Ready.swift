@@ -42,11 +42,12 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       pointee.lock.tryLock()
     else { return }
     defer { pointee.lock.unlock() }
-    guard hasMover(), pointee.readyCount < Self.mostReady else { return }
+    guard isOn, hasMover(), pointee.readyCount < Self.mostReady else { return }
     var isPatched = false
-    guard let index = takeRegion(2 * pointee.width + 1, isPatched: &isPatched) else { return }
+    let width = pointee.width
+    guard let index = takeRegion(2 * width + 1, isPatched: &isPatched) else { return }
     let region = record(index)
-    region.pointee.dataPage = region.pointee.firstPage + pointee.width
+    region.pointee.dataPage = region.pointee.firstPage + width
     region.pointee.dataCount = 1
     region.pointee.isPatched = 0
     guard open(region, isPatched: isPatched) else {
