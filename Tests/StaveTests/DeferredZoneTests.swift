@@ -10,7 +10,7 @@ import Testing
 @testable import TestSupport
 
 /// A node of a list that is read without a lock: its key stands twice, and is wrong in both places once the value has ended.
-private struct Node: ~Copyable {
+private struct Node: ~Copyable, @unchecked Sendable {
   let key: Int
   let copy: Atomic<Int>
   let next: Atomic<UnsafeMutablePointer<Node>?>

@@ -9,7 +9,7 @@ extension Packet {
   /// Puts `bytes` before the packet's: in the room there, or in another buffer; at most 168. Where memory is not to be had, the packet
   /// is empty then, and `.noMemory` is thrown.
   public mutating func prepend(_ bytes: RawSpan, waits: Bool = false) throws(PacketError) {
-    guard bytes.byteCount <= Mbuf.roomWithHeader else { throw .outOfRange }
+    guard bytes.byteCount <= Mbuf.roomWithHeader, bytes.byteCount <= Packet.mostBytes - count else { throw .outOfRange }
     guard bytes.byteCount > 0 else { return }
     if first == nil { self = try Packet(capacity: 0, leadingSpace: Mbuf.roomWithHeader - 8) }
     let chain = first!

@@ -95,6 +95,8 @@ public struct PacketBatch: ~Copyable {
   private let chains: UnsafeMutablePointer<MbufPointer?>
   private let addresses: UnsafeMutablePointer<PacketAddress>
   private let headers: UnsafeMutablePointer<Message>
+  /// Messages that were longer than `most`, of those that the last `receive` took: what came of them is in the batch, the rest is lost.
+  public private(set) var cutCount = 0
   private let pieces: UnsafeMutablePointer<iovec>
 
   /// `most`: bytes of a message, at most 2,048 less `leadingSpace`, so that each is one piece when it comes.
@@ -128,6 +130,7 @@ public struct PacketBatch: ~Copyable {
     var ready = count
     while ready < capacity, prepare(ready) {
       let place = ready - count
+      addresses[ready] = PacketAddress()
       pieces[place] = iovec(iov_base: chains[ready]!.pointee.data, iov_len: most)
       headers[place] = Message()
       headers[place].header.msg_iov = pieces + place
@@ -139,7 +142,9 @@ public struct PacketBatch: ~Copyable {
     guard ready > count else { throw .noMemory }
     let wanted = ready - count, to = headers
     let came = try answered(system: { stave_syscall6(Int(SYS_recvmmsg), Int(socket), Int(bitPattern: to), wanted, 0x10000 /* MSG_WAITFORONE */, 0, 0) })
+    cutCount = 0
     for place in 0..<came {
+      if headers[place].header.msg_flags & cutOff != 0 { cutCount += 1 }
       let chain = chains[count + place]!
       chain.length = Int(headers[place].count)
       chain.packetLength = chain.length

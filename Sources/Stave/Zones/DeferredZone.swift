@@ -8,12 +8,12 @@ internal import Zones
 /// A zone for structures that are read without a lock. What is freed keeps what it says until every reader that may have found it has left
 /// its section; then the value is deinitialised and its memory may be had again.
 ///
-///     struct Node: ~Copyable { let key: Int; let next: Atomic<UnsafeMutablePointer<Node>?> }
+///     struct Node: ~Copyable, @unchecked Sendable { let key: Int; let next: Atomic<UnsafeMutablePointer<Node>?> }
 ///     let nodes = try DeferredZone<Node>("nodes", readers: sections)
 ///     let node = nodes.allocate(Node(key: 1, next: Atomic(first)))!
 ///
-/// Values are deinitialised in some thread that allocates, frees or trims; in which is not said.
-public final class DeferredZone<Element: ~Copyable>: AnyZone, @unchecked Sendable {
+/// Values are deinitialised in some thread that allocates, frees or trims, in which is not said: so they must be Sendable.
+public final class DeferredZone<Element: ~Copyable & Sendable>: AnyZone, @unchecked Sendable {
   /// Whose sections are waited for.
   public let readers: ReadSections
   @usableFromInline let allocationCell: UInt64

@@ -168,6 +168,15 @@ extension PacketsOnRoot {
         #expect(back.allSatisfy { $0.first == 0xee } && sizes == expected)
       }
       #expect(throws: PacketError.outOfRange) { _ = try PacketBatch(capacity: 4, most: 2048, leadingSpace: 1) }
+      // What is too long is cut, and counted, in the call that took it.
+      for count in [1600, 20] { try Packet(copying: bytes(count)).send(to: one.number, address: there) }
+      try echo.receive(from: two.number)
+      let cut = echo.cutCount, came = echo.count
+      #expect(cut == 1 && came == 2)
+      try Packet(copying: bytes(5)).send(to: one.number, address: there)
+      try echo.receive(from: two.number)
+      let later = echo.cutCount
+      #expect(later == 0)
     }
 
     @Test func `what cannot be sent stays in the batch, in its order`() throws {
