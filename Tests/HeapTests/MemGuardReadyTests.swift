@@ -116,6 +116,22 @@ extension OnRoot {
       }
     }
 
+    @Test func `a ready region's block lies in its own page, also when guards have become wider since it was made`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        usePairs(1)
+        precondition(memGuard.pointee.readyCount == 1)
+        let page = memGuard.address(ofPage: memGuard.record(memGuard.pointee.ready).pointee.dataPage)
+        // As a change of the option does, before it closes what is ready.
+        memGuard.pointee.width = 4
+        let block = Heap.allocate(100)!
+        precondition(memGuard.pointee.readyCount == 0 && block.address.roundedDown(to: 4096) == page && holds(block, 100, 0))
+        fill(block, 100, 7)
+        Heap.free(block)
+        precondition(!isReadable(block.address))
+      }
+    }
+
     @Test func `a ready region is nobody's block: of an address in it nothing is known, and it is not found live`() async {
       await #expect(processExitsWith: .success) {
         guardUp()
