@@ -78,6 +78,14 @@ extension PacketsOnRoot {
       #expect(packet.bytes() == [UInt8](repeating: 7, count: 1500))
     }
 
+    @Test func `threads that share one packet at once each have a share of their own`() throws {
+      let box = Box(try Packet(copying: bytes(1500)))
+      inThreads(2) { _ in
+        for _ in 0..<20_000 { box.shareTwice() }
+      }
+      #expect(box.isWritable && box.count == 1500, "a share was counted that nobody has, or not counted")
+    }
+
     @Test func `shares of bytes inside a buffer, and of the middle, are packets too`() throws {
       var packet = try Packet(copying: bytes(100))
       packet.flow = 77
@@ -229,5 +237,12 @@ final class Box {
   init(_ packet: consuming Packet) { self.packet = packet }
 
   var isEmpty: Bool { packet.isEmpty }
+  var isWritable: Bool { packet.isWritable }
+  var count: Int { packet.count }
+  /// And lets go of both.
+  func shareTwice() {
+    let one = try? packet.shared(), two = try? packet.shared()
+    withExtendedLifetime((one == nil, two == nil)) {}
+  }
   func writeAll(to descriptor: Int32) { try? packet.writeAll(to: descriptor) }
 }
