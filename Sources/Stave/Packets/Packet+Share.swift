@@ -57,7 +57,10 @@ extension Packet {
   /// last packet that shares them has gone, on whatever thread that is. It must not wait. With `isReadOnly` nobody may change them in place.
   /// Throws `.noMemory`; then `release` is not called.
   ///
-  ///     let packet = try Packet(lending: mapped) { munmap(mapped.baseAddress!, mapped.count) }
+  ///     let lent = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
+  ///     let packet = try Packet(lending: UnsafeRawBufferPointer(lent)) { [start = UInt(bitPattern: lent.baseAddress)] in
+  ///       UnsafeMutableRawPointer(bitPattern: start)?.deallocate()
+  ///     }
   public init(
     lending bytes: UnsafeRawBufferPointer, isReadOnly: Bool = true, release: @escaping @Sendable () -> Void
   ) throws(PacketError) {

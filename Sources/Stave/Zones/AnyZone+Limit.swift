@@ -23,6 +23,7 @@ extension AnyZone {
 
   /// What is said on standard error when a request meets the limit, once in five minutes at most; nil for nothing.
   ///
+  ///     let connections = try Zone<Connection>("connections", limit: 100)
   ///     connections.setWarning("raise connections.limit")
   ///
   /// The text stays in memory as long as the program runs.
@@ -38,7 +39,8 @@ extension AnyZone {
   /// What is done each time a request meets the limit, unless it is being done: in the thread that asks, with no lock held. It may free
   /// items of this zone and may not ask for any; if there is room then, the request gets it.
   ///
-  ///     connections.atLimit { idle.closeOldest() }
+  ///     let connections = try Zone<Connection>("connections", limit: 100)
+  ///     connections.atLimit { print("\(connections.limit) connections") }
   public final func atLimit(_ action: (@Sendable () -> Void)?) { LimitActions.set(core, action) }
 }
 

@@ -11,7 +11,8 @@ public import Zones
 
 /// A zone of whatever kind: ``Zone``, ``ObjectCache``, ``PerCPUZone``, ``DeferredZone``.
 ///
-///     for zone in [nodes, names] as [AnyZone] { print(zone.name, zone.itemsInUse) }
+///     let nodes = try Zone<Node>("nodes"), requests = try Zone<Request>("requests")
+///     for zone in [nodes, requests] as [AnyZone] { print(zone.name, zone.itemsInUse) }
 public class AnyZone: @unchecked Sendable {
   // Unchecked: what the core does with a zone is safe in all threads.
   @usableFromInline final let core: ZonePointer

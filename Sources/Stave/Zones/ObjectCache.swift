@@ -74,6 +74,7 @@ public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecke
 
   /// An object; at the limit, when it is this task's turn: tasks and threads that wait are served in the order in which they came.
   ///
+  ///     let pool = try ObjectCache<Connection>("connections", limit: 4) { Connection() }
   ///     let connection = try await pool.objectWhenFree()
   ///
   /// - Throws: ``ZoneError/cancelled`` if the task is cancelled before its turn, ``ZoneError/outOfMemory`` if there is no memory or

@@ -12,8 +12,10 @@ internal import Zones
 ///
 ///     let sections = try ReadSections()
 ///     let nodes = try DeferredZone<Node>("nodes", readers: sections)
-///     let found = sections.read { list.find(key) }        // any number of threads
-///     nodes.free(list.remove(key))                        // writers, one at a time as a rule
+///     let newest = Atomic(nodes.allocate(Node(key: 1)))
+///     let key = sections.read { newest.load(ordering: .acquiring)?.pointee.key }                      // any number of threads
+///     let old = newest.exchange(nodes.allocate(Node(key: 2)), ordering: .acquiringAndReleasing)       // a writer
+///     if let old { nodes.free(old) }                                                                  // whoever reads it still may
 public final class ReadSections: @unchecked Sendable {
   @usableFromInline let context: UnsafeMutablePointer<stave_smr>
 
