@@ -21,7 +21,9 @@ extension Packet {
   ///     let packet = try Packet(copying: payload)
   ///     var sum = 0
   ///     packet.forEachPiece { piece in
-  ///       for index in piece.byteOffsets { sum += Int(piece.unsafeLoad(fromByteOffset: index, as: UInt8.self)) }
+  ///       for index in piece.byteOffsets {
+  ///         sum += Int(piece.unsafeLoad(fromByteOffset: index, as: UInt8.self))
+  ///       }
   ///     }
   public borrowing func forEachPiece<Failure: Error>(_ body: (RawSpan) throws(Failure) -> Void) throws(Failure) {
     var next = first

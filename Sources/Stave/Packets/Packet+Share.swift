@@ -57,10 +57,9 @@ extension Packet {
   /// last packet that shares them has gone, on whatever thread that is. It must not wait. With `isReadOnly` nobody may change them in place.
   /// Throws `.noMemory`; then `release` is not called.
   ///
-  ///     let lent = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
-  ///     let packet = try Packet(lending: UnsafeRawBufferPointer(lent)) { [start = UInt(bitPattern: lent.baseAddress)] in
-  ///       UnsafeMutableRawPointer(bitPattern: start)?.deallocate()
-  ///     }
+  ///     let text: StaticString = "memory that stays"
+  ///     let lent = UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  ///     let packet = try Packet(lending: lent) { print("nobody has it any more") }
   public init(
     lending bytes: UnsafeRawBufferPointer, isReadOnly: Bool = true, release: @escaping @Sendable () -> Void
   ) throws(PacketError) {

@@ -8,7 +8,10 @@ internal import Zones
 /// A zone for structures that are read without a lock. What is freed keeps what it says until every reader that may have found it has left
 /// its section; then the value is deinitialised and its memory may be had again.
 ///
-///     struct Entry: ~Copyable, @unchecked Sendable { let key: Int; let next: Atomic<UnsafeMutablePointer<Entry>?> }
+///     struct Entry: ~Copyable, @unchecked Sendable {
+///       let key: Int
+///       let next: Atomic<UnsafeMutablePointer<Entry>?>
+///     }
 ///     let sections = try ReadSections()
 ///     let entries = try DeferredZone<Entry>("entries", readers: sections)
 ///     let entry = entries.allocate(Entry(key: 1, next: Atomic(nil)))!

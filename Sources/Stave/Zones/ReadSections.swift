@@ -13,9 +13,11 @@ internal import Zones
 ///     let sections = try ReadSections()
 ///     let nodes = try DeferredZone<Node>("nodes", readers: sections)
 ///     let newest = Atomic(nodes.allocate(Node(key: 1)))
-///     let key = sections.read { newest.load(ordering: .acquiring)?.pointee.key }                      // any number of threads
-///     let old = newest.exchange(nodes.allocate(Node(key: 2)), ordering: .acquiringAndReleasing)       // a writer
-///     if let old { nodes.free(old) }                                                                  // whoever reads it still may
+///     // Any number of threads:
+///     let key = sections.read { newest.load(ordering: .acquiring)?.pointee.key }
+///     // A writer; whoever reads the old one still may:
+///     let next = nodes.allocate(Node(key: 2))
+///     if let old = newest.exchange(next, ordering: .acquiringAndReleasing) { nodes.free(old) }
 public final class ReadSections: @unchecked Sendable {
   @usableFromInline let context: UnsafeMutablePointer<stave_smr>
 
