@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The Swift examples of the documentation: indented code of docstrings, and blocks of code in docstrings, in the DocC catalogue and in the
-// README.
+// The Swift examples of the documentation: indented code of docstrings, and blocks of code in docstrings, in the DocC catalogue, in the
+// README and in manual pages.
 
 import Foundation
 
@@ -18,10 +18,11 @@ struct Example {
   /// All that are compiled, in an order that does not change.
   static func all() throws -> [Example] {
     let sources = try files("Sources/Stave", ["swift", "md"])
-    return try (sources + ["README.md"]).flatMap { file in
+    return try (sources + ["README.md", "Documentation/man/stave.3"]).flatMap { file in
       let text = try String(contentsOf: Place.root.appending(path: file), encoding: .utf8)
       let lines = text.split(separator: "\n", omittingEmptySubsequences: false).enumerated().map { (number: $0 + 1, text: String($1)) }
       if file.hasSuffix(".md") { return fenced(lines, in: file) }
+      if file.hasSuffix(".3") { return literal(lines, in: file) }
       return docstrings(lines).flatMap { fenced($0, in: file) + indented($0, in: file) }
     }
   }
@@ -59,6 +60,13 @@ struct Example {
       }
     }
     return found
+  }
+
+  /// Of a manual page, what begins with an import.
+  private static func literal(_ lines: [(number: Int, text: String)], in file: String) -> [Example] {
+    lines.indices.filter { lines[$0].text == "import Stave" }.map { start in
+      Example(file: file, lines: Array(lines[start...].prefix { $0.text != ".Ed" }))
+    }
   }
 
   /// What stands four columns in, behind an empty line and not under a list.
