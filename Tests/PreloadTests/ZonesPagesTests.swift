@@ -59,6 +59,21 @@ import Testing
     #expect(uncalled.isEmpty, "called by no program: \(uncalled)")
   }
 
+  @Test func `each constant, structure and type of a function is in a manual page`() throws {
+    let pages = try (Array(Self.pages.keys) + Self.types.keys).map {
+      try #require(text("Documentation/man/\($0).3").components(separatedBy: ".Sh EXAMPLES\n").first)
+    }.joined()
+    for header in ["stave.h", "stave_type.h"] + Self.headers {
+      let lines = try text("Sources/StaveC/include/\(header)").split(separator: "\n")
+      let code = lines.map { $0.components(separatedBy: "//")[0] }.joined(separator: "\n")
+      // A macro that stands for nothing is for compilers.
+      let empty = Set(lines.compactMap { $0.wholeMatch(of: /#define (STAVE_\w+)/)?.1 })
+      let names = Set(code.matches(of: /\bSTAVE_[A-Z0-9_]+\b/).map(\.0) + code.matches(of: /\bstruct (stave_\w+)/).map(\.1) + code.matches(of: /\(\*(stave_\w+)\)/).map(\.1))
+      let missing = names.subtracting(empty).filter { !pages.contains(try! Regex("\\b\($0)\\b")) }.sorted()
+      #expect(missing.isEmpty, "\(header): \(missing)")
+    }
+  }
+
   @Test func `the headers have the version of the library`() throws {
     let header = try text("Sources/StaveC/include/stave.h")
     let numbers = ["MAJOR", "MINOR", "PATCH"].map { part in
