@@ -50,7 +50,7 @@ private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
   }
 
   @Test func `a cancelled task leaves the queue, and the next one is served`() async {
-    await #expect(processExitsWith: .success) {
+    let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
       let zone = try Zone<Counted>("cancelled", limit: 1)
       var held: ZoneItem<Counted>? = zone.item(Counted(0))
       precondition(held != nil)
@@ -77,9 +77,13 @@ private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
         } catch { return error }
       }
       early.cancel()
-      demand(await early.value == .cancelled && item != nil && living == 1)
+      demand(await early.value == .cancelled)
+      demand(item != nil)
+      demand(living == 1)
       zone.checkInvariants()
     }
+    // Which line it was.
+    #expect(result?.standardErrorContent.isEmpty == true, "\(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self))")
   }
 
   @Test func `a higher limit and none serve tasks that wait`() async {

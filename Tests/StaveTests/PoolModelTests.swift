@@ -111,7 +111,8 @@ private func play(_ stream: UInt64) throws {
 }
 
 @Suite struct PoolModelTests {
-  @Test(arguments: [1, 2, 3, 4, 5, 6] as [UInt64]) func `random operations on pools that share pages agree with a model`(_ stream: UInt64) async {
+  @Test(arguments: [1, 2, 3, 4, 5, 6] as [UInt64])
+  func `random operations on pools that share pages agree with a model`(_ stream: UInt64) async {
     await #expect(processExitsWith: .success) { [stream] in try play(990 + stream) }
   }
 

@@ -72,8 +72,8 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
   public var misses: Int { core.cache.pointee.misses }
 }
 
-/// An object of a ``PoolCache`` while it is in use, with one owner, which keeps cache and pool alive. At the end of its life it goes back to
-/// the cache as it is.
+/// An object of a ``PoolCache`` while it is in use, with one owner, which keeps cache and pool alive. At the end of its life it goes back
+/// to the cache as it is.
 ///
 /// ```swift
 /// let counters = try PoolCache(try Pool<Int>("counters")) { 0 }
@@ -122,9 +122,8 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
 
   init(_ pool: PoolCore, _ maker: ObjectMaker) throws(ZoneError) {
     let context = Unmanaged.passUnretained(maker).toOpaque()
-    guard let cache = pool.pool.makeCache(constructor: ObjectMaker.constructor, destructor: ObjectMaker.destructor, argument: context) else {
-      throw .outOfMemory
-    }
+    let made = pool.pool.makeCache(constructor: ObjectMaker.constructor, destructor: ObjectMaker.destructor, argument: context)
+    guard let cache = made else { throw .outOfMemory }
     self.cache = cache
     self.pool = pool
     self.maker = maker

@@ -99,11 +99,10 @@ public final class HandleCache<Handle: BitwiseCopyable>: AnyZone, @unchecked Sen
 ///   room[0] = 7
 ///   return 1
 /// } releasing: { _ in }
-/// do {
-///   let ticket = tickets.handle()
-///   print(ticket?.value as Any, tickets.itemsInUse)   // Optional(7) 1
+/// if let ticket = tickets.handle() {
+///   print(ticket.value, tickets.itemsInUse)   // 7 1
 /// }
-/// print(tickets.itemsInUse)                            // 0
+/// print(tickets.itemsInUse)                   // 0
 /// ```
 ///
 /// It does not keep the cache alive, and need not end in the thread that took it.
