@@ -196,6 +196,19 @@ import Testing
     #expect(said.contains("zone given up with items out: abandoned: 2 items") && said.split(separator: "\n").count == 1, "\(said)")
   }
 
+  @Test func `a free into another zone is reported with the zone that the item is of`() async {
+    for flags in [.noCaches, [.noCaches, .offPage]] as [ZoneFlags] {
+      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [raw = flags.rawValue as UInt32] in
+        let owner = try Zone<Int>("the owner", flags: ZoneFlags(rawValue: raw))
+        let called = try Zone<Int>("the other", flags: ZoneFlags(rawValue: raw))
+        precondition(called.allocate() != nil)
+        called.free(owner.allocate()!)
+      }
+      let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(said.contains("in zone the owner") && said.contains("the item at"), "\(said)")
+    }
+  }
+
   @Test func `a second free is reported`() async {
     let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       let zone = try Zone<Int>("twice")

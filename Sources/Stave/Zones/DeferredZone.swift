@@ -76,7 +76,9 @@ private final class ValueEnd<Element: ~Copyable>: ValueEndBase {
   override func end(_ item: UnsafeMutableRawPointer) { item.assumingMemoryBound(to: Element.self).deinitialize(count: 1) }
 }
 
-private final class Companions {
+/// Several that are kept together.
+final class Companions {
   let all: [AnyObject]
   init(_ all: AnyObject...) { self.all = all }
+  init(all: [AnyObject]) { self.all = all }
 }

@@ -61,6 +61,11 @@ public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecke
     resetter.source.endKept()
   }
 
+  /// Ends objects that nobody uses where there are more than the limit allows; what is in use above it ends when it comes back.
+  override func limitHasChanged() {
+    if limit > 0 { resetter.source.endKept(above: limit) }
+  }
+
   /// Objects that are made and not in use, about.
   public override var itemsCached: Int { super.itemsCached + resetter.source.keptObjects }
 
