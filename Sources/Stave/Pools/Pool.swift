@@ -176,13 +176,17 @@ public struct PoolFigures: Hashable, Sendable {
   public let returns: Int
   /// How often a thread slept, or a task began to wait.
   public let waits: Int
+  /// Items that somebody has, or a cache of the pool.
   public let itemsInUse: Int
   /// Items of the pages that there are which are not in use.
   public let itemsFree: Int
+  /// Pages that the pool has.
   public let pages: Int
   /// Pages that are wholly free.
   public let pagesFree: Int
+  /// Pages that it has ever asked for and got.
   public let pagesMade: Int
+  /// Those that it has given back.
   public let pagesReturned: Int
   /// The most pages that there were at a time.
   public let mostPages: Int

@@ -67,8 +67,9 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
 
   /// Objects that are made and not in use.
   public var itemsCached: Int { core.cache.pointee.held }
-  /// Requests that found an object made, and those that did not.
+  /// Requests that found an object made.
   public var hits: Int { core.cache.pointee.gets - core.cache.pointee.misses }
+  /// Requests that did not.
   public var misses: Int { core.cache.pointee.misses }
 }
 

@@ -42,7 +42,7 @@ func publicSymbols() throws -> [PublicSymbol]? {
   return graph.symbols.map { symbol in
     let usr = symbol.identifier.precise, kind = symbol.kind.identifier
     return PublicSymbol(
-      usr: usr, name: symbol.pathComponents.joined(separator: "."), isType: ["swift.struct", "swift.class", "swift.enum"].contains(kind),
+      usr: usr, name: symbol.pathComponents.joined(separator: "."), isType: ["swift.struct", "swift.class", "swift.enum", "swift.protocol"].contains(kind),
       parent: parents[usr], isDocumented: symbol.docComment?.module == "Stave", isRequirement: requirements.contains(usr),
       isOperator: kind == "swift.func.op")
   }.sorted { ($0.name, $0.usr) < ($1.name, $1.usr) }
