@@ -68,7 +68,8 @@ import Testing
       let code = lines.map { $0.components(separatedBy: "//")[0] }.joined(separator: "\n")
       // A macro that stands for nothing is for compilers.
       let empty = Set(lines.compactMap { $0.wholeMatch(of: /#define (STAVE_\w+)/)?.1 })
-      let names = Set(code.matches(of: /\bSTAVE_[A-Z0-9_]+\b/).map(\.0) + code.matches(of: /\bstruct (stave_\w+)/).map(\.1) + code.matches(of: /\(\*(stave_\w+)\)/).map(\.1))
+      let constants = code.matches(of: /\bSTAVE_[A-Z0-9_]+\b/).map(\.0), functions = code.matches(of: /\(\*(stave_\w+)\)/).map(\.1)
+      let names = Set(constants + functions + code.matches(of: /\bstruct (stave_\w+)/).map(\.1))
       let missing = names.subtracting(empty).filter { !pages.contains(try! Regex("\\b\($0)\\b")) }.sorted()
       #expect(missing.isEmpty, "\(header): \(missing)")
     }

@@ -14,9 +14,6 @@ struct PublicSymbol {
   /// Unlike a name, each overload's own.
   var usr: String
   var name: String
-  var isType: Bool
-  /// Nil: a member of no type.
-  var parent: String?
   var isDocumented: Bool
   /// What a protocol of the standard library demands, such as `rawValue` and `hash(into:)`, is documented there.
   var isRequirement: Bool
@@ -34,16 +31,12 @@ func publicSymbols() throws -> [PublicSymbol]? {
   try #require(ended.succeeded, ended.report)
   let data = try Data(contentsOf: URL(filePath: folder.file("Stave.symbols.json")))
   let graph = try JSONDecoder().decode(SymbolGraph.self, from: data)
-  var parents: [String: String] = [:], requirements: Set<String> = []
-  for relation in graph.relationships {
-    if relation.kind == "memberOf" { parents[relation.source] = relation.target }
-    if relation.sourceOrigin != nil { requirements.insert(relation.source) }
-  }
+  let requirements = Set(graph.relationships.filter { $0.sourceOrigin != nil }.map(\.source))
   return graph.symbols.map { symbol in
     let usr = symbol.identifier.precise, kind = symbol.kind.identifier
     return PublicSymbol(
-      usr: usr, name: symbol.pathComponents.joined(separator: "."), isType: ["swift.struct", "swift.class", "swift.enum", "swift.protocol"].contains(kind),
-      parent: parents[usr], isDocumented: symbol.docComment?.module == "Stave", isRequirement: requirements.contains(usr),
+      usr: usr, name: symbol.pathComponents.joined(separator: "."),
+      isDocumented: symbol.docComment?.module == "Stave", isRequirement: requirements.contains(usr),
       isOperator: kind == "swift.func.op")
   }.sorted { ($0.name, $0.usr) < ($1.name, $1.usr) }
 }
@@ -61,9 +54,7 @@ private struct SymbolGraph: Decodable {
   }
   struct Relationship: Decodable {
     struct Origin: Decodable { var identifier: String }
-    var kind: String
     var source: String
-    var target: String
     var sourceOrigin: Origin?
   }
   var symbols: [Symbol]
