@@ -90,17 +90,21 @@ private final class Quota: PageSupply {
     }
   }
 
-  @Test func `a task that waits for pages goes on when another pool can spare one`() async {
+  @Test func `tasks that wait for pages go on when another pool can spare one`() async {
     await #expect(processExitsWith: .success) {
       let quota = Quota(4096)
       let pages = try SharedPages(quota, pageByteCount: 4096)
       let one = try Pool<Counted>("has it", pages: pages), two = try Pool<Counted>("wants it", pages: pages)
       var held = one.item(Counted(1))
       precondition(held != nil)
-      let task = Task { try! await two.itemWhenFree(Counted(2)).value.number }
-      demand(await comesTrue { two.figures.waits == 1 })
+      // Nobody returns an item before all have one.
+      let tasks = (0..<5).map { number in Task { UInt(bitPattern: try! await two.itemWhenFree(Counted(number)).release()) } }
+      demand(await comesTrue { two.figures.waits == 5 })
       held = nil
-      demand(await task.value == 2)
+      for (number, task) in tasks.enumerated() {
+        let element = UnsafeMutablePointer<Counted>(bitPattern: await task.value)!
+        demand(two.adopt(element).take().number == number)
+      }
       precondition(two.figures.failures == 0)
     }
   }

@@ -3,7 +3,7 @@
 // Tasks that wait for an item of a pool. The core's pool knows threads alone, which it wakes at each put, to look again (Zones/Pool+Wait);
 // so it is here: a put wakes the task that has waited longest, which tries again, and waits at the front where it fails.
 //
-//   put ─► the event's number goes up ─► the first of the queue is resumed ─► tries ─► has an item, or is first again
+//   put ─► the event's number goes up ─► the first of the queue is resumed ─► tries ─► has an item and resumes the next, or is first again
 //
 // A task reads the number before it tries, and waits only if it is still the same: what is put in between is not missed. What no put
 // says is found by a task that looks now and then: a page that a sibling gave back, or a wake-up that a child of fork could not give.
@@ -59,7 +59,11 @@ final class PoolTurns: Sendable {
     var isFirst = false
     while true {
       let number = queue.withLock { $0.number }
-      if let item = UnsafeMutableRawPointer(bitPattern: attempt(core)) { return item }
+      if let item = UnsafeMutableRawPointer(bitPattern: attempt(core)) {
+        // A page has more items than one, and what empties a cache says so once: the next one tries, too.
+        if isFirst { wakeFirst() }
+        return item
+      }
       guard await untilPut(after: number, isFirst: isFirst) else {
         core.pool.noteFailure()
         throw .cancelled
