@@ -330,8 +330,8 @@ static void busDefault(void) {
 /// The machine has lost a page of a block, as the kernel says it: no fault of a guard's.
 static void busLost(void) {
   itsSignal = SIGBUS;
-  char *it = block(100);
   free(block(100));
+  char *it = block(200);
   free(it);
   install(jumping, SA_SIGINFO);
   free(block(10));
