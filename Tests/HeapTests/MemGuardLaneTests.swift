@@ -256,6 +256,7 @@ extension OnRoot {
             precondition(open(places) == 0)
             setGuard(.memguard, 1)
             usePairs(100)
+            precondition(memGuard.pointee.openings == 1 && stave_file_identity(memGuard.pointee.mover) == identity)
             return open(places)
           }
           precondition(answer == 0, "\(isAll): \(answer)")
@@ -297,7 +298,11 @@ extension OnRoot {
           if thread == 1 {
             while stave_load64(isDone) == 0 {
               let blocks = (0..<8).map { _ in Heap.allocate(100)! }
-              for block in blocks { Heap.free(block) }
+              for block in blocks {
+                let record = memGuard.liveBlock(at: block.address)!.pointee
+                precondition(record.pageCount == 2 * (record.dataPage - record.firstPage) + 1, "one guard is wider than the other")
+                Heap.free(block)
+              }
             }
             return
           }
