@@ -12,11 +12,11 @@
 // descriptors are allowed.
 //
 // Whose the descriptor is. The first thread that frees a guarded block opens it, or the one that switches guards on, before the program
-// takes rights from itself that this needs; never Stave's own thread, which has descriptors of its own. The program may close it, or use its
-// number: that is noticed with the next page to be moved, and then another is opened, a few times, and what was touched meanwhile is
-// given back. In between a touch of a freed block in the lane goes unseen. A child of fork gets one of its own from the handler of fork, or,
-// where few blocks are guarded, with the first that it frees; where no handler runs (a bare clone), a word that the kernel wipes in the
-// child (MADV_WIPEONFORK) says that the number is its parent's.
+// takes rights from itself that this needs; never Stave's own thread, which has descriptors of its own. The program may close it, or use
+// its number: that is noticed with the next page to be moved, and then another is opened, a few times, and what was touched meanwhile
+// is given back. In between a touch of a freed block in the lane goes unseen. A child of fork gets one of its own from the handler of
+// fork, or, where few blocks are guarded, with the first that it frees; where no handler runs (a bare clone), a word that the kernel
+// wipes in the child (MADV_WIPEONFORK) says that the number is its parent's.
 
 import CPlatform
 import Pages
@@ -44,7 +44,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// Where it begins, for who watches faults; no address where it has ended.
   var laneAddress: UInt {
-    pointee.usesMarks && (pointee.laneState == LaneState.open || pointee.openings < Self.mostOpenings) ? address(ofPage: pointee.laneStart) : .max
+    guard pointee.usesMarks, pointee.laneState == LaneState.open || pointee.openings < Self.mostOpenings else { return .max }
+    return address(ofPage: pointee.laneStart)
   }
 
   /// Lets another part of it be touched, which has never been, and cores have it. False at its end.

@@ -30,8 +30,8 @@
 //
 // Cost of a guarded block: a system call to move its page to the next one's region, some 2 µs with both stacks
 // (Documentation/Decisions.md); where pages cannot be moved, or it has several, one to open its pages, a fault at the first touch of
-// each, and one to close them, 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its addresses
-// are used again: 9 MB for 1 GiB of addresses.
+// each, and one to close them, 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its
+// addresses are used again: 9 MB for 1 GiB of addresses.
 
 import Accounting
 import CPlatform

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The lane, where a missing page is a guard as long as the descriptor is there: whatever becomes of that, freed blocks have no pages, if not
-// at once then from the next guarded pair on; and blocks there are what blocks are elsewhere. In processes of their own.
+// The lane, where a missing page is a guard as long as the descriptor is there: whatever becomes of that, freed blocks have no pages, if
+// not at once then from the next guarded pair on; and blocks there are what blocks are elsewhere. In processes of their own.
 
 @testable import Accounting
 import CPlatform

@@ -26,9 +26,9 @@ struct stave_fault {
 // Whether the program may go on where it was; otherwise the fault is the program's.
 typedef _Bool (*stave_fault_function)(const struct stave_fault *_Nonnull fault);
 
-// Faults from `start` on are `function`'s, and SIGBUS for an address that is missing from `lane` on, if that lies in there. A system call for
-// each signal, two if something has changed. False if the program has changed handlers so often that no function is left; then the last
-// one stays the program's.
+// Faults from `start` on are `function`'s, and SIGBUS for an address that is missing from `lane` on, if that lies in there. A system call
+// for each signal, two if something has changed. False if the program has changed handlers so often that no function is left; then the
+// last one stays the program's.
 _Bool stave_watch_faults(uintptr_t start, uintptr_t bytes, uintptr_t lane, stave_fault_function _Nonnull function);
 // In the child of a fork, whose parent may have been in it.
 void stave_watch_in_child(void);

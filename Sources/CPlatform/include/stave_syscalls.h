@@ -89,8 +89,8 @@ static inline long stave_madvise(uintptr_t address, size_t length, int advice) {
   return stave_syscall6(SYS_madvise, (long)address, (long)length, advice, 0, 0, 0);
 }
 // Lets pages be moved into a mapping of our own (userfaultfd, UFFDIO_MOVE: Linux 6.8): a descriptor with a number that no program counts
-// on, or -errno. While it is open, a touch of the mapping where there is no page is SIGBUS, EFAULT in a system call: not in children of fork.
-// Opened nowhere where a filter of system calls may end the process for it.
+// on, or -errno. While it is open, a touch of the mapping where there is no page is SIGBUS, EFAULT in a system call: not in children of
+// fork. Opened nowhere where a filter of system calls may end the process for it.
 long stave_open_mover(uintptr_t start, size_t bytes);
 // The memory of `bytes` from `from` on lies at `to` from now on, where there was none; at `from` there is none. -EINVAL in another process
 // than the one that opened it, -EBUSY where a child of fork shares it or the kernel is at work on it.
