@@ -78,7 +78,7 @@ if forPreload {
       linkerSettings: [
         .unsafeFlags(
           ["-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveMalloc/exports.map",
-           "-Xlinker", "\(Context.packageDirectory)/Sources/CStaveMalloc/aliases.ld", "-Xlinker", "--soname=libstave.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow", "-Xlinker", "-znodelete",
+           "-Xlinker", "\(Context.packageDirectory)/Sources/CStaveMalloc/aliases.ld", "-Xlinker", "--soname=libstave.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "--icf=all", "-Xlinker", "-zrelro", "-Xlinker", "-znow", "-Xlinker", "-znodelete",
            // Its constructor runs before all others, see CStaveMalloc/start.c.
            "-Xlinker", "-zinitfirst"],
           .when(traits: ["Preload"]))
@@ -93,7 +93,7 @@ if forPreload {
       linkerSettings: [
         .unsafeFlags(
           ["-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CStaveZones/exports.map",
-           "-Xlinker", "--soname=libstavezones.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "-zrelro", "-Xlinker", "-znow", "-Xlinker", "-znodelete"],
+           "-Xlinker", "--soname=libstavezones.so.0", "-Xlinker", "--gc-sections", "-Xlinker", "--icf=all", "-Xlinker", "-zrelro", "-Xlinker", "-znow", "-Xlinker", "-znodelete"],
           .when(traits: ["Preload"]))
       ]),
   ]
