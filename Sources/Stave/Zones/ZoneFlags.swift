@@ -37,7 +37,7 @@ public struct ZoneFlags: OptionSet, Sendable {
   public static var firstTouch: ZoneFlags { ZoneFlags(.firstTouch) }
   /// Items come from all memory domains in turn: for items that all threads use. Without effect on a machine with one domain.
   public static var roundRobin: ZoneFlags { ZoneFlags(.roundRobin) }
-  /// ``trimZones()`` leaves this zone's caches alone; its own ``Zone/trim()`` does not.
+  /// ``trimZones()`` leaves this zone's caches alone; its own ``AnyZone/trim()`` does not.
   public static var keepsCaches: ZoneFlags { ZoneFlags(.unmanaged) }
 }
 
