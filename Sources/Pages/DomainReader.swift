@@ -21,38 +21,39 @@ struct DomainReader {
     return table
   }
 
-  private func fill(_ table: UnsafeMutablePointer<DomainTable>) {
-    var count = 0
-    let isThere = forEachNumber(in: "online", node: nil) { node in
-      if count < DomainTable.most && node < 1024 { table.pointee.nodes[count] = UInt16(node) }
-      count += 1
-    }
-    guard isThere, count > 1 else { return }
-    count = Swift.min(count, DomainTable.most)
-    table.pointee.count = Int32(count)
-    table.pointee.withMemory = 0
-    let isTold = forEachNumber(in: "has_memory", node: nil) { node in
-      for domain in 0..<count where Int(table.pointee.nodes[domain]) == node { table.pointee.withMemory |= 1 << UInt32(domain) }
-    }
-    // Nobody says so, or none has: then all have.
-    if !isTold || table.pointee.withMemory == 0 { table.pointee.withMemory = UInt32(1) << UInt32(count) - 1 }
-    let cpus = Int(Pages.root.pointee.cpuCount)
-    for domain in 0..<count {
-      _ = forEachNumber(in: "cpulist", node: Int(table.pointee.nodes[domain])) { if $0 < cpus { table.cpus[$0] = UInt8(domain) } }
-    }
+  /// What a list tells: of all domains, or of one the CPUs.
+  private enum Fact {
+    case nodes, memory, cpus
   }
 
-  /// The numbers of a list; false if there is no such file.
-  private func forEachNumber(in file: StaticString, node: Int?, _ body: (Int) -> Void) -> Bool {
+  private func fill(_ table: UnsafeMutablePointer<DomainTable>) {
+    table.pointee.count = 0
+    let isThere = read(.nodes, into: table)
+    guard isThere, table.pointee.count > 1 else {
+      table.pointee.count = 1
+      table.pointee.nodes[0] = 0
+      return
+    }
+    table.pointee.withMemory = 0
+    let isTold = read(.memory, into: table), count = Int(table.pointee.count)
+    // Nobody says so, or none has: then all have.
+    if !isTold || table.pointee.withMemory == 0 { table.pointee.withMemory = UInt32(1) << UInt32(count) - 1 }
+    for domain in 0..<count { _ = read(.cpus, of: domain, into: table) }
+  }
+
+  /// Goes through the numbers of a list; false if there is no such file.
+  private func read(_ fact: Fact, of domain: Int = 0, into table: UnsafeMutablePointer<DomainTable>) -> Bool {
     var path = PathBuffer(memory + PathBuffer.capacity)
     path.append(endingAtZero: root)
     path.append("/sys/devices/system/node/")
-    if let node {
+    switch fact {
+    case .nodes: path.append("online")
+    case .memory: path.append("has_memory")
+    case .cpus:
       path.append("node")
-      path.append(number: node)
-      path.append("/")
+      path.append(number: Int(table.pointee.nodes[domain]))
+      path.append("/cpulist")
     }
-    path.append(file)
     guard path.isWhole else { return false }
     var lines = LineReader(path.bytes, buffer: memory, capacity: PathBuffer.capacity)
     defer { lines.close() }
@@ -62,8 +63,22 @@ struct DomainReader {
       guard let first = piece.cut(at: UInt8(ascii: "-")).number else { continue }
       let last = piece.number ?? first
       guard first <= last, last < 65536 else { continue }
-      for number in first...last { body(Int(number)) }
+      for number in Int(first)...Int(last) { note(number, fact, domain, table) }
     }
     return true
+  }
+
+  private func note(_ number: Int, _ fact: Fact, _ domain: Int, _ table: UnsafeMutablePointer<DomainTable>) {
+    let count = Int(table.pointee.count)
+    switch fact {
+    case .nodes:
+      guard count < DomainTable.most, number < 1024 else { return }
+      table.pointee.nodes[count] = UInt16(number)
+      table.pointee.count += 1
+    case .memory:
+      for domain in 0..<count where Int(table.pointee.nodes[domain]) == number { table.pointee.withMemory |= 1 << UInt32(domain) }
+    case .cpus:
+      if number < Int(Pages.root.pointee.cpuCount) { table.cpus[number] = UInt8(domain) }
+    }
   }
 }

@@ -45,41 +45,65 @@ func makeZoneOfDomains(name: FixedName, size: Int, alignMask: Int, flags: ZoneFl
     let alone = SlabLayout.choose(size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes)
   else { return nil }
   memoryDomains.look()
-  let isDivided = memoryDomains.count > 1, layout = isDivided ? alone.foundByAddress : alone
-  let desired = Bucket.desiredCapacity(itemBytes: layout.itemBytes), cells = flags.contains(.noBucket) ? 0 : desired * 2
-  func make(_ name: FixedName, _ flags: ZoneFlags, _ hooks: ZoneHooks, _ cells: Int) -> ZonePointer? {
-    makeZone(
-      name: name, layout: layout, alignMask: alignMask, flags: flags, hooks: hooks, source: source, cellCapacity: cells,
+  let desired = Bucket.desiredCapacity(itemBytes: alone.itemBytes), cells = flags.contains(.noBucket) ? 0 : desired * 2
+  guard memoryDomains.count > 1 else {
+    return makeZone(
+      name: name, layout: alone, alignMask: alignMask, flags: flags, hooks: hooks, source: source, cellCapacity: cells,
       bucketSize: desired, reciprocal: ~0)
   }
-  guard isDivided else { return make(name, flags, hooks, cells) }
-  let inner = ZoneHooks(initialize: hooks.initialize, finish: hooks.finish)
-  return divide(name, flags, hooks, cellCapacity: cells, bucketSize: desired) { domain in
-    let part = make(name.appending(".", number: domain), flags.union(.part), inner, flags.contains(.firstTouch) ? cells : 0)
-    part?.pointee.keg.pointee.domain = UInt8(domain)
-    return part
-  }
+  let parts = PartMaker(
+    name: name, flags: flags.union(.part), layout: alone.foundByAddress, alignMask: alignMask,
+    hooks: ZoneHooks(initialize: hooks.initialize, finish: hooks.finish), source: source,
+    cells: flags.contains(.firstTouch) ? cells : 0, primary: nil)
+  return divide(name, flags, hooks, cellCapacity: cells, bucketSize: desired, parts)
 }
 
 /// The same on the kegs of another such zone.
 func makeSecondaryZoneOfDomains(name: FixedName, hooks: ZoneHooks, flags: ZoneFlags, primary: ZonePointer) -> ZonePointer? {
-  let domains = primary.pointee.domains!, desired = Bucket.desiredCapacity(itemBytes: primary.pointee.keg.pointee.layout.itemBytes)
+  let keg = primary.pointee.keg, desired = Bucket.desiredCapacity(itemBytes: keg.pointee.layout.itemBytes)
   let isNear = primary.pointee.flags.contains(.firstTouch)
-  let own = primary.pointee.keg.secondaryFlags(flags).subtracting(.part)
-  let zone = divide(name, own, hooks, cellCapacity: flags.contains(.noBucket) ? 0 : desired * 2, bucketSize: desired) { domain in
-    guard let whole = domains.pointee.parts[domain] else { return nil }
-    let part = makeSecondaryZoneAlone(
-      name: name.appending(".", number: domain), hooks: ZoneHooks(), flags: isNear ? flags : flags.union(.noBucket), primary: whole)
-    part?.pointee.flags.insert(.part)
-    return part
-  }
+  let parts = PartMaker(
+    name: name, flags: isNear ? flags : flags.union(.noBucket), layout: keg.pointee.layout, alignMask: 0, hooks: ZoneHooks(), source: .none,
+    cells: 0, primary: primary.pointee.domains)
+  let zone = divide(
+    name, keg.secondaryFlags(flags).subtracting(.part), hooks, cellCapacity: flags.contains(.noBucket) ? 0 : desired * 2,
+    bucketSize: desired, parts)
   zone?.setZoneHooks(initialize: hooks.initialize, finish: hooks.finish)
   return zone
 }
 
-/// A front with the parts that `make` makes.
+/// Makes the parts of a zone: with kegs of their own, or on those of another zone's parts.
+private struct PartMaker {
+  let name: FixedName
+  let flags: ZoneFlags
+  let layout: SlabLayout
+  let alignMask: Int
+  let hooks: ZoneHooks
+  let source: PageSource
+  let cells: Int
+  let primary: DomainsPointer?
+
+  @inline(never)
+  func make(_ domain: Int) -> ZonePointer? {
+    let name = self.name.appending(".", number: domain)
+    guard let primary else {
+      let part = makeZone(
+        name: name, layout: layout, alignMask: alignMask, flags: flags, hooks: hooks, source: source, cellCapacity: cells,
+        bucketSize: Bucket.desiredCapacity(itemBytes: layout.itemBytes), reciprocal: ~0)
+      part?.pointee.keg.pointee.domain = UInt8(domain)
+      return part
+    }
+    guard let whole = primary.pointee.parts[domain] else { return nil }
+    let part = makeSecondaryZoneAlone(name: name, hooks: hooks, flags: flags, primary: whole)
+    part?.pointee.flags.insert(.part)
+    return part
+  }
+}
+
+/// A front and its parts.
+@inline(never)
 private func divide(
-  _ name: FixedName, _ flags: ZoneFlags, _ hooks: ZoneHooks, cellCapacity: Int, bucketSize: Int, _ make: (_ domain: Int) -> ZonePointer?
+  _ name: FixedName, _ flags: ZoneFlags, _ hooks: ZoneHooks, cellCapacity: Int, bucketSize: Int, _ maker: borrowing PartMaker
 ) -> ZonePointer? {
   guard let raw = zones.domainsKeg()?.takeOne() else { return nil }
   let domains = raw.assumingMemoryBound(to: ZoneDomains.self), isNear = flags.contains(.firstTouch)
@@ -92,7 +116,7 @@ private func divide(
       chooseDepot: { UnsafeMutableRawPointer($0.assumingMemoryBound(to: Zone.self).chooseDepot(isTaking: $1)) }))
   var first: ZonePointer? = nil
   for domain in 0..<domains.pointee.count where memoryDomains.hasMemory(domain) {
-    guard let part = make(domain) else {
+    guard let part = maker.make(domain) else {
       _ = domains.destroy(keepingNumber: false)
       return nil
     }
