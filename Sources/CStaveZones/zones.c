@@ -6,7 +6,7 @@
 #include "stave_pool.h"
 #include "stave_mbuf.h"
 
-_Static_assert(sizeof(struct stave_zone_stat) == 6 * 8, "ZoneStatistics");
+_Static_assert(sizeof(struct stave_zone_stat) == 7 * 8, "ZoneStatistics");
 _Static_assert(sizeof(struct stave_pool_stat) == 12 * 8, "PoolCounts");
 _Static_assert(sizeof(struct stave_mbuf_stat) == 36 * 8, "PacketCounts");
 _Static_assert(sizeof(struct stave_m_pkthdr) == 56, "PacketHeader");

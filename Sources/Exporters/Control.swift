@@ -181,23 +181,35 @@ public struct ZoneControl: Sendable {
       // The product may be more than a number holds, of a damaged process.
       zone.slabBytes > 0 ? Int(min(1e9, 100 * Double(zone.itemsPerSlab) * Double(zone.itemBytes) / Double(zone.slabBytes))) : 0
     },
-    ZoneControl(name: "keg.domain.0.pages", meaning: "Pages of all slabs.") { zone, now in .number(zone.slabs * zone.slabBytes / max(1, now.pageBytes)) },
-    number("keg.domain.0.free_items", "Free items of slabs.") { $0.freeItems },
-    number("keg.domain.0.free_slabs", "Slabs in which all is free.") { $0.freeSlabs },
     number("limit.items", "Items that count against the limit; 0 without one.") { $0.limit > 0 ? $0.limited : 0 },
     number("limit.max_items", "The largest number of items, 0 for none.") { $0.limit },
     number("limit.sleepers", "Threads that wait for an item.") { $0.waiters },
     number("limit.sleeps", "Requests that had to wait.") { Int($0.sleeps) },
     number("limit.bucket_max", "Items that the depot holds at most; 0 for no limit.") { $0.depotLimit == .max ? 0 : $0.depotLimit },
-    number("domain.0.nitems", "Items in the depot.") { $0.cachedInDepot },
-    number("domain.0.imax", "The most of them in this period.") { $0.depotMost },
-    number("domain.0.imin", "The fewest of them in this period.") { $0.depotLeast },
-    number("domain.0.bimin", "The fewest since the last new maximum.") { $0.depotBottom },
-    number("domain.0.wss", "The estimate of how many are needed.") { $0.workingSet },
     number("stats.current", "Items in the program's hands.") { $0.used },
     number("stats.allocs", "Allocations since the start.") { Int($0.allocations) },
     number("stats.frees", "Frees since the start.") { Int(max(0, $0.frees)) },
     number("stats.fails", "Allocations that failed.") { Int($0.failures) },
-    number("stats.xdomain", "Items freed on another memory domain; always 0.") { _ in 0 },
-  ]
+    number("stats.xdomain", "Items freed by a CPU of another memory domain than theirs.") { Int($0.crossFrees) },
+  ] + domain(0)
+
+  /// Those of a memory domain, of which most zones have one, 0.
+  static func domain(_ number: Int) -> [ZoneControl] {
+    func control(_ name: String, _ meaning: String, _ value: @escaping @Sendable (DomainCounts) -> Int) -> ZoneControl {
+      ZoneControl(name: name, meaning: meaning) { zone, _ in .number(value(zone.inDomain(number))) }
+    }
+    let keg = "keg.domain.\(number).", depot = "domain.\(number)."
+    return [
+      ZoneControl(name: keg + "pages", meaning: "Pages of all slabs.") { zone, now in
+        .number(zone.inDomain(number).slabs.multipliedReportingOverflow(by: zone.slabBytes / max(1, now.pageBytes)).partialValue)
+      },
+      control(keg + "free_items", "Free items of slabs.") { $0.freeItems },
+      control(keg + "free_slabs", "Slabs in which all is free.") { $0.freeSlabs },
+      control(depot + "nitems", "Items in the depot.") { $0.cachedInDepot },
+      control(depot + "imax", "The most of them in this period.") { $0.depotMost },
+      control(depot + "imin", "The fewest of them in this period.") { $0.depotLeast },
+      control(depot + "bimin", "The fewest since the last new maximum.") { $0.depotBottom },
+      control(depot + "wss", "The estimate of how many are needed.") { $0.workingSet },
+    ]
+  }
 }

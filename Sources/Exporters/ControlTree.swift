@@ -39,7 +39,7 @@ public struct ControlTree {
     }
     let names = uniqueNames(snapshot.zones, Self.mangled)
     let zones = zip(names, snapshot.zones).flatMap { name, zone in
-      ZoneControl.all.map { Control(name: "vm.uma.\(name).\($0.name)", value: $0.value(zone, snapshot), meaning: $0.meaning, option: nil) }
+      (ZoneControl.all + (1..<zone.domainCount).flatMap(ZoneControl.domain)).map { Control(name: "vm.uma.\(name).\($0.name)", value: $0.value(zone, snapshot), meaning: $0.meaning, option: nil) }
     }
     controls = (global + zones + TypeControl.controls(of: snapshot)).sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
   }
@@ -115,7 +115,8 @@ extension ZoneSnapshot {
   var flagText: String {
     let names = [
       "zeroinit", "offpage", "malloc", "nofree", "vm", "maxbucket", "nobucket", "refcnt", "cachespread", "notouch", "pcpu", "smr", "unmanaged",
-      "nodump", "notpage", nil, "internal", "ctordtor", "dying", "bucket", "limit", "cache", "secondary", "awaited", "pool",
+      "nodump", "notpage", "firsttouch", "internal", "ctordtor", "dying", "bucket", "limit", "cache", "secondary", "awaited", "pool", "roundrobin",
+      "divided", "part",
     ]
     let set = names.indices.compactMap { flags >> UInt32($0) & 1 == 1 ? names[$0] : nil }
     return ([UInt(flags).hexadecimal] + set).joined(separator: " ")

@@ -50,7 +50,7 @@ public struct ZoneColumn: Sendable {
     number("REQ", "requests", .always, "Requests since the start.") { Int($0.zone.allocations) },
     number("FAIL", "fail", .always, "Requests that failed.") { Int($0.zone.failures) },
     number("SLEEP", "sleep", .always, "Requests that had to wait.") { Int($0.zone.sleeps) },
-    number("XDOMAIN", "xdomain", .always, "Items freed on another memory domain; always 0.") { _ in 0 },
+    number("XDOMAIN", "xdomain", .always, "Items freed by a CPU of another memory domain than theirs.") { Int($0.zone.crossFrees) },
     number("REQ/s", "requests-per-second", .rate, "Requests in a second, since the last look.") { row in
       row.before.map { ZoneTable.rate(row.zone, row.now, $0) } ?? 0
     },
@@ -94,6 +94,21 @@ public struct ZoneColumn: Sendable {
     number("DEFERRED", "deferred", .wide, "Of the cached items those that are freed and wait until readers have left.") { $0.zone.deferred },
     number("GROUPS", "cached-in-groups", .wide, "Of a pool: items that are objects in its pool caches.") { $0.zone.cachedInGroups },
     number("LOW", "low-water", .wide, "Of a pool: with fewer free items it grows.") { $0.zone.lowWater },
+    ZoneColumn(
+      title: "DOMAINS", place: .wide,
+      meaning: "Of a zone over several memory domains: items of each that are in use or cached, - for others. In JSON a list with the domain, its pages, its free items and these.",
+      text: { $0.zone.domains.isEmpty ? "-" : $0.zone.domains.map { String($0.items) }.joined(separator: "+") },
+      json: { row in
+        let pages = row.zone.slabBytes / max(1, row.now.pageBytes)
+        return [
+          ("domains", .list(row.zone.domains.map { domain in
+            .object([
+              ("domain", .number(domain.number)), ("pages", .number(domain.slabs.multipliedReportingOverflow(by: pages).partialValue)),
+              ("free-items", .number(domain.freeItems)), ("items", .number(domain.items)),
+            ])
+          }))
+        ]
+      }),
     ZoneColumn(
       title: "HIGH", place: .wide, meaning: "Of a pool: with pages for more items, empty ones go back at once; - (in JSON null) if none do.",
       text: { $0.zone.highWater.map(String.init) ?? "-" }, json: { [("high-water", $0.zone.highWater.map(JSON.number) ?? .null)] }),

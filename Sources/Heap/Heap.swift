@@ -164,6 +164,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     if let environment { pointee.options.read(environment: environment) }
     Heap.startHashClasses()
     applyReports()
+    memoryDomains.pointee.faked = UInt32(truncatingIfNeeded: pointee.options[.domains])
     types.choose(UInt32(pointee.options[.probes]), for: .probes)
     types.choose(UInt32(pointee.options[.redZoneType]), for: .redZone)
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }

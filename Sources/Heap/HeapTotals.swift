@@ -17,9 +17,8 @@ public struct HeapTotals {
     var used: UInt = 0
     var free: UInt = 0
     forEachListedZone { zone in
-      let counts = ZoneCounts(zone)
-      let keg = zone.pointee.keg
-      let capacity = keg.pointee.slabCount * keg.pointee.layout.items
+      if zone.pointee.flags.contains(.part) { return }
+      let counts = ZoneCounts(zone), capacity = zone.capacity
       used += UInt(counts.used) * UInt(zone.pointee.size)
       free += UInt(max(0, capacity - Int(counts.used))) * UInt(zone.pointee.size)
     }
@@ -50,8 +49,10 @@ public func printZones(to file: Int32) {
 }
 
 private func appendRow(_ zone: ZonePointer, to line: inout Report) {
+  // Its front has what it has.
+  if zone.pointee.flags.contains(.part) { return }
   let counts = ZoneCounts(zone)
-  let capacity = zone.pointee.keg.pointee.slabCount * zone.pointee.keg.pointee.layout.items
+  let capacity = zone.capacity
   line.name(zone.pointee.name)
   line.text(":")
   line.pad(20 - zone.pointee.name.count)
@@ -66,5 +67,7 @@ private func appendRow(_ zone: ZonePointer, to line: inout Report) {
   line.number(UInt(max(0, zone.pointee.failures)), width: 5)
   line.text(",")
   line.number(UInt(max(0, zone.pointee.sleeps)), width: 5)
-  line.text(",      0\n")
+  line.text(",")
+  line.number(UInt(max(0, zone.pointee.crossFrees)), width: 7)
+  line.text("\n")
 }

@@ -6,6 +6,7 @@
 import Accounting
 import CPlatform
 import Diagnostics
+import Pages
 import Primitives
 
 public enum Option: Int, Sendable {
@@ -18,8 +19,9 @@ public enum Option: Int, Sendable {
   case redZone, redZoneType, redZonePanic
   case numzones, zoneOffset
   case leaks
+  case domains
 
-  public static var count: Int { 35 }
+  public static var count: Int { 36 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -59,6 +61,7 @@ public enum Option: Int, Sendable {
     case .numzones: "numzones"
     case .zoneOffset: "zone_offset"
     case .leaks: "leaks"
+    case .domains: "domains"
     }
   }
 
@@ -99,6 +102,7 @@ public enum Option: Int, Sendable {
     case .numzones: "n serves memory without a type from n zones of each size, chosen by a hash of the place in the program that asks, so that an overrun hurts only who shares its class; 1 is off."
     case .zoneOffset: "What the hash of numzones begins with. It changes with each run; a number fixes it, so that the same places share a class again."
     case .leaks: "exit says at the program's end how many blocks are still out, by malloc type, and by the calls that asked for them where that is known (redzone, memguard). Which of a process's blocks are lost, stave leaks tells."
+    case .domains: "n makes up so many memory domains, CPUs dealt to them in turn, for zones with a policy (stave_zone(3)): to try one on a machine without. 0: those of the machine."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -165,6 +169,7 @@ public enum Option: Int, Sendable {
     case .memguardWidth: 64 << 20
     case .period: 3_600_000
     case .numzones: Int64(HashClasses.most)
+    case .domains: Int64(DomainTable.most)
     case .zoneOffset: 0xffff_ffff
     case .otelRate: 1 << 40
     default: .max
@@ -174,7 +179,7 @@ public enum Option: Int, Sendable {
   /// Whether `stave set` can change it in a running process.
   public var isChangeable: Bool {
     switch self {
-    case .percpu, .kmemSize, .kmemSizeMin, .kmemSizeMax, .kmemSizeScale, .numzones, .zoneOffset: false
+    case .percpu, .kmemSize, .kmemSizeMin, .kmemSizeMax, .kmemSizeScale, .numzones, .zoneOffset, .domains: false
     default: true
     }
   }

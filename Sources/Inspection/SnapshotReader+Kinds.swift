@@ -26,6 +26,9 @@ extension SnapshotReader {
   ) throws(InspectionError) {
     let flags = zone.pointee.flags
     result.place = place
+    result.domainsPlace = UInt(bitPattern: zone.pointee.domains)
+    (result.isPart, result.domain) = (flags.contains(.part), Int(keg.pointee.domain))
+    result.crossFrees = max(0, zone.pointee.crossFrees)
     result.ownsKeg = zone.pointee.ownsKeg
     result.kegs = zone.pointee.kegPlaces
     result.kind =

@@ -265,7 +265,8 @@ extension SnapshotReader {
       pops &+= here.allocations
       result.frees &+= here.frees
     }
-    result.allocations = max(result.frees, result.directAllocations &+ pops)
+    result.taken = result.directAllocations &+ pops
+    result.allocations = max(result.frees, result.taken)
     return result
   }
 }

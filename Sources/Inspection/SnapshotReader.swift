@@ -65,6 +65,7 @@ public struct SnapshotReader {
     snapshot.trashChecked = max(0, checks.pointee.checked)
     snapshot.trashDamaged = max(0, checks.pointee.damaged)
     snapshot.zones = try readZones(root, copies)
+    ZoneSnapshot.gatherParts(&snapshot.zones)
     guard snapshot.zones.allSatisfy(\.isPlausible) else { throw .damaged("a zone's figures are beyond any address space") }
     ZoneFamilies.settle(&snapshot.zones)
     // The arena's figures last, all of them from one copy.

@@ -22,6 +22,7 @@ extension StreamEntry where Record == ZoneRecord, CPURecord == ZoneCPURecord {
     record.frees = UInt64(bitPattern: zone.directFrees)
     record.failures = UInt64(clamping: zone.failures)
     record.sleeps = UInt64(clamping: zone.sleeps)
+    record.crossDomain = UInt64(clamping: zone.crossFrees)
     var cpus = [ZoneCPURecord](repeating: ZoneCPURecord(), count: max(0, maxCPUs))
     for one in zone.perCPU where cpus.indices.contains(one.cpu) {
       cpus[one.cpu].allocations = UInt64(bitPattern: one.allocations)

@@ -114,6 +114,16 @@ public struct ZoneSnapshot: Sendable {
   public var highWater: Int?
   public var mostSlabs = 0
 
+  /// Of a zone over several memory domains: what is in each; and items freed on another domain than theirs.
+  public var domains: [DomainCounts] = []
+  public var crossFrees: Int64 = 0
+
+  /// Where the target has what a zone over several domains shares with its parts, whether it is a part, and of which domain (ZoneParts).
+  var domainsPlace: UInt = 0
+  var isPart = false
+  var domain = 0
+  /// `allocations` before it is made to fit `frees`.
+  var taken: Int64 = 0
   /// Where the target has it, its kegs, and the first of those of a zone with several.
   var place: UInt = 0
   var kegs: [UInt] = []

@@ -21,62 +21,15 @@ public enum ContainerLimit {
   }
 }
 
-/// A path that is put together; what does not fit makes it none.
-private struct PathBuffer {
-  static var capacity: Int { LimitReader.pieceBytes }
-  let bytes: UnsafeMutablePointer<UInt8>
-  var count = 0
-  var isWhole = true
-
-  init(_ memory: UnsafeMutableRawPointer) { bytes = memory.assumingMemoryBound(to: UInt8.self) }
-
-  /// With `\040` and the like of mountinfo as what they stand for.
-  mutating func append(_ text: TextSlice) {
-    var index = 0
-    while index < text.count {
-      var byte = text.start[index]
-      if byte == UInt8(ascii: "\\"), index + 3 < text.count {
-        byte = (text.start[index + 1] & 7) << 6 | (text.start[index + 2] & 7) << 3 | text.start[index + 3] & 7
-        index += 3
-      }
-      append(byte)
-      index += 1
-    }
-  }
-
-  mutating func append(_ text: StaticString) { append(TextSlice(start: text.utf8Start, count: text.utf8CodeUnitCount)) }
-
-  private mutating func append(_ byte: UInt8) {
-    isWhole = isWhole && count + 1 < Self.capacity
-    if isWhole {
-      bytes[count] = byte
-      count += 1
-      bytes[count] = 0
-    }
-  }
-
-  mutating func shorten(to length: Int) {
-    count = length
-    bytes[count] = 0
-    isWhole = true
-  }
-
-  var text: TextSlice { TextSlice(start: bytes, count: count) }
-}
-
 private struct LimitReader {
-  static var pieceBytes: Int { 4096 }
+  static var pieceBytes: Int { PathBuffer.capacity }
   let root: UnsafePointer<UInt8>?
   /// Three pieces: a line, a path, and the group's name.
   let memory: UnsafeMutableRawPointer
 
   private func path() -> PathBuffer {
     var path = PathBuffer(memory + Self.pieceBytes)
-    if let root {
-      var length = 0
-      while root[length] != 0 { length += 1 }
-      path.append(TextSlice(start: root, count: length))
-    }
+    path.append(endingAtZero: root)
     return path
   }
 

@@ -64,3 +64,23 @@ public func zonePerCPUCopies() -> Int { isReady() ? perCPUCopies : 0 }
 
 @_silgen_name("stave_zone_pcpu_zone")
 public func zonePerCPUZone(_ bytes: Int) -> ZonePointer? { isReady() ? zones.perCPUZone(bytes: bytes) : nil }
+
+// MARK: - Memory domains
+
+func knownDomains() -> Int {
+  memoryDomains.look()
+  return memoryDomains.count
+}
+
+@_silgen_name("stave_zone_domains")
+public func zoneDomains() -> Int32 { isReady() ? Int32(knownDomains()) : 0 }
+
+@_silgen_name("stave_zone_alloc_domain")
+public func zoneAllocDomain(
+  _ zone: ZonePointer, _ argument: UnsafeMutableRawPointer?, _ domain: Int32, _ flags: Int32
+) -> UnsafeMutableRawPointer? {
+  zone.allocate(domain: Int(domain), WaitFlags(rawValue: flags), argument: argument)
+}
+
+@_silgen_name("stave_zone_domain_of")
+public func zoneDomainOf(_ zone: ZonePointer, _ item: UnsafeMutableRawPointer) -> Int32 { Int32(zone.domain(of: item)) }

@@ -41,6 +41,7 @@ public struct ZoneStatistics {
   var cached: Int64
   var failures: Int64
   var sleeps: Int64
+  var crossFrees: Int64
 }
 
 @_silgen_name("stave_zone_get_stat")
@@ -49,7 +50,8 @@ public func zoneGetStatistics(_ zone: ZonePointer, _ result: UnsafeMutablePointe
   result.initialize(
     to: ZoneStatistics(
       allocations: counts.allocations, frees: counts.frees, used: max(0, counts.used),
-      cached: counts.cached + Int64(zone.pointee.depotItems), failures: zone.pointee.failures, sleeps: zone.pointee.sleeps))
+      cached: counts.cached + Int64(zone.depotItemsInAll), failures: zone.pointee.failures, sleeps: zone.pointee.sleeps,
+      crossFrees: zone.pointee.crossFrees))
 }
 
 private func request(_ number: Int32) -> Reclaim? {
@@ -70,5 +72,13 @@ public func zoneReclaim(_ zone: ZonePointer?, _ how: Int32) -> Int32 {
     return 0
   }
   zone.reclaim(request)
+  return 0
+}
+
+/// The same for one memory domain.
+@_silgen_name("stave_zone_reclaim_domain")
+public func zoneReclaimDomain(_ zone: ZonePointer?, _ how: Int32, _ domain: Int32) -> Int32 {
+  guard isReady(), let request = request(how), domain >= 0, Int(domain) < knownDomains() else { return orInvalid(false) }
+  if let zone { zone.reclaim(request, domain: Int(domain)) } else { reclaimAll(request, domain: Int(domain)) }
   return 0
 }

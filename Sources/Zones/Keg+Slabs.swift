@@ -38,6 +38,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
       if let header { pointee.headerKeg!.giveOne(header) }
       return nil
     }
+    placePages(start)
     guard hideFromDumps(start) else {
       returnPages(start, header: header)
       return nil
@@ -134,6 +135,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
 
   private func returnPages(_ start: UnsafeMutableRawPointer, header: UnsafeMutableRawPointer?) {
     showInDumps(start)
+    displacePages(start)
     FutexLock.enterHook(maySleep: false)
     pointee.source.free(pointee.source.context, start, pointee.layout.slabBytes)
     FutexLock.leaveHook(maySleep: false)

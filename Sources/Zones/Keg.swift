@@ -57,6 +57,8 @@ public struct Keg: ~Copyable {
   /// Colours besides 0, and the next slab's.
   var colours: UInt8 = 0
   var nextColour: UInt8 = 0
+  /// The memory domain of its slabs (Zone+Domains); 255 for none in particular.
+  public internal(set) var domain: UInt8 = 255
   /// Of a pool's keg (Pool): the pool, and what it does when it is asked to give back.
   public internal(set) var pool: PoolPointer? = nil
   var reclaimPool: (@convention(c) (UnsafeMutableRawPointer) -> Bool)? = nil

@@ -83,6 +83,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// One item for the caller, counted as allocated, and as many more for this CPU's cell as are at hand. `isRefused`
   /// becomes true if it was the zone's init that left none: waiting would not help.
   func refill(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
+    if pointee.flags.contains(.divided) { return pointee.domains!.pointee.refill(UnsafeMutableRawPointer(self), flags.rawValue, &isRefused) }
     let cell = cellToFill
     if cell != 0 && !CPUCache.isPassedBy {
       if !flags.contains(.noVM) { CPUCache.prepare() }
@@ -96,7 +97,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Where allocations come from.
   private var cellToFill: Int { pointee.cell != 0 ? pointee.cell : pointee.allocationCell }
 
-  private func refill(from bucket: UnsafeMutablePointer<Bucket>) -> UnsafeMutableRawPointer {
+  func refill(from bucket: UnsafeMutablePointer<Bucket>) -> UnsafeMutableRawPointer {
     let items = bucket.items
     let count = Int(bucket.pointee.count) - 1
     let item = items[count]

@@ -31,6 +31,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Where the zone's pages come from and return to. While it is cold. What `makeZone` says of sources holds.
   public func setSource(_ source: PageSource) {
+    if forEachPart({ $0.setSource(source) }) { return }
     guard demandCold("the page source") else { return }
     pointee.keg.giveUpRange()
     change(to: source)
@@ -41,23 +42,39 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// them: an item that is allocated has its memory. From then on the zone gives no slab back. While it is cold. False if there is
   /// no room for the addresses. May make system calls.
   public func reserveAddresses(for count: Int) -> Bool {
-    guard demandCold("the addresses") else { return false }
+    var all = 0
+    var isDone = true
+    let hasParts = forEachPart {
+      let items = isDone ? $0.reserveRange(for: share(of: count)) : 0
+      isDone = items > 0
+      all += items
+    }
+    if !hasParts { all = reserveRange(for: count) }
+    guard isDone && all > 0 else { return false }
+    pointee.flags.insert(.noFree)
+    setLimit(all)
+    return true
+  }
+
+  /// For how many items there are addresses then; 0 for none.
+  private func reserveRange(for count: Int) -> Int {
+    guard demandCold("the addresses") else { return 0 }
     let keg = pointee.keg, items = keg.pointee.layout.items
     guard count > 0, let range = arena.reserveRange(slabs: (count - 1) / items + 1, slabBytes: keg.pointee.layout.slabBytes)
-    else { return false }
+    else { return 0 }
     keg.giveUpRange()
     keg.pointee.range = range
     pointee.flags.insert(.noFree)
     keg.pointee.flags.insert(.noFree)
     keg.followTrash()
     change(to: .reserved(range))
-    setLimit(range.pointee.places * items)
-    return true
+    return range.pointee.places * items
   }
 
   /// The last `count` free items of the keg are for requests with `useReserve`; others have to bring new pages. Nothing is allocated for
   /// it (that is `preallocate`), and a drain leaves so many. While the zone is cold.
   public func setReserve(_ count: Int) {
+    if forEachPart({ $0.setReserve(share(of: count)) }) { return }
     guard demandCold("the reserve") else { return }
     pointee.keg.pointee.reserve = Swift.max(0, count)
   }
@@ -70,7 +87,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
     #if STAVE_CHECK_LOCKS
     if flags.maySleep { checkMaySleep() }
     #endif
-    return pointee.keg.addSlabs(items: count, flags: flags.checked)
+    let flags = flags.checked
+    var isDone = true
+    if forEachPart({ if !$0.pointee.keg.addSlabs(items: share(of: count), flags: flags) { isDone = false } }) { return isDone }
+    return pointee.keg.addSlabs(items: count, flags: flags)
   }
 
   private func change(to source: PageSource) {

@@ -38,10 +38,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// already, and the process goes on. `stack`: of the free.
   @inline(never) @discardableResult
   public func freeSlow(_ item: UnsafeMutableRawPointer, stack: UInt32 = 0) -> Bool {
-    guard !pointee.flags.contains(.smr) else {
-      reportBadFree("free without deferral", item.address, keg: pointee.keg)
-      return false
-    }
+    guard !pointee.flags.intersects(.freesElsewhere) else { return freeElsewhere(item, stack: stack) }
     // Before an author's fini sees it.
     if CPUCache.isPassedBy && pointee.zoneFini != nil && !demandTaken(item) { return false }
     if pointee.cell != 0 && !CPUCache.isPassedBy && !CPUCache.isClosed(pointee.cell) {
@@ -62,6 +59,13 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return freeRoundCells(item, stack: stack)
   }
 
+  /// Of a zone that has no cell of its own for it.
+  private func freeElsewhere(_ item: UnsafeMutableRawPointer, stack: UInt32) -> Bool {
+    if pointee.flags.contains(.divided) { return pointee.domains!.pointee.free(UnsafeMutableRawPointer(self), item, stack) }
+    reportBadFree("free without deferral", item.address, keg: pointee.keg)
+    return false
+  }
+
   /// Straight to the keg, or to where a cache-only zone's items go: an item that is destructed.
   @inline(never) @discardableResult
   public func freeRoundCells(_ item: UnsafeMutableRawPointer, stack: UInt32 = 0) -> Bool {
@@ -76,7 +80,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Whether it is out, for all that slabs know; where it is not there is a report. Of an author's own items nothing is known.
   private func demandTaken(_ item: UnsafeMutableRawPointer) -> Bool {
-    pointee.importItems != nil || pointee.keg.demandTaken(item.address, "double free")
+    pointee.importItems != nil || ownerKeg(of: item.address).demandTaken(item.address, "double free")
   }
 
   /// Moves a bucketful from this CPU's cell to the depot. False if there is no bucket or nothing to move.
@@ -128,9 +132,12 @@ extension UnsafeMutablePointer where Pointee == Zone {
     if pointee.type != 0 { stave_add(&zones.pointee.typedDepotBytes, Int64(items * pointee.size)) }
   }
 
+  /// Buckets go to the depots of its parts: of a front with `roundRobin` (Zone+Domains).
+  private var spreadsBuckets: Bool { pointee.domains != nil && !pointee.flags.intersects(ZoneFlags.divided.union(.part)) }
+
   /// A full bucket, nil if the depot is empty.
   func takeBucket() -> UnsafeMutablePointer<Bucket>? {
-    guard pointee.full != nil else { return nil }
+    guard pointee.full != nil else { return spreadsBuckets ? pointee.domains!.depot(of: self, isTaking: true).takeBucket() : nil }
     pointee.depotLock.lock()
     defer { pointee.depotLock.unlock() }
     guard let bucket = pointee.full else { return nil }
@@ -142,6 +149,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Puts a bucket with items on the depot, or its items back to the keg if the depot holds enough.
   func putBucket(_ bucket: UnsafeMutablePointer<Bucket>) {
+    if spreadsBuckets { return pointee.domains!.depot(of: self, isTaking: false).putBucket(bucket) }
     pointee.depotLock.lock()
     if pointee.depotItems + Int(bucket.pointee.count) <= pointee.depotLimit && !pointee.flags.contains(.dying) && !CPUCache.isPassedBy {
       bucket.pointee.next = pointee.full

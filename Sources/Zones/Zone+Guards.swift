@@ -49,7 +49,7 @@ extension UnsafeMutablePointer where Pointee == ZoneGuards {
 extension UnsafeMutablePointer where Pointee == Zone {
   /// As MemGuard wants it at this moment. The list lock is held.
   func followGuards() {
-    let apart = ZoneFlags.internal.union(.malloc).union(.vm).union(.refCount).union(.noTouch).union(.perCPU).union(.noDump).union(.cacheOnly).union(.smr)
+    let apart = ZoneFlags.internal.union(.malloc).union(.vm).union(.refCount).union(.noTouch).union(.perCPU).union(.noDump).union(.cacheOnly).union(.smr).union(.part)
     let mayBe = !pointee.flags.intersects(apart) && pointee.keg.pointee.source.isOurs
     stave_store32(&pointee.isGuarded, mayBe && zoneGuards.pointee.isMeant?(self) ?? false ? 1 : 0)
   }

@@ -28,7 +28,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
     let layouts = (keg.pointee.layout, pointee.keg.pointee.layout), kinds = (keg.pointee.flags, pointee.keg.pointee.flags)
     let isAlike = layouts.0.lookup == .metadata && layouts.1.lookup == .metadata && layouts.0.hasCounts == layouts.1.hasCounts
       && kinds.0.contains(.perCPU) == kinds.1.contains(.perCPU)
-    guard pointee.flags.contains(.secondary), isAlike, !primary.pointee.flags.contains(.cacheOnly) else { return .invalid }
+    guard pointee.flags.contains(.secondary), isAlike, !primary.pointee.flags.contains(.cacheOnly), pointee.domains == nil,
+      primary.pointee.domains == nil
+    else { return .invalid }
     guard keg.pointee.layout.size == pointee.size else { return .size }
     zones.pointee.listLock.lock()
     defer { zones.pointee.listLock.unlock() }
@@ -41,12 +43,13 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// The list lock is held.
   func leaveMoreKegs() {
-    for index in 0..<Int(pointee.moreKegCount) { pointee.moreKegs[index]!.pointee.secondaries -= 1 }
+    for index in 0..<Int(Swift.max(0, pointee.moreKegCount)) { pointee.moreKegs[index]!.pointee.secondaries -= 1 }
   }
 
   func keg(number index: Int) -> KegPointer { index == 0 ? pointee.keg : pointee.moreKegs[index - 1]! }
 
   func takeFromKegs(_ items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) -> Int {
+    if let domains = pointee.domains { return domains.pointee.fetch(UnsafeMutableRawPointer(self), items, count, flags.rawValue) }
     let all = Int(pointee.moreKegCount) + 1
     let patient = flags, impatient = flags.subtracting(.wait).subtracting(.canFail).union(.noWait)
     for turn in 0..<(flags.contains(.wait) ? all + 1 : all) {
@@ -61,8 +64,15 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   func giveToKegs(_ items: UnsafeMutablePointer<UInt>, count: Int, stack: UInt32) -> Int {
-    var given = 0
-    for position in 0..<count { given += ownerKeg(of: items[position]).give(items + position, count: 1, stack: stack) }
+    var given = 0, position = 0
+    while position < count {
+      // Those of one keg that come together go together.
+      let keg = ownerKeg(of: items[position])
+      var end = position + 1
+      while end < count && ownerKeg(of: items[end]) == keg { end += 1 }
+      given += keg.give(items + position, count: end - position, stack: stack)
+      position = end
+    }
     return given
   }
 
@@ -70,7 +80,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func ownerKeg(of item: UInt) -> KegPointer {
     guard case .slab(let header) = ownerMap.pointee.owner(of: item) else { return pointee.keg }
     let number = header.assumingMemoryBound(to: Slab.self).pointee.kegIndex
-    for index in 0..<Int(pointee.moreKegCount) where pointee.moreKegs[index]!.pointee.index == number { return pointee.moreKegs[index]! }
+    if let domains = pointee.domains { return domains.keg(number: number) ?? pointee.keg }
+    for index in 0..<Int(Swift.max(0, pointee.moreKegCount)) where pointee.moreKegs[index]!.pointee.index == number { return pointee.moreKegs[index]! }
     return pointee.keg
   }
 }

@@ -29,25 +29,42 @@ extension UnsafeMutablePointer where Pointee == Zone {
   @discardableResult
   public func setLimit(_ items: Int) -> Int {
     let items = Swift.max(0, Swift.min(items, 1 << 40))
-    let cache = items == 0 ? nil : CacheBound(limit: items, cpus: Int(root.pointee.cpuCount))
+    let cells = pointee.flags.contains(.divided) ? pointee.domains!.pointee.partCount : 1
+    let cache = items == 0 ? nil : CacheBound(limit: items, cpus: Int(root.pointee.cpuCount), domains: cells)
     pointee.depotLock.lock()
     if items > 0 && !pointee.flags.contains(.limited) {
       let counts = ZoneCounts(self)
-      pointee.bound.word = Swift.max(0, counts.used + counts.cached + Int64(pointee.depotItems) + pointee.guardedItems)
+      pointee.bound.word = Swift.max(0, counts.used + counts.cached + Int64(depotItemsInAll) + pointee.guardedItems)
       change(.limited, isOn: true)
     }
     pointee.bound.items = Int64(items)
-    pointee.depotLimit = cache?.depot ?? .max
-    pointee.bucketSizeMin = Swift.min(Bucket.desiredCapacity(itemBytes: pointee.keg.pointee.layout.itemBytes), cache?.bucket ?? .max)
-    pointee.bucketSize = Swift.max(1, pointee.bucketSizeMin)
+    boundCaches(cache, depots: 1)
     let granted = bound.grant()
     settle()
     pointee.depotLock.unlock()
     ZoneWaiterPointer.wakeAll(granted)
-    if pointee.cell != 0 { boundCells(cache.map { Swift.min($0.bucket * 2, pointee.cellCapacity) } ?? pointee.cellCapacity) }
+    boundCells(cache)
+    forEachPart { part in
+      part.pointee.depotLock.lock()
+      if items > 0 { part.change(.limited, isOn: true) }
+      part.boundCaches(cache, depots: cells > 1 ? 1 : pointee.domains!.pointee.partCount)
+      part.pointee.depotLock.unlock()
+      part.boundCells(cache)
+    }
     // What is cached beyond it may not be handed out any more.
     if items > 0 && pointee.bound.made > items { reclaim(.drainCPU) }
     return items
+  }
+
+  /// The depot's lock is held.
+  private func boundCaches(_ cache: CacheBound?, depots: Int) {
+    pointee.depotLimit = cache.map { $0.depot / depots } ?? .max
+    pointee.bucketSizeMin = Swift.min(Bucket.desiredCapacity(itemBytes: pointee.keg.pointee.layout.itemBytes), cache?.bucket ?? .max)
+    pointee.bucketSize = Swift.max(1, pointee.bucketSizeMin)
+  }
+
+  private func boundCells(_ cache: CacheBound?) {
+    if pointee.cell != 0 { boundCells(cache.map { Swift.min($0.cell, pointee.cellCapacity) } ?? pointee.cellCapacity) }
   }
 
   /// Items made, out or cached; exact only for zones that have a limit.
@@ -69,6 +86,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// How many of `wanted` items may be made; 0 if none, also for who waits: then the time is over that `flags` allow.
   func takeRoom(_ wanted: Int, _ flags: WaitFlags) -> Int {
     guard pointee.flags.contains(.limited) else { return wanted }
+    guard !pointee.flags.contains(.part) else { return pointee.domains!.pointee.front!.takeRoom(wanted, flags) }
     let granted = bound.take(wanted)
     if granted > 0 { return granted }
     warn()
@@ -83,7 +101,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// So many items are no more.
   func giveRoom(_ count: Int) {
-    guard count > 0, pointee.flags.contains(.limited), bound.give(count) else { return }
+    guard count > 0, pointee.flags.contains(.limited) else { return }
+    guard !pointee.flags.contains(.part) else { return pointee.domains!.pointee.front!.giveRoom(count) }
+    guard bound.give(count) else { return }
     pointee.depotLock.lock()
     let granted = bound.grant()
     settle()
@@ -151,10 +171,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
     let isAwaited = self.isAwaited
     pointee.depotLock.unlock()
     precondition(pointee.flags.contains(.awaited) == isAwaited, "frees do not know that somebody waits")
-    guard pointee.flags.contains(.limited) else { return }
+    guard pointee.flags.contains(.limited), !pointee.flags.contains(.part) else { return }
     let counts = ZoneCounts(self)
     precondition(
-      pointee.bound.made == counts.used + counts.cached + Int64(pointee.depotItems) + pointee.guardedItems, "items of a limit are counted wrongly")
+      pointee.bound.made == counts.used + counts.cached + Int64(depotItemsInAll) + pointee.guardedItems, "items of a limit are counted wrongly")
   }
 
   /// In the child of a fork.

@@ -18,7 +18,7 @@ public enum Reclaim {
 /// Reclaims every zone. Two calls in a row both act (L8). Internal zones go last, since the others give back to them.
 public func reclaimAll(_ request: Reclaim) {
   forEachZone { zone in
-    if !zone.pointee.flags.contains(.unmanaged) { zone.whileReclaiming { zone.reclaim(request) } }
+    if !zone.pointee.flags.contains(.unmanaged) { zone.whileReclaiming { zone.reclaimAlone(request) } }
   }
   zones.pointee.reclaimLock.lock()
   for index in 0..<8 { zones.pointee.bucketKegs[index]?.drain() }
@@ -74,8 +74,11 @@ func forEachZone(_ body: (ZonePointer) -> Void) {
 extension UnsafeMutablePointer where Pointee == Zone {
   /// Whether giving items or slabs back calls what an author wrote.
   var hasAuthorsCode: Bool {
-    pointee.zoneFini != nil || pointee.keg.pointee.finish != nil || !pointee.keg.pointee.source.isOurs || pointee.importItems != nil
-      || pointee.deferral != nil
+    if pointee.zoneFini != nil || pointee.keg.hasAuthorsCode || pointee.importItems != nil || pointee.deferral != nil { return true }
+    for index in 0..<Int(Swift.max(0, pointee.moreKegCount)) where pointee.moreKegs[index]!.hasAuthorsCode { return true }
+    guard let domains = pointee.domains else { return false }
+    for domain in 0..<DomainTable.most { if domains.pointee.parts[domain]?.pointee.keg.hasAuthorsCode ?? false { return true } }
+    return false
   }
 
   /// With the reclaim lock, so that fork catches nothing between two places and who waits for memory finds all of it. But
@@ -95,6 +98,12 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Items go to the keg, wholly free slabs to the page source.
   public func reclaim(_ request: Reclaim) {
+    reclaimAlone(request)
+    forEachPart { $0.reclaimAlone(request) }
+  }
+
+  /// Without its parts, which walks over all zones come to by themselves.
+  func reclaimAlone(_ request: Reclaim) {
     let before = pointee.keg.pointee.slabCount
     pointee.depotLock.lock()
     let target = request == .trim ? pointee.workingSet.size : 0
@@ -106,7 +115,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
       drainDepot(keeping: 0)
     }
     if request != .trim { freeEmptyBuckets() }
-    pointee.keg.drain()
+    // A depot that has several kegs' items has given them back just now.
+    if pointee.moreKegCount < 0 { drainKegsOfParts() } else { pointee.keg.drain() }
     noteReclaim(request, slabsBefore: before)
   }
 
@@ -173,6 +183,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 }
 
+extension UnsafeMutablePointer where Pointee == Keg {
+  fileprivate var hasAuthorsCode: Bool { pointee.finish != nil || !pointee.source.isOurs }
+}
+
 extension UnsafeMutablePointer where Pointee == stave_cell {
   /// Takes up to `count` items off the top of this cell, which is this thread's alone; how many.
   func takeTop(into items: UnsafeMutablePointer<UInt>, count: Int) -> Int {
@@ -192,7 +206,7 @@ extension UnsafeMutablePointer where Pointee == stave_cell {
       guard let bucket = zone.takeEmptyBucket() else {
         guard !zone.hasAuthorsCode, !zone.pointee.flags.contains(.limited) else { return }
         let fill = Int(cell.pointee.word & 0xffff)
-        zone.pointee.keg.give(cell.pointee.slots!, count: fill)
+        zone.giveBack(cell.pointee.slots!, count: fill)
         cell.pointee.word &-= UInt64(fill)
         CPUCache.addMoved(cell, Int64(fill))
         break

@@ -19,8 +19,13 @@ public func makeSecondaryZone(name: FixedName, hooks: ZoneHooks = ZoneHooks(), f
   let keg = primary.pointee.keg
   precondition(!keg.pointee.flags.contains(.internal), "a zone on the zone system's own items")
   precondition(!primary.pointee.flags.contains(.cacheOnly), "a zone on one that has no keg")
-  let own = ZoneFlags.noBucket.union(.maxBucket).union(.unmanaged)
-  let flags = ZoneFlags(rawValue: keg.pointee.flags.rawValue & ~own.union(.smr).rawValue | flags.rawValue & own.rawValue).union(.secondary)
+  if primary.pointee.domains != nil { return makeSecondaryZoneOfDomains(name: name, hooks: hooks, flags: flags, primary: primary) }
+  return makeSecondaryZoneAlone(name: name, hooks: hooks, flags: flags, primary: primary)
+}
+
+func makeSecondaryZoneAlone(name: FixedName, hooks: ZoneHooks, flags: ZoneFlags, primary: ZonePointer) -> ZonePointer? {
+  let keg = primary.pointee.keg
+  let flags = keg.secondaryFlags(flags)
   let desired = Bucket.desiredCapacity(itemBytes: keg.pointee.layout.itemBytes)
   return zones.addZone(
     name: name, flags: flags, keg: keg, isFirst: false, constructor: hooks.constructor, destructor: hooks.destructor,
@@ -28,5 +33,13 @@ public func makeSecondaryZone(name: FixedName, hooks: ZoneHooks = ZoneHooks(), f
   ) { zone in
     zone.pointee.zoneInit = hooks.initialize
     zone.pointee.zoneFini = hooks.finish
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == Keg {
+  /// Of a secondary zone on it: the keg's, but for those that concern caches.
+  func secondaryFlags(_ flags: ZoneFlags) -> ZoneFlags {
+    let own = ZoneFlags.noBucket.union(.maxBucket).union(.unmanaged)
+    return ZoneFlags(rawValue: pointee.flags.rawValue & ~own.union(.smr).rawValue | flags.rawValue & own.rawValue).union(.secondary)
   }
 }

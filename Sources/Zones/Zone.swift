@@ -64,6 +64,10 @@ public struct Zone: ~Copyable {
   public var allocationCell: Int
   public var freeCell: Int
   public internal(set) var deferral: UnsafeMutablePointer<Deferral>?
+  /// Of a zone over several memory domains, and of its parts (Zone+Domains).
+  public internal(set) var domains: UnsafeMutablePointer<ZoneDomains>?
+  /// Items that were freed by a CPU of another domain than theirs.
+  public internal(set) var crossFrees: Int64
 }
 
 public typealias ZonePointer = UnsafeMutablePointer<Zone>
@@ -102,6 +106,10 @@ public func makeZone(
   if flags.contains(.smr) {
     return makeSMRZone(name: name, size: size, alignMask: alignMask, flags: flags, hooks: hooks, source: source)
   }
+  if flags.intersects(.ofDomains) {
+    return makeZoneOfDomains(name: name, size: size, alignMask: alignMask, flags: flags, hooks: hooks, source: source)
+  }
+  if flags.contains(.perCPU) { memoryDomains.look() }
   guard let flags = flags.completed,
     let layout = SlabLayout.choose(
       size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes, cpuCount: Int(root.pointee.cpuCount))
@@ -166,7 +174,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
         walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: constructor, destructor: destructor, zoneInit: nil,
         zoneFini: nil, isGuarded: 0, guardedItems: 0, bound: ZoneBound(), importItems: nil, releaseItems: nil, argument: nil,
         moreKegs: InlineArray(repeating: nil), moreKegCount: 0, latestKeg: 0, allocationCell: 0,
-        freeCell: 0, deferral: nil))
+        freeCell: 0, deferral: nil, domains: nil, crossFrees: 0))
     prepare(zone)
     pointee.listLock.lock()
     guard !isFirst || register(keg) else {
@@ -196,6 +204,14 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Returns the number of items lost.
   @discardableResult
   public func destroy() -> Int {
+    leaveList()
+    return end()
+  }
+
+  /// No walk over all zones is at it any more, or comes to it.
+  func leaveList() {
+    // A part's limit was that of the zone in front of it, which has gone.
+    if pointee.flags.contains(.part) { pointee.flags.remove(.limited) }
     zones.pointee.listLock.lock()
     pointee.flags.insert(.dying)
     if !pointee.flags.contains(.secondary) { pointee.keg.pointee.flags.insert(.dying) }
@@ -213,6 +229,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     zones.pointee.zoneCount -= 1
     zones.pointee.listLock.unlock()
+  }
+
+  /// The rest, when it is in no list.
+  func end() -> Int {
     if let deferral = pointee.deferral { deferral.pointee.act(self, .end) }
     drainCaches()
     drainDepot(keeping: 0)
@@ -222,9 +242,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
       keg.pointee.reserve = 0
       keg.drain()
     }
-    // Of a keg that several zones share, items are theirs that have asked for them.
+    // Of a keg that several zones share, items are theirs that have asked for them. Those of a zone with parts are lost with these.
     let countsItself = isSecondary || pointee.importItems != nil || keg.pointee.secondaries > 0
-    let guarded = Int(pointee.guardedItems), lost = (countsItself ? Int(ZoneCounts(self).used) : keg.outstanding) + guarded
+    let guarded = Int(pointee.guardedItems)
+    let lost = (ownsParts ? 0 : countsItself ? Int(ZoneCounts(self).used) : keg.outstanding) + guarded
     if lost > 0 { reportLost(lost, guarded: guarded, pages: countsItself ? 0 : keg.pointee.slabCount * keg.pointee.layout.slabBytes / pageBytes) }
     if pointee.cell != 0 { CPUCache.removeCell(pointee.cell) }
     zones.pointee.listLock.lock()
@@ -245,8 +266,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
       zones.pointee.listLock.unlock()
       zones.pointee.kegZone!.giveOne(UnsafeMutableRawPointer(keg))
     }
+    let parts = pointee.flags.contains(.part) ? nil : pointee.domains
     zones.pointee.zoneZone!.giveOne(UnsafeMutableRawPointer(self))
-    return lost
+    return lost + (parts?.destroy(keepingNumber: guarded > 0) ?? 0)
   }
 
   /// Items that callers have, guarded ones too.
@@ -284,6 +306,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Hooks between keg and zone; legal only before the first allocation.
   public func setZoneHooks(initialize: ItemHook?, finish: ItemFinish?) {
     guard demandCold("the hooks", cachesAlone: true) else { return }
+    forEachPart { $0.setZoneHooks(initialize: initialize, finish: finish) }
     pointee.zoneInit = initialize
     pointee.zoneFini = finish
     pointee.keg.followTrash()

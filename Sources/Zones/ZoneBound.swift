@@ -67,15 +67,19 @@ extension UnsafeMutablePointer where Pointee == ZoneWaiter {
 public struct CacheBound: Equatable {
   /// Items of a bucket; 0: none are cached.
   public var bucket: Int
-  /// Items that the depot may hold.
+  /// Items that a cell may hold.
+  public var cell: Int
+  /// Items that the depot may hold, or each of several.
   public var depot: Int
 
-  public init(limit: Int, cpus: Int) {
-    // A cell is worth two buckets.
-    let buckets = 2 * max(1, cpus)
+  /// `domains`: of so many each CPU has a cell, and the zone a depot.
+  public init(limit: Int, cpus: Int, domains: Int = 1) {
+    // A CPU's cells are worth two buckets, and one more for each domain but its own; where there are several, so is each depot.
+    let each = domains + 1, buckets = each * max(1, cpus) + (domains > 1 ? domains : 0)
     bucket = min(254, limit / buckets / 2)
     if bucket == 0 && limit / buckets >= 1 { bucket = 1 }
-    depot = max(0, limit - buckets * bucket)
+    cell = bucket * each / domains
+    depot = max(0, limit - buckets * bucket) / domains
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What a zone has counted, summed over the CPUs: exact when no thread is inside the allocator, never negative otherwise.
+// What a zone, with its parts, has counted, summed over the CPUs: exact when no thread is inside the allocator, never negative otherwise.
 
 import Pages
 
@@ -13,12 +13,18 @@ public struct ZoneCounts {
 
   public init(_ zone: ZonePointer) {
     // Frees first, so that a racing pair shows as one more in use, not one less (T21).
-    var pops: Int64 = 0
-    frees = zone.pointee.directFrees
-    add(zone.pointee.freeCell, &pops)
-    add(zone.pointee.cell, &pops)
-    add(zone.pointee.allocationCell, &pops)
-    allocations = max(frees, zone.pointee.directAllocations + pops)
+    var taken: Int64 = 0
+    add(zone, &taken)
+    zone.forEachPart { add($0, &taken) }
+    allocations = max(frees, taken)
+  }
+
+  private mutating func add(_ zone: ZonePointer, _ taken: inout Int64) {
+    frees += zone.pointee.directFrees
+    add(zone.pointee.freeCell, &taken)
+    add(zone.pointee.cell, &taken)
+    add(zone.pointee.allocationCell, &taken)
+    taken += zone.pointee.directAllocations
   }
 
   private mutating func add(_ cell: Int, _ pops: inout Int64) {

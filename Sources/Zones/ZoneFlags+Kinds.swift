@@ -16,9 +16,15 @@ extension ZoneFlags {
     if contains(.perCPU) && intersects(ZoneFlags.cacheSpread.union(.malloc)) { return nil }
     // What only the tree of slabs knows has no page metadata, and one page is what its source gives.
     if contains(.notPage) && intersects(bound.union(.refCount).union(.perCPU).union(.cacheSpread).union(.malloc)) { return nil }
+    // A slab is in one memory domain; what is in which is told by the owner map; copies for CPUs lie near these anyway.
+    let homeless = bound.union(.notPage).union(.perCPU).union(.malloc).union(.smr)
+    if intersects(.ofDomains) && intersects(homeless) || contains(.ofDomains) { return nil }
     var flags = self
     if contains(.refCount) { flags.insert(.noFree) }
     if contains(.perCPU) { flags.insert(.noBucket) }
     return flags
   }
+
+  /// A policy for memory domains.
+  static var ofDomains: ZoneFlags { .firstTouch.union(.roundRobin) }
 }

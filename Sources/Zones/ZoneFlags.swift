@@ -44,7 +44,12 @@ public struct ZoneFlags: FlagSet {
   /// The page source's memory is unknown to the owner map, and aligned to 16 bytes only: slabs are found in a tree (Keg+Tree).
   @inline(__always) public static var notPage: ZoneFlags { ZoneFlags(rawValue: 1 << 14) }
 
-  public static let publicMask: UInt32 = 0x0000_ffff
+  /// An item comes from the memory domain of the CPU that asks for it, and goes back to its own (Zone+Domains).
+  @inline(__always) public static var firstTouch: ZoneFlags { ZoneFlags(rawValue: 1 << 15) }
+  /// Items come from all memory domains in turn (Zone+Domains).
+  @inline(__always) public static var roundRobin: ZoneFlags { ZoneFlags(rawValue: 1 << 25) }
+
+  public static let publicMask: UInt32 = 0x0200_ffff
 
   // Internal.
 
@@ -67,10 +72,16 @@ public struct ZoneFlags: FlagSet {
   @inlinable @inline(__always) public static var awaited: ZoneFlags { ZoneFlags(rawValue: 1 << 23) }
   /// A free has something to look at before the cell: one test for both.
   @inline(__always) static var freesAside: ZoneFlags { ZoneFlags(rawValue: 1 << 17 | 1 << 23) }
+  /// A free has nothing to look for in the zone's own cell.
+  @inline(__always) static var freesElsewhere: ZoneFlags { .smr.union(.divided) }
   /// A pool's (Pool).
   @inline(__always) public static var pool: ZoneFlags { ZoneFlags(rawValue: 1 << 24) }
 
-  public static let internalMask: UInt32 = 0xffff_0000
+  /// Its caches are those of its parts, one for each memory domain; and such a part (Zone+Domains).
+  @inline(__always) public static var divided: ZoneFlags { ZoneFlags(rawValue: 1 << 26) }
+  @inline(__always) public static var part: ZoneFlags { ZoneFlags(rawValue: 1 << 27) }
+
+  public static let internalMask: UInt32 = 0xfdff_0000
 }
 
 /// What a request allows. Exactly one of `wait` and `noWait`.

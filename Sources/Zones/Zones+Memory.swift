@@ -10,7 +10,12 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Bytes of its keg's slabs, whether items are used, cached or free; without off-page headers. Of a cache-only zone, which has no
   /// slabs, those of the items that it caches. No lock; linear in CPUs for cache-only zones.
   public var memory: Int {
-    guard pointee.flags.contains(.cacheOnly) else { return pointee.keg.memory }
+    guard pointee.flags.contains(.cacheOnly) else {
+      if pointee.domains == nil || pointee.flags.contains(.part) { return pointee.keg.memory }
+      var sum = 0
+      forEachPart { sum += $0.pointee.keg.memory }
+      return sum
+    }
     return (Int(ZoneCounts(self).cached) + Swift.max(0, pointee.depotItems)) * pointee.size
   }
 }

@@ -72,6 +72,7 @@ public struct ZonesState: ~Copyable {
   var perCPUZones: InlineArray<5, UnsafeMutablePointer<Zone>?>
   /// Says in a report whose an address is that no zone here owns, and whether anybody's; nil until the heap has filled it in.
   public var describeOthers: (@convention(c) (_ address: UInt, _ report: UnsafeMutableRawPointer) -> Bool)?
+  var domainsKeg: UnsafeMutablePointer<Keg>?
 }
 
 @inline(__always)

@@ -150,6 +150,7 @@ import Testing
             "name", "instance", "size", "limit", "used", "free", "requests", "fail", "sleep", "xdomain", "item-size", "slab-size", "items-per-slab",
             "slabs", "cached-per-cpu", "cached-in-depot", "holes", "in-transit", "bucket-size", "size-class", "header", "pages", "memory",
             "purgeable", "changing", "kind", "keg", "limit-current", "sleepers", "deferred", "cached-in-groups", "low-water", "high-water",
+            "domains",
           ])
       }
       let sum = try object(stave("sum", "\(process)", "--json").text)

@@ -111,7 +111,12 @@ import Testing
     #expect(UnsafeMutableRawPointer(pointer(&classes.pointee.sites)) - place == 8)
     #expect(RootLayout.hashClassesOffset == 4992 && MemoryLayout<HashClasses>.size <= 128 && HashClasses.siteCount == 4096 && HashClasses.forwards == 0xffff)
     let hint: Comment = "raise RootLayout.version, and write the new offsets here"
-    #expect(RootLayout.version == 9, hint)
+    #expect(RootLayout.version == 10, hint)
+    let parts = [
+      offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.domains) }, offset { (z: UnsafeMutablePointer<Zone>) in pointer(&z.pointee.crossFrees) },
+      offset { (k: UnsafeMutablePointer<Keg>) in pointer(&k.pointee.domain) },
+    ]
+    #expect(parts == [424, 432, 314], hint)
     #expect(zone == [0, 8, 40, 44, 48, 56, 64, 80, 104, 152, 160, 168, 176, 184], hint)
     #expect(keg == [32, 40, 128, 136, 144, 256], hint)
     #expect(arena == [0, 16, 24, 32, 40, 48, 56, 64, 72, 168, 96, 264], hint)
@@ -166,7 +171,7 @@ import Testing
     #expect(MemoryLayout<Bucket>.stride == 16, "bucket sizes count on it")
     // The parts of the root lie one behind the other, and leave the last word to the tests' turns.
     let parts = [
-      (0, MemoryLayout<RootHeader>.size), (RootLayout.metadataOffset, MemoryLayout<MetadataPages>.size),
+      (0, MemoryLayout<RootHeader>.size), (RootLayout.domainsOffset, MemoryLayout<MemoryDomains>.size), (RootLayout.metadataOffset, MemoryLayout<MetadataPages>.size),
       (RootLayout.ownersOffset, MemoryLayout<OwnerMap>.size), (RootLayout.supplyOffset, MemoryLayout<EntrySupply>.size),
       (RootLayout.arenaOffset, MemoryLayout<Arena>.size), (RootLayout.zonesOffset, MemoryLayout<ZonesState>.size),
       (RootLayout.heapOffset, MemoryLayout<HeapState>.size), (RootLayout.bytes - 4, 4),

@@ -71,6 +71,56 @@ extension OnOwnRoot {
       for zone in [both, second, other, primary] { #expect(zone.destroy() == 0) }
     }
 
+    @Test func `2.22 a zone over several memory domains is one zone, with what is in each`() throws {
+      let state = memoryDomains
+      state.initialize(to: MemoryDomains(faked: 2, isKnown: 0, table: nil, place: nil))
+      state.look()
+      bind(toCPU: usableCPUs[0])
+      defer {
+        bindToAll()
+        state.pointee.table?.end()
+        state.initialize(to: MemoryDomains(faked: 0, isKnown: 0, table: nil, place: nil))
+      }
+      let near = makeZone(name: FixedName("look-near"), size: 200, flags: .firstTouch)!
+      let spread = makeZone(name: FixedName("look-spread"), size: 200, flags: .roundRobin)!
+      let second = makeSecondaryZone(name: FixedName("look-near-second"), primary: near)!
+      var held = (0..<300).map { near.allocate(domain: $0 % 2)! }
+      for item in held.suffix(100) { near.free(item) }
+      held.removeLast(100)
+      let (others, theirs) = ((0..<400).map { _ in spread.allocate()! }, (0..<30).map { _ in second.allocate()! })
+      let snapshot = try OwnRoot.look()
+      expectClosed(snapshot)
+      #expect(!snapshot.zones.contains { $0.name.hasPrefix("look-near.") || $0.name.hasPrefix("look-spread.") })
+      let (row, wide, shared) = (try snapshot.zone("look-near"), try snapshot.zone("look-spread"), try snapshot.zone("look-near-second"))
+      #expect(row.used == 200 && row.crossFrees == 50 && row.kind == .plain && row.allocations == 300 && row.frees == 100)
+      #expect(wide.used == 400 && wide.crossFrees == 0 && wide.kind == .plain)
+      #expect(shared.used == 30 && shared.kind == .secondary && shared.kegName == "look-near" && shared.slabs == 0)
+      for (zone, row) in [(near, row), (spread, wide)] {
+        #expect(row.domains.map(\.number) == [0, 1] && row.slabs == row.domains.reduce(0) { $0 + $1.slabs })
+        for (part, domain) in zip([0, 1].map { zone.pointee.domains!.pointee.parts[$0]! }, row.domains) {
+          let keg = part.pointee.keg
+          #expect(domain.slabs == keg.pointee.slabCount && domain.freeItems == keg.pointee.freeItems && domain.items == keg.outstanding)
+          #expect(domain.cachedInDepot == part.pointee.depotItems)
+        }
+      }
+      let tree = ControlTree(ControlSource(snapshot, largestFree: nil))
+      #expect(try tree.find("vm.uma.look_near.stats.xdomain").map(\.value) == [.number(50)])
+      #expect(try tree.find("vm.uma.look_near.keg.domain.1.free_items").map(\.value) == [.number(row.domains[1].freeItems)])
+      #expect(try tree.find("vm.uma.look_near.domain").count == 10 && tree.find("vm.uma.look_near_second.keg.domain").count == 6)
+      let list = StatisticsList()
+      list.fill(from: snapshot)
+      #expect(list.find(.zone, "look-near")?.figures.crossDomain == 50 && list.find(.zone, "look-near")?.count == 200)
+      var table = ZoneTable()
+      table.isWide = true
+      let cells = try #require(table.table(snapshot).rows.first { $0[0] == "look-near:" })
+      #expect(cells[8] == "50" && cells.contains(row.domains.map { String($0.items) }.joined(separator: "+")))
+      #expect("\(table.json(snapshot))".contains("free-items"))
+      for item in held { near.free(item) }
+      for item in others { spread.free(item) }
+      for item in theirs { second.free(item) }
+      for zone in [second, near, spread] { #expect(zone.destroy() == 0) }
+    }
+
     @Test func `2.9 a limit is shown with what counts against it, and who waits`() throws {
       let zone = makeZone(name: FixedName("look-limit"), size: 100)!
       zone.setLimit(10)

@@ -18,7 +18,10 @@ func used(_ zone: ZonePointer) -> Int { Int(ZoneCounts(zone).used) }
 /// What the zones that share kegs with this one hold, directly or by others, and what is out of these kegs.
 private func family(of zone: ZonePointer) -> (held: Int, outstanding: Int) {
   guard !zone.pointee.flags.contains(.cacheOnly) else { return (0, 0) }
-  func kegs(_ zone: ZonePointer) -> [KegPointer] { (0...Int(zone.pointee.moreKegCount)).map { zone.keg(number: $0) } }
+  func kegs(_ zone: ZonePointer) -> [KegPointer] {
+    guard let domains = zone.pointee.domains else { return (0...Int(zone.pointee.moreKegCount)).map { zone.keg(number: $0) } }
+    return (0..<domains.pointee.count).compactMap { domains.pointee.parts[$0]?.pointee.keg }
+  }
   var all: [ZonePointer] = []
   var next = zones.pointee.first
   while let one = next {
@@ -30,7 +33,9 @@ private func family(of zone: ZonePointer) -> (held: Int, outstanding: Int) {
     count = shared.count
     for one in all where !shared.isDisjoint(with: kegs(one)) { shared.formUnion(kegs(one)) }
   }
-  let held = all.filter { shared.contains($0.pointee.keg) }.reduce(0) { $0 + Int(ZoneCounts($1).used + ZoneCounts($1).cached) + $1.pointee.depotItems }
+  // Of a zone over several memory domains the one in front has what its parts have.
+  let held = all.filter { shared.contains($0.pointee.keg) && !$0.pointee.flags.contains(.part) }
+    .reduce(0) { $0 + Int(ZoneCounts($1).used + ZoneCounts($1).cached) + $1.depotItemsInAll }
   return (held, shared.reduce(0) { $0 + $1.outstanding })
 }
 
@@ -50,6 +55,7 @@ func check(_ zone: ZonePointer, holding: Int? = nil, sourceLocation: SourceLocat
     next = bucket.pointee.next
   }
   zone.checkDeferral()
+  zone.checkDomains()
   items += zone.pointee.deferral?.pointee.waiting ?? 0
   demand(items == zone.pointee.depotItems, "depot holds \(items), noted are \(zone.pointee.depotItems)")
   zone.pointee.workingSet.checkInvariants(holding: zone.pointee.depotItems)

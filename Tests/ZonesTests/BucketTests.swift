@@ -15,8 +15,9 @@ import Testing
   @Test func `L11 public and internal flag bits are disjoint`() {
     let publicFlags: [ZoneFlags] = [
       .zeroInit, .offPage, .malloc, .noFree, .vm, .maxBucket, .noBucket, .refCount, .cacheSpread, .noTouch, .perCPU, .smr, .unmanaged, .noDump, .notPage,
+      .firstTouch, .roundRobin,
     ]
-    let internalFlags: [ZoneFlags] = [.internal, .ctorDtor, .dying, .bucket]
+    let internalFlags: [ZoneFlags] = [.internal, .ctorDtor, .dying, .bucket, .divided, .part]
     #expect(ZoneFlags.publicMask & ZoneFlags.internalMask == 0)
     #expect(publicFlags.allSatisfy { $0.rawValue & ~ZoneFlags.publicMask == 0 })
     #expect(internalFlags.allSatisfy { $0.rawValue & ~ZoneFlags.internalMask == 0 })

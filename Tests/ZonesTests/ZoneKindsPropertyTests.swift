@@ -27,13 +27,18 @@ private final class Subject {
   var counts: [UnsafeMutableRawPointer: UInt32] = [:]
 
   var keg: KegPointer { zone.pointee.keg }
+  /// One, or one of each memory domain.
+  var kegs: [KegPointer] { zone.pointee.domains == nil ? [keg] : zone.parts.map { $0.pointee.keg } }
+  var slabsMade: Int { kegs.reduce(0) { $0 + $1.pointee.slabsMade } }
+  var freeItems: Int { kegs.reduce(0) { $0 + $1.pointee.freeItems } }
+  var outstanding: Int { kegs.reduce(0) { $0 + $1.outstanding } }
   var isPerCPU: Bool { flags.contains(.perCPU) }
   /// Whether a free item is as its last owner left it, or as its slab was made.
   var remembers: Bool { zone.pointee.flags.contains(.noFree) }
 
   /// Nil for flags that contradict each other, if `makeZone` says so too.
   init?(_ generator: inout Generator) {
-    let kinds: [ZoneFlags] = [.refCount, .cacheSpread, .noTouch, .perCPU, .noDump, .offPage, .noBucket, .zeroInit, .noFree, .malloc, .vm, .maxBucket]
+    let kinds: [ZoneFlags] = [.refCount, .cacheSpread, .noTouch, .perCPU, .noDump, .offPage, .noBucket, .zeroInit, .noFree, .malloc, .vm, .maxBucket, .firstTouch, .roundRobin]
     var flags = ZoneFlags.none
     for _ in 0..<generator.below(5) { flags.insert(kinds[generator.below(kinds.count)]) }
     self.flags = flags
@@ -45,12 +50,16 @@ private final class Subject {
     guard let made else { return nil }
     zone = made
     if generator.below(4) == 0 {
-      reserve = generator.below(40)
-      zone.setReserve(reserve)
+      let count = generator.below(40)
+      zone.setReserve(count)
+      reserve = kegs.reduce(0) { $0 + $1.pointee.reserve }
+      if reserve < count || reserve >= count + kegs.count { Issue.record("a reserve of \(count) is \(reserve)") }
     }
     if generator.below(4) == 0 {
       let count = 1 + generator.below(600)
-      if zone.reserveAddresses(for: count) { limit = count.roundedUp(toMultipleOf: keg.pointee.layout.items) }
+      if zone.reserveAddresses(for: count) {
+        limit = ((count - 1) / kegs.count + 1).roundedUp(toMultipleOf: keg.pointee.layout.items) * kegs.count
+      }
     }
   }
 
@@ -116,6 +125,17 @@ extension OnRoot {
   @Suite struct ZoneKindsPropertyTests {
     init() { Stage.up() }
 
+    /// Of the domain that this thread is in.
+    static var here: Int { memoryDomains.domain(ofCPU: CPUCache.currentCPU ?? 0) }
+
+    /// With so many memory domains, between which the thread goes to and fro.
+    static func randomOperations(_ stream: UInt64, domains: Int) {
+      withDomains(domains) {
+        hop(to: 0)
+        randomOperations(stream)
+      }
+    }
+
     static func randomOperations(_ stream: UInt64) {
       var generator = Generator(stream)
       var subjects: [Subject] = []
@@ -129,7 +149,9 @@ extension OnRoot {
           subjects.append(new)
         }
         let index = generator.below(subjects.count)
-        let subject = subjects[index], zone = subject.zone, keg = subject.keg
+        let subject = subjects[index], zone = subject.zone
+        if memoryDomains.count > 1 && generator.below(20) == 0 { hop(to: generator.below(memoryDomains.count)) }
+        let here = Self.here
         switch generator.below(20) {
         case 0...7:
           for _ in 0..<(generator.below(8) == 0 ? 150 : 3) where subject.held.count < 800 {
@@ -138,16 +160,20 @@ extension OnRoot {
             if zeroed { flags.insert(.zero) }
             if isUrgent { flags.insert(.useReserve) }
             let mayBeRefused = subject.mock.refuseAt > 0
-            let (made, cells) = (keg.pointee.slabsMade, zone.pointee.depotItems + cached(zone))
+            let (made, cells, refuseAt) = (subject.slabsMade, zone.depotItemsInAll + cached(zone), subject.mock.refuseAt)
             guard let item = subject.take(flags) else {
               // The source said no, or all there can be is out or reserved.
-              let isOver = keg.outstanding + (isUrgent ? 0 : subject.reserve) >= subject.limit
+              let isOver = subject.outstanding + (isUrgent ? 0 : subject.reserve) >= subject.limit
               demand(mayBeRefused && subject.mock.refuseAt == 0 || isOver, "nil for no reason", subject)
               continue
             }
             demand(subject.held.count < subject.limit, "more items than addresses", subject)
-            if cells == 0 && !isUrgent && made == keg.pointee.slabsMade {
-              demand(keg.pointee.freeItems >= subject.reserve, "the reserve was touched", subject)
+            let keg = zone.ownerKeg(of: item.address)
+            if cells == 0 && !isUrgent && made == subject.slabsMade {
+              demand(keg.pointee.freeItems >= keg.pointee.reserve, "the reserve was touched", subject)
+            }
+            if zone.pointee.flags.contains(.divided) && subject.limit == .max && refuseAt == subject.mock.refuseAt {
+              demand(zone.domain(of: item) == here, "of another domain than the CPU's", subject)
             }
             if let wrong = subject.accept(item, zeroed: zeroed, &generator) { demand(false, wrong, subject) }
           }
@@ -158,8 +184,8 @@ extension OnRoot {
         case 15: zone.reclaim([.trim, .drain, .drainCPU][generator.below(3)])
         case 16: subject.mock.refuseAt = 1 + generator.below(3)
         case 17:
-          let count = generator.below(60), free = keg.pointee.freeItems
-          if zone.preallocate(count, .noWait) { demand(keg.pointee.freeItems >= free + count, "too few slabs made ahead", subject) }
+          let count = generator.below(60), free = subject.freeItems
+          if zone.preallocate(count, .noWait) { demand(subject.freeItems >= free + count, "too few slabs made ahead", subject) }
         case 18: trimIdleDepots()
         default:
           guard generator.below(4) == 0 else { continue }
@@ -182,6 +208,15 @@ extension OnRoot {
         Stage.up()
         Stage.useLockedCaches()
         OnRoot.ZoneKindsPropertyTests.randomOperations(71)
+      }
+    }
+
+    @Test(arguments: [2, 4]) func `L39 so do they over several memory domains`(_ domains: Int) async {
+      Self.randomOperations(72, domains: domains)
+      await #expect(processExitsWith: .success) { [domains] in
+        Stage.up()
+        Stage.useLockedCaches()
+        OnRoot.ZoneKindsPropertyTests.randomOperations(73, domains: domains)
       }
     }
   }

@@ -84,6 +84,9 @@ static inline long stave_mremap(uintptr_t from, size_t length, size_t wanted, in
   STAVE_MAY_FAIL;
   return stave_syscall6(SYS_mremap, (long)from, (long)length, (long)wanted, flags, (long)to, 0);
 }
+static inline long stave_mbind(uintptr_t address, size_t length, int policy, const void *_Nullable nodes, long bits, int flags) {
+  return stave_syscall6(SYS_mbind, (long)address, (long)length, policy, (long)nodes, bits, flags);
+}
 static inline long stave_madvise(uintptr_t address, size_t length, int advice) {
   STAVE_MAY_FAIL;
   return stave_syscall6(SYS_madvise, (long)address, (long)length, advice, 0, 0, 0);

@@ -33,7 +33,7 @@ public class AnyZone: @unchecked Sendable {
   /// Items that callers have. Exact when no other thread is allocating or freeing at this moment. A few loads for each CPU.
   public final var itemsInUse: Int { core.itemsOut }
   /// Free items in caches, about.
-  public var itemsCached: Int { Int(ZoneCounts(core).cached) + max(0, core.pointee.depotItems) }
+  public var itemsCached: Int { Int(ZoneCounts(core).cached) + max(0, core.depotItemsInAll) }
   /// Requests that got nothing.
   public final var failures: Int { Int(core.pointee.failures) }
   /// Requests that had to wait.
@@ -50,6 +50,7 @@ public class AnyZone: @unchecked Sendable {
     core.pointee.keg.checkInvariants()
     core.checkLimit()
     core.checkDeferral()
+    core.checkDomains()
   }
 }
 

@@ -32,6 +32,11 @@ public struct ZoneFlags: OptionSet, Sendable {
   public static var noTouch: ZoneFlags { ZoneFlags(.noTouch) }
   /// Pages are in no core dump: keys, passwords.
   public static var noDump: ZoneFlags { ZoneFlags(.noDump) }
+  /// Items come from the memory domain (NUMA node) of the CPU that asks, and go back to their own: for items that stay with threads that
+  /// stay on their CPUs. Without effect on a machine with one domain. See ``Zone/allocate(domain:_:)``.
+  public static var firstTouch: ZoneFlags { ZoneFlags(.firstTouch) }
+  /// Items come from all memory domains in turn: for items that all threads use. Without effect on a machine with one domain.
+  public static var roundRobin: ZoneFlags { ZoneFlags(.roundRobin) }
   /// ``trimZones()`` leaves this zone's caches alone; its own ``AnyZone/trim()`` does not.
   public static var keepsCaches: ZoneFlags { ZoneFlags(.unmanaged) }
 }

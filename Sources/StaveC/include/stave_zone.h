@@ -48,6 +48,8 @@ enum {
   STAVE_ZONE_UNMANAGED = 1 << 12,    // what gives back from all zones leaves its caches alone
   STAVE_ZONE_NODUMP = 1 << 13,       // not in core files
   STAVE_ZONE_NOTPAGE = 1 << 14,      // for stave_zone_set_source: pages may lie anywhere
+  STAVE_ZONE_FIRSTTOUCH = 1 << 15,   // items come from the memory domain of the CPU that asks, and go back to their own
+  STAVE_ZONE_ROUNDROBIN = 1 << 25,   // items come from all memory domains in turn
 };
 
 // Alignments are given less one, as zone(9) has it.
@@ -132,6 +134,15 @@ size_t stave_zone_pcpu_copies(void);
 // The zone that all share for copies of 4, 8, 16, 32 or 64 bytes, which is not to be destroyed; null for other sizes, and without memory.
 struct stave_zone *stave_zone_pcpu_zone(size_t bytes);
 
+// Memory domains: parts of the memory that are nearer to some CPUs than to others, NUMA nodes, numbered from 0. How many there are; 0
+// where there is no memory to find out.
+int stave_zone_domains(void);
+// An item of one domain, whatever CPU asks, of a zone with STAVE_ZONE_FIRSTTOUCH; with STAVE_WAITOK from there or not at all. Where the
+// domain has no memory, from another. Null as above; for other zones and domains there is a report.
+void *stave_zone_alloc_domain(struct stave_zone *zone, void *arg, int domain, int flags);
+// The domain that an item is in; 0 for zones that have no policy.
+int stave_zone_domain_of(struct stave_zone *zone, void *item);
+
 // At most so many items, out or cached; 0 for no limit. At any time; what is out stays. Requests with STAVE_WAITOK wait at the limit in
 // the order in which they came. A limit makes caches smaller. Returns the limit.
 size_t stave_zone_set_max(struct stave_zone *zone, size_t items);
@@ -153,6 +164,8 @@ enum {
 };
 // Gives back from a zone; with null from all. 0, or -1 with EINVAL.
 int stave_zone_reclaim(struct stave_zone *zone, int how);
+// The same of what is in one memory domain.
+int stave_zone_reclaim_domain(struct stave_zone *zone, int how, int domain);
 
 // Bytes of an item.
 size_t stave_zone_size(struct stave_zone *zone);
@@ -166,6 +179,7 @@ struct stave_zone_stat {
   uint64_t cached;
   uint64_t fails;     // requests
   uint64_t sleeps;
+  uint64_t xdomain;   // frees on a CPU of another memory domain than the item's
 };
 // Sums over the CPUs: exact while nobody uses the zone.
 void stave_zone_get_stat(struct stave_zone *zone, struct stave_zone_stat *stat);
