@@ -72,7 +72,7 @@ struct Scenario: Sendable, CustomTestStringConvertible {
   }
 }
 
-extension PreloadedLibrary {
+extension PreloadedScenarios {
   /// Fails when nothing has been built, so that skipping the rest cannot pass for success.
   @Test static func libraryIsThere() {
     #expect(Library.exists, "\(Library.path) is not there: run make first, or name a library in STAVE_LIBRARY")

@@ -7,8 +7,11 @@ import Testing
 
 @testable import TestSupport
 
-/// Everything here runs one after another: the machine may have two CPUs, and half of the programs want both.
+/// Everything here runs one after another, beside the scenarios: the machine may have two CPUs, and half of the programs want both.
 @Suite(.serialized) enum PreloadedLibrary {}
+
+/// The scenarios, which are a quarter of it all, one after another.
+@Suite(.serialized) enum PreloadedScenarios {}
 
 extension Place {
   static let sources = root.appending(path: "Tests/Preload")
@@ -89,7 +92,7 @@ enum Compiler {
       return product
     }
     try files.createDirectory(at: Place.binaries, withIntermediateDirectories: true)
-    let fresh = Place.binaries.appending(path: "\(name).\(getpid())")
+    let fresh = Place.binaries.appending(path: "\(name).\(UUID())")
     let common = ["-O2", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-fno-builtin", "-pthread"]
     let language = isCxx ? ["-std=gnu++17", "-fsized-deallocation"] : ["-std=gnu17"]
     let outcome = try run(compiler, language + common + [sources[0].path, "-o", fresh.path, "-ldl", "-lrt"] + flags)
