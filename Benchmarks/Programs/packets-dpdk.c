@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// packets-dpdk OPERATION COUNT: Workload/packets.c on DPDK's rte_mbuf, if that is installed: memory without huge pages, and no device. Built by
-// stave-bench itself: cc -O2 $(pkg-config --cflags libdpdk) packets-dpdk.c $(pkg-config --libs libdpdk). What is not there by its name:
-// split is a clone whose head is cut off beside the packet whose tail is; pullup is rte_pktmbuf_linearize, which moves all bytes.
+// packets-dpdk OPERATION COUNT: Workload/packets.c on DPDK's rte_mbuf, if that is installed: memory without huge pages, and no device.
+// Built by stave-bench itself: cc -O2 $(pkg-config --cflags libdpdk) packets-dpdk.c $(pkg-config --libs libdpdk). What is not there
+// by its name: split is a clone whose head is cut off beside the packet whose tail is; pullup is rte_pktmbuf_linearize, which moves all
+// bytes.
 
 #include <rte_eal.h>
 #include <rte_lcore.h>

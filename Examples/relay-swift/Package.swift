@@ -23,6 +23,7 @@ let package = Package(
     .executableTarget(
       name: "packet-speed",
       dependencies: [
-        .product(name: "Stave", package: "stave"), .product(name: "StaveNIO", package: "stave"), .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "Stave", package: "stave"), .product(name: "StaveNIO", package: "stave"),
+        .product(name: "NIOCore", package: "swift-nio"),
       ]),
   ])

@@ -61,14 +61,17 @@ struct Relay {
     guard server.prints("listening"), relay.prints("relaying") else { throw Failure(why: "no server, or no relay") }
     let client = ["timeout", "\(seconds + 20)", iperf, "-c", "127.0.0.1", "-p", "\(ports[1])", "-t", "\(seconds)", "-J"]
     let text = output(of: client + load.options) ?? ""
-    guard let answer = try? JSONDecoder().decode(Answer.self, from: Data(text.utf8)), let sum = answer.end.sum_received ?? answer.end.sum, sum.seconds > 0,
-      let cpu = relay.cpuSeconds, let peak = relay.peakKiB
+    guard let end = try? JSONDecoder().decode(Answer.self, from: Data(text.utf8)).end, let sum = end.sum_received ?? end.sum,
+      sum.seconds > 0, let cpu = relay.cpuSeconds, let peak = relay.peakKiB
     else { throw Failure(why: "iperf3: \(text.suffix(200))") }
     // Of datagrams those that came; of a stream, megabytes.
     let lost = sum.lost_packets ?? 0, done = load == .stream ? sum.bytes / 1e6 : (sum.packets ?? 0) - lost
     guard done > 0 else { throw Failure(why: "nothing came through") }
     let items = environment == nil ? 0 : itemsOfZones(relay)
-    return (["ops": UInt64(done), "came": UInt64(done + lost), "ns": UInt64(cpu * 1e9), "per_second": UInt64(done / sum.seconds), "items": items], peak)
+    let figures = [
+      "ops": UInt64(done), "came": UInt64(done + lost), "ns": UInt64(cpu * 1e9), "per_second": UInt64(done / sum.seconds), "items": items,
+    ]
+    return (figures, peak)
   }
 
   /// What all of its zones have served: `stave zones --json`.

@@ -43,7 +43,9 @@ final class Started {
   /// CPU time of its first thread.
   var cpuSeconds: Double? { read("schedstat").split(separator: " ").first.flatMap { Double($0) }.map { $0 / 1e9 } }
 
-  var peakKiB: Int? { read("status").split(separator: "\n").first { $0.hasPrefix("VmHWM") }?.split(separator: " ").compactMap { Int($0) }.first }
+  var peakKiB: Int? {
+    read("status").split(separator: "\n").first { $0.hasPrefix("VmHWM") }?.split(separator: " ").compactMap { Int($0) }.first
+  }
 }
 
 /// Ports of the loopback that nobody has now.

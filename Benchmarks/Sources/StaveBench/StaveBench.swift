@@ -82,8 +82,8 @@ struct StaveBench {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let isOfTypes = session.measurements.allSatisfy(\.group.isOfTypes)
     // A quick session of zones has rounds enough to be kept.
-    let kind = session.isOfZones ? "-zones" : (suite.options.quick ? "-quick" : "") + (isOfTypes ? "-types" : session.hasModes ? "-modes" : "")
-    let base = session.date + kind
+    let quick = suite.options.quick && !session.isOfZones ? "-quick" : ""
+    let base = session.date + quick + (session.isOfZones ? "-zones" : isOfTypes ? "-types" : session.hasModes ? "-modes" : "")
     var name = base, number = 1
     while FileManager.default.fileExists(atPath: folder.appendingPathComponent(name + ".json").path) {
       number += 1

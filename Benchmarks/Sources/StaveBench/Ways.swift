@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What is measured of zones, pools, deferred reuse and packets: cases, and for each the ways in which it can be done, Stave's first. Here it is
-// not one program under several allocators, but several programs: the workloads on libstavezones.so, which replaces no malloc, or
-// on a malloc; and programs in Swift and on DPDK, where they have been built. Whatever is missing is left out.
+// What is measured of zones, pools, deferred reuse and packets: cases, and for each the ways in which it can be done, Stave's first.
+// Here it is not one program under several allocators, but several programs: the workloads on libstavezones.so, which replaces no
+// malloc, or on a malloc; and programs in Swift and on DPDK, where they have been built. Whatever is missing is left out.
 
 import Foundation
 
@@ -47,7 +47,8 @@ struct Ways {
 
   /// The operations on rte_mbuf, if DPDK is installed and starts here.
   private static func buildOnDPDK(_ suite: Suite) -> URL? {
-    let source = suite.folder.appendingPathComponent("Programs/packets-dpdk.c"), program = suite.scratch.appendingPathComponent("packets-dpdk")
+    let source = suite.folder.appendingPathComponent("Programs/packets-dpdk.c")
+    let program = suite.scratch.appendingPathComponent("packets-dpdk")
     let build = "cc -O2 $(pkg-config --cflags libdpdk) '\(source.path)' $(pkg-config --libs libdpdk) -o '\(program.path)'"
     guard output(of: ["pkg-config", "--exists", "libdpdk"]) != nil, output(of: ["sh", "-c", build]) != nil,
       output(of: [program.path, "allocate", "1000"]) != nil
@@ -73,7 +74,9 @@ struct Ways {
   }
 
   /// The workload `command`, with a share of its usual work.
-  func workload(_ name: String, _ scenario: String, _ command: String, _ argument: Int, _ share: Double, under allocator: Allocator?) -> Way? {
+  func workload(
+    _ name: String, _ scenario: String, _ command: String, _ argument: Int, _ share: Double, under allocator: Allocator?
+  ) -> Way? {
     guard let allocator else { return nil }
     let tool = suite.tools.appendingPathComponent("workload").path
     return way(name, scenario, [tool, command, String(argument), String(share * scale)], under: allocator)

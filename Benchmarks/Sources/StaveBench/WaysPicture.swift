@@ -33,13 +33,16 @@ struct WaysPicture {
     let panels = panels, report = ZonesReport(session: session), ways = report.ways(group)
     let all = panels.flatMap(\.rows).flatMap { row in ways.compactMap { row.row.costs($0) } }
     guard let least = all.map(\.least).min(), let greatest = all.map(\.greatest).max(), least > 0 else { return nil }
-    let columns = Double(panels.map(\.rows.count).reduce(0, +)), step = max(84, (640 - left - gap * Double(panels.count - 1)) / columns)
+    let columns = Double(panels.map(\.rows.count).reduce(0, +))
+    let step = max(84, (640 - left - gap * Double(panels.count - 1)) / columns)
     let widths = panels.map { Double($0.rows.count) * step }
     let width = max(left + widths.reduce(0, +) + gap * Double(panels.count - 1), 640)
     // Stave's first way has Stave's mark, its second the open one; all others have colours.
     var shown = session
     let own = ways.filter { $0.hasPrefix("stave-") }
-    shown.allocators = ways.map { AllocatorRecord(name: $0 == own.first ? "stave" : $0 == own.dropFirst().first ? "stave-2" : "peer", version: "", file: "") }
+    shown.allocators = ways.map {
+      AllocatorRecord(name: $0 == own.first ? "stave" : $0 == own.dropFirst().first ? "stave-2" : "peer", version: "", file: "")
+    }
     let drawing = Drawing(session: shown, width: width)
     let ticks = ScalePicture.ticks(from: least, to: greatest), low = log10(ticks.first!), high = log10(ticks.last!)
     func y(_ cost: Double) -> Double { top + height * (high - log10(max(cost, ticks.first!))) / (high - low) }
@@ -76,7 +79,9 @@ struct WaysPicture {
   }
 
   /// Each way a little beside the next, so that none hides another. Stave's lie above the others.
-  private func marks(_ drawing: Drawing, _ ways: [String], _ panel: Panel, from: Double, step: Double, _ y: (Double) -> Double) -> String {
+  private func marks(
+    _ drawing: Drawing, _ ways: [String], _ panel: Panel, from: Double, step: Double, _ y: (Double) -> Double
+  ) -> String {
     ways.enumerated().reversed().map { index, way in
       let shift = (Double(index) - Double(ways.count - 1) / 2) * step * 0.7 / Double(ways.count)
       let points = panel.rows.enumerated().compactMap { place, row in

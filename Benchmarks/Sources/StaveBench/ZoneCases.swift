@@ -23,7 +23,8 @@ extension Ways {
         inSwift("item", "stave-item", 10_000_000, under: plain, version: "Swift"),
       ]
       let blocks = mallocs.map { workload($0.name, name, "pairs", size, 0.2, under: $0) }
-      return Case(name: name, ways: (stave + blocks + [inSwift("class", "class", 2_500_000, under: plain, version: "on glibc")]).compactMap { $0 })
+      let objects = inSwift("class", "class", 2_500_000, under: plain, version: "on glibc")
+      return Case(name: name, ways: (stave + blocks + [objects]).compactMap { $0 })
     }
   }
 
@@ -31,9 +32,11 @@ extension Ways {
     [256, 512, 1024, 2048, 4096].map { size in
       let name = "walk/\(size)"
       let stave = [
-        workload("stave-spread", name, "walk-spread", size, 0.05, under: zones), workload("stave-plain", name, "walk-plain", size, 0.05, under: zones),
+        workload("stave-spread", name, "walk-spread", size, 0.05, under: zones),
+        workload("stave-plain", name, "walk-plain", size, 0.05, under: zones),
       ]
-      return Case(name: name, ways: (stave + mallocs.map { workload($0.name, name, "walk-blocks", size, 0.05, under: $0) }).compactMap { $0 })
+      let blocks = mallocs.map { workload($0.name, name, "walk-blocks", size, 0.05, under: $0) }
+      return Case(name: name, ways: (stave + blocks).compactMap { $0 })
     }
   }
 
@@ -44,7 +47,8 @@ extension Ways {
         let stave = ["page", "map", "tree", "zone"].map { way in
           workload(way == "zone" ? "stave-zone" : "stave-pool-\(way)", name, "pool-\(way)-\(range)", pages, 0.15, under: zones)
         }
-        return Case(name: name, ways: (stave + [workload("glibc", name, "pool-blocks-\(range)", pages, 0.15, under: plain)]).compactMap { $0 })
+        let blocks = workload("glibc", name, "pool-blocks-\(range)", pages, 0.15, under: plain)
+        return Case(name: name, ways: (stave + [blocks]).compactMap { $0 })
       }
     }
   }
@@ -53,8 +57,13 @@ extension Ways {
     [1, 2].flatMap { threads in
       [0, 1, 10].map { updates in
         let name = "lookup/\(threads)-\(updates)"
-        let ways = [("stave-smr", "smr", zones), ("rwlock", "rwlock", plain), ("mutex", "mutex", plain)]
-        return Case(name: name, ways: ways.compactMap { workload($0.0, name, "lookup-\($0.1)", threads * 1000 + updates * 10, 0.2, under: $0.2) })
+        let argument = threads * 1000 + updates * 10
+        let ways = [
+          workload("stave-smr", name, "lookup-smr", argument, 0.2, under: zones),
+          workload("rwlock", name, "lookup-rwlock", argument, 0.2, under: plain),
+          workload("mutex", name, "lookup-mutex", argument, 0.2, under: plain),
+        ]
+        return Case(name: name, ways: ways.compactMap { $0 })
       }
     }
   }
@@ -86,8 +95,9 @@ extension Ways {
       let ways = ["packets", "stave-bytebuffer", "bytebuffer", "malloc"].map { buffers in
         Way(name: buffers == "packets" ? "stave-packets" : buffers, version: "") { round in
           let seconds = suite.options.quick ? 1 : 3, stave = suite.folder.appendingPathComponent("../build/stave").path
-          return try Relay(program: program.path, iperf: load, buffers: buffers, load: kind, seconds: seconds, counter: counter, stave: stave)
-            .run(round: round)
+          let relay = Relay(
+            program: program.path, iperf: load, buffers: buffers, load: kind, seconds: seconds, counter: counter, stave: stave)
+          return try relay.run(round: round)
         }
       }
       return Case(name: "relay/\(kind.rawValue)", ways: ways)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// lookup-WAY N: what a lookup in a table of 4096 numbers costs, with N / 1000 threads that all read and N % 1000 in a thousand of whose turns
-// are updates. The ways: `smr`, no lock for readers, entries of a zone with deferred reuse: an update puts a new entry in the
+// lookup-WAY N: what a lookup in a table of 4096 numbers costs, with N / 1000 threads that all read and N % 1000 in a thousand of whose
+// turns are updates. The ways: `smr`, no lock for readers, entries of a zone with deferred reuse: an update puts a new entry in the
 // old one's place under the writers' lock and frees the old one; `rwlock` and `mutex`, libc's, about each turn: an update changes the
 // entry in place.
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // packet-OPERATION: what operations on packets of 512 bytes cost, on Stave's packet buffers; each packet is made before and freed behind,
-// and both count. `allocate` is that alone, without bytes; `append` puts the bytes in; `prepend` also a header of 40 before them; `share` also has a second
-// packet of the same bytes; `split` also cuts it in the middle; `pullup` puts a header and bytes of two packets together,
-// and wants 128 bytes of them in one piece; `hold` appends to 8,000 packets before it frees the first. packets-dpdk.c and the example
-// packet-speed do the same on other buffers.
+// and both count. `allocate` is that alone, without bytes; `append` puts the bytes in; `prepend` also a header of 40 before them;
+// `share` also has a second packet of the same bytes; `split` also cuts it in the middle; `pullup` puts a header and bytes of two
+// packets together, and wants 128 bytes of them in one piece; `hold` appends to 8,000 packets before it frees the first.
+// packets-dpdk.c and the example packet-speed do the same on other buffers.
 
 #include "workload.h"
 #include "zones.h"

@@ -115,7 +115,10 @@ static void ofPool(Run *run, size_t size, uint32_t flags, struct stave_pool_allo
 
 static void inPage(Run *run, int isNear) { ofPool(run, 30000, 0, NULL, isNear); }
 static void byMap(Run *run, int isNear) { ofPool(run, 32768, STAVE_ZONE_NOTOUCH, NULL, isNear); }
-static void byTree(Run *run, int isNear) { ofPool(run, pageBytes / 2, STAVE_ZONE_NOTOUCH | STAVE_ZONE_NOTPAGE, ownPages(run->argument), isNear); }
+
+static void byTree(Run *run, int isNear) {
+  ofPool(run, pageBytes / 2, STAVE_ZONE_NOTOUCH | STAVE_ZONE_NOTPAGE, ownPages(run->argument), isNear);
+}
 
 static void ofZone(Run *run, int isNear) {
   find(stave_zone_create);

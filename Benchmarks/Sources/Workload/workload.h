@@ -29,7 +29,8 @@ Workload handoff, phases, mailboxes, server, parallel, brief;
 Workload threadsAtOnce, threadsInTurn, idle, idleRandom, scaleLive, scaleThreads, scaleLarge;
 Workload countNone, countTypes, countAtomic, countMutex, copies;
 Workload zonePairs, walkSpread, walkPlain, walkBlocks, lookupSMR, lookupRWLock, lookupMutex;
-Workload poolPageNear, poolPageAny, poolMapNear, poolMapAny, poolTreeNear, poolTreeAny, poolZoneNear, poolZoneAny, poolBlocksNear, poolBlocksAny;
+Workload poolPageNear, poolPageAny, poolMapNear, poolMapAny, poolTreeNear, poolTreeAny, poolZoneNear, poolZoneAny;
+Workload poolBlocksNear, poolBlocksAny;
 Workload packetAllocate, packetAppend, packetPrepend, packetShare, packetSplit, packetPullUp, packetHold;
 
 uint64_t nanoseconds(clockid_t clock);
@@ -54,7 +55,6 @@ static inline void end(Run *run) {
   run->ended = nanoseconds(CLOCK_MONOTONIC);
   run->endedCPU = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
 }
-
 
 static inline uint64_t scaled(const Run *run, uint64_t count) {
   uint64_t n = (uint64_t)((double)count * run->scale);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The ways to have memory for a moment, each as a loop: allocate, write a word, free. Sizes are of values; 16 bytes of an object are Swift's.
+// The ways to have memory for a moment, each as a loop: allocate, write a word, free. Sizes are of values; 16 bytes of an object are
+// Swift's.
 
 import Glibc
 import Stave
