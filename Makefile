@@ -17,6 +17,7 @@
 # make corpus     faulty programs under Stave and its peers: the tables of Documentation/Caught.md
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list
+# make docs       the Swift API's pages, as a web site in build/docs
 # make probes     the headers of the probes, from the one list of them
 # make install    PREFIX=/usr/local DESTDIR=: command, library, manual, completion; make uninstall takes them away
 
@@ -29,7 +30,7 @@ HEADERS = stave.h stave_type.h stave_zone.h stave_pool.h stave_mbuf.h
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library zones static command reader listener run examples test bench bench-modes bench-zones bench-peers measured soak corpus check manuals readme probes install uninstall clean
+.PHONY: all library zones static command reader listener run examples test bench bench-modes bench-zones bench-peers measured soak corpus check manuals docs readme probes install uninstall clean
 
 all: library zones static command reader
 
@@ -142,6 +143,11 @@ manuals: command
 	@mkdir -p build/completion
 	@for shell in bash zsh fish; do build/stave --generate-completion-script $$shell > build/completion/stave.$$shell || exit 1; done
 
+docs:
+	@$(SWIFT) build --target Stave
+	@mkdir -p build && Scripts/make-docs "$$($(SWIFT) build --show-bin-path)" build/docs
+	@echo 'to read them: python3 -m http.server -d build/docs 8000, then http://localhost:8000/'
+
 probes:
 	@$(SWIFT) build -c release --product stave-manuals
 	@.build/release/stave-manuals --probes .
@@ -182,7 +188,7 @@ uninstall:
 	rm -f $(BIN)/stave $(HEADERS:%=$(INCLUDE)/%) $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1
 	rm -f $(LIB)/libstavezones.a $(LIB)/libstavezones.so $(LIB)/libstavezones.so.0
 	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave.3 $(SHARE)/man/man3/stave_*.3
-	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man5/stave_probes.5 $(SHARE)/man/man7/stave.7 $(BASH) $(ZSH) $(FISH)
+	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man5/stave_probes.5 $(SHARE)/man/man7/stave.7 $(SHARE)/man/man7/stave_migration.7 $(BASH) $(ZSH) $(FISH)
 
 clean:
 	rm -rf build .build Benchmarks/.build

@@ -22,14 +22,21 @@ struct action {
 
 enum { LEVELS = 8, RESTORER = 0x04000000 };
 
-static struct {
-  uintptr_t start, bytes;
-  stave_fault_function function;
-  uint32_t is_changing;
+// Of one signal.
+struct chain {
   int used;                       // functions that have been in place
   struct action before[LEVELS];   // what each one stands before
   _Bool is_spent[LEVELS];         // that was for one signal only, which it has had
+};
+
+static struct {
+  uintptr_t start, bytes, lane;
+  stave_fault_function function;
+  uint32_t is_changing;
+  struct chain segv, bus;
 } watch;
+
+static struct chain *chain_of(int signal) { return signal == SIGBUS ? &watch.bus : &watch.segv; }
 
 #if defined(__x86_64__)
 // What a handler returns to. Debuggers and unwinders know the frame of a signal by these very bytes.
@@ -40,28 +47,35 @@ void stave_restore(void) STAVE_HIDDEN;
 #define STAVE_RESTORE NULL
 #endif
 
-static long change(const struct action *new, struct action *old) {
-  return stave_syscall6(SYS_rt_sigaction, SIGSEGV, (long)new, (long)old, 8, 0, 0);
+static long change(int signal, const struct action *new, struct action *old) {
+  return stave_syscall6(SYS_rt_sigaction, signal, (long)new, (long)old, 8, 0, 0);
 }
 
 static void pass_on(int level, int signal, siginfo_t *info, void *context) {
-  const struct action *to = &watch.before[level];
+  struct chain *chain = chain_of(signal);
+  const struct action *to = &chain->before[level];
   _Bool is_sent = info->si_code <= 0;
   if ((void *)to->handler == (void *)SIG_IGN && is_sent) return;
-  if ((void *)to->handler == (void *)SIG_DFL || (void *)to->handler == (void *)SIG_IGN || watch.is_spent[level]) {
+  if ((void *)to->handler == (void *)SIG_DFL || (void *)to->handler == (void *)SIG_IGN || chain->is_spent[level]) {
     // The default action, at the same place: by the same instruction once more, or when this handler has returned.
     struct action none = { 0 };
-    change(&none, NULL);
+    change(signal, &none, NULL);
     if (is_sent) stave_syscall6(SYS_tgkill, stave_getpid(), stave_gettid(), signal, 0, 0, 0);
     return;
   }
-  if (to->flags & (unsigned long)SA_RESETHAND) watch.is_spent[level] = 1;
+  if (to->flags & (unsigned long)SA_RESETHAND) chain->is_spent[level] = 1;
   to->handler(signal, info, context);
+}
+
+// SIGBUS is where a page of the lane is missing; a page that the machine has lost, or that is another mapping's, is not for us.
+static _Bool is_ours(int signal, int code, uintptr_t address) {
+  if (address - watch.start >= watch.bytes) return 0;
+  return signal == SIGBUS ? code == BUS_ADRERR && address >= watch.lane : code > 0;
 }
 
 static void meet(int level, int signal, siginfo_t *info, void *context) {
   uintptr_t address = (uintptr_t)info->si_addr;
-  if (info->si_code > 0 && address - watch.start < watch.bytes) {
+  if (is_ours(signal, info->si_code, address)) {
     struct stave_fault fault = { .address = address, .access = STAVE_UNKNOWN_ACCESS };
     const ucontext_t *at = context;
 #if defined(__x86_64__)
@@ -86,36 +100,43 @@ AT(0) AT(1) AT(2) AT(3) AT(4) AT(5) AT(6) AT(7)
 static void (*const levels[LEVELS])(int, siginfo_t *, void *) = { at_0, at_1, at_2, at_3, at_4, at_5, at_6, at_7 };
 
 // The level whose function this is, or which stands before this very action; one that has not been in place; or none.
-static int level_for(const struct action *now, _Bool *is_ours) {
+static int level_for(const struct chain *chain, const struct action *now, _Bool *is_ours) {
   for (int level = 0; level < LEVELS; level++) if ((*is_ours = now->handler == levels[level])) return level;
-  for (int level = 0; level < watch.used; level++) {
-    const struct action *known = &watch.before[level];
+  for (int level = 0; level < chain->used; level++) {
+    const struct action *known = &chain->before[level];
     if (known->handler == now->handler && known->flags == now->flags && known->mask == now->mask) return level;
   }
-  return watch.used < LEVELS ? watch.used : -1;
+  return chain->used < LEVELS ? chain->used : -1;
 }
 
-_Bool stave_watch_faults(uintptr_t start, uintptr_t bytes, stave_fault_function function) {
+static _Bool put_first(int signal) {
+  struct chain *chain = chain_of(signal);
   struct action now = { 0 };
   _Bool is_ours = 0;
-  if (change(NULL, &now) != 0) return 0;
+  if (change(signal, NULL, &now) != 0) return 0;
+  int level = level_for(chain, &now, &is_ours);
+  if (is_ours || level < 0) return level >= 0;
+  // What is for one signal only is set back by pass_on.
+  unsigned long kept = now.flags & (unsigned long)(SA_ONSTACK | SA_NODEFER | SA_RESTART);
+  struct action ours = { levels[level], kept | SA_SIGINFO | (STAVE_RESTORE ? RESTORER : 0), STAVE_RESTORE, now.mask };
+  chain->before[level] = now;
+  chain->is_spent[level] = 0;
+  if (level == chain->used) chain->used = level + 1;
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  change(signal, &ours, NULL);
+  return 1;
+}
+
+_Bool stave_watch_faults(uintptr_t start, uintptr_t bytes, uintptr_t lane, stave_fault_function function) {
   if (!stave_claim(&watch.is_changing)) return 1;  // another thread is at it
-  int level = level_for(&now, &is_ours);
   watch.function = function;
   watch.bytes = bytes;
   watch.start = start;
-  if (!is_ours && level >= 0) {
-    // What is for one signal only is set back by pass_on.
-    unsigned long kept = now.flags & (unsigned long)(SA_ONSTACK | SA_NODEFER | SA_RESTART);
-    struct action ours = { levels[level], kept | SA_SIGINFO | (STAVE_RESTORE ? RESTORER : 0), STAVE_RESTORE, now.mask };
-    watch.before[level] = now;
-    watch.is_spent[level] = 0;
-    if (level == watch.used) watch.used = level + 1;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    change(&ours, NULL);
-  }
+  _Bool is_first = put_first(SIGSEGV);
+  watch.lane = lane;
+  if (lane - start < bytes) is_first = put_first(SIGBUS) && is_first;
   __atomic_store_n(&watch.is_changing, 0, __ATOMIC_RELEASE);
-  return level >= 0;
+  return is_first;
 }
 
 void stave_watch_in_child(void) { watch.is_changing = 0; }

@@ -8,6 +8,7 @@ struct stave_hot stave_hot_storage __attribute__((aligned(64)));
 struct stave_cell stave_empty_cells[STAVE_MAX_CELLS] __attribute__((aligned(64)));
 struct stave_cell_place stave_cell_places_storage[STAVE_MAX_CELLS];
 uintptr_t stave_fork_owner_storage;
+uintptr_t stave_own_thread_storage;
 void *stave_regions_storage[STAVE_MAX_CPUS];
 void *stave_kegs_storage[STAVE_MAX_KEGS];
 unsigned char stave_boot_memory[STAVE_BOOT_BYTES] __attribute__((aligned(4096)));

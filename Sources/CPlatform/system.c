@@ -57,16 +57,20 @@ static _Bool is_filtered(void) {
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
+long stave_register(int mover, uintptr_t start, size_t bytes) {
+  struct uffdio_register range = { .range = { start, bytes }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+  return stave_syscall6(SYS_ioctl, mover, UFFDIO_REGISTER, (long)&range, 0, 0, 0);
+}
+
 long stave_open_mover(uintptr_t start, size_t bytes) {
-  enum { MOVE = 1 << 16, AT_LEAST = 960, DUPLICATE = 1030 /* F_DUPFD_CLOEXEC */ };
+  enum { MOVE = 1 << 16, SIGNAL = 1 << 7, AT_LEAST = 960, DUPLICATE = 1030 /* F_DUPFD_CLOEXEC */ };
   STAVE_MAY_FAIL;
   if (is_filtered()) return -1 /* EPERM */;
   long low = stave_syscall6(SYS_userfaultfd, 02000000 /* O_CLOEXEC */ | UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0);
   if (low < 0) return low;
-  struct uffdio_api interface = { .api = UFFD_API, .features = MOVE };
-  struct uffdio_register range = { .range = { start, bytes }, .mode = UFFDIO_REGISTER_MODE_WP };
+  struct uffdio_api interface = { .api = UFFD_API, .features = MOVE | SIGNAL };
   long mover = stave_syscall6(SYS_ioctl, low, UFFDIO_API, (long)&interface, 0, 0, 0);
-  if (mover == 0) mover = stave_syscall6(SYS_ioctl, low, UFFDIO_REGISTER, (long)&range, 0, 0, 0);
+  if (mover == 0) mover = stave_register((int)low, start, bytes);
   if (mover == 0) mover = stave_syscall6(SYS_fcntl, low, DUPLICATE, AT_LEAST, 0, 0, 0);
   stave_close((int)low);
   return mover;
@@ -74,8 +78,14 @@ long stave_open_mover(uintptr_t start, size_t bytes) {
 
 long stave_move_pages(int mover, uintptr_t to, uintptr_t from, size_t bytes) {
   STAVE_MAY_FAIL;
-  struct { uint64_t to, from, bytes, mode; int64_t moved; } pages = { to, from, bytes, 0, 0 };
+  // Nobody waits for the page.
+  struct { uint64_t to, from, bytes, mode; int64_t moved; } pages = { to, from, bytes, 1 /* DONTWAKE */, 0 };
   return stave_syscall6(SYS_ioctl, mover, _IOWR(UFFDIO, 0x05, pages) /* UFFDIO_MOVE */, (long)&pages, 0, 0, 0);
+}
+
+long stave_zero_page(int mover, uintptr_t page, size_t bytes) {
+  struct uffdio_zeropage zero = { .range = { page, bytes } };
+  return stave_syscall6(SYS_ioctl, mover, UFFDIO_ZEROPAGE, (long)&zero, 0, 0, 0);
 }
 
 int stave_current_cpu(void) { return sched_getcpu(); }

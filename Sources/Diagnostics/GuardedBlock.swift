@@ -25,8 +25,8 @@ public struct GuardedBlock: BitwiseCopyable {
   /// Stacks (Diagnostics/Stacks), 0 where there is none.
   public var allocationStack: UInt32
   public var freeStack: UInt32
-  /// A page has been made accessible, to go on after a report.
-  var isPatched: UInt32
+  /// Its pages are not like other regions': one has been made accessible, to go on after a report, or has a mark in the lane.
+  var isUneven: UInt32
   /// Among those without a block.
   var next: UInt32
   /// The keg's number of the zone whose item it is, 0 for none; `typeHash` is its name's then.
@@ -93,9 +93,17 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// The block to whose region an address belongs, the last one if it is freed; nil where there has been none. Three loads, no lock.
   public func block(around address: UInt) -> GuardedBlockPointer? {
-    guard holds(address), address - pointee.start < pointee.opened, let table = pointee.table else { return nil }
-    let index = table[Int((address - pointee.start) / UInt(pageBytes))]
-    return index == 0 || record(index).pointee.state == GuardedState.ready ? nil : record(index)
+    guard let region = region(around: address), region.pointee.state != GuardedState.ready else { return nil }
+    return region
+  }
+
+  /// The same, or a ready region.
+  func region(around address: UInt) -> GuardedBlockPointer? {
+    guard holds(address), let table = pointee.table else { return nil }
+    let page = UInt32((address - pointee.start) / UInt(pageBytes))
+    guard page < openedPages || isInLane(page) else { return nil }
+    let index = table[Int(page)]
+    return index == 0 ? nil : record(index)
   }
 
   /// The block that begins here and is live.

@@ -12,20 +12,28 @@ let adviseGuardRemove: Int32 = 103
 let adviseDontNeed: Int32 = 4
 let adviseDontDump: Int32 = 16
 let adviseDump: Int32 = 17
+let advisePopulateWrite: Int32 = 23
 
 extension UnsafeMutablePointer where Pointee == MemGuard {
   /// Regions that one search steps over at most, so that it is short also where nearly all is in use.
   static var mostSteps: Int { 4096 }
 
   /// A region of so many pages, and a record that the table names for all of them; nil if there are no addresses, or no memory for the
-  /// record. `isPatched`: something in it may be accessible. Under the lock.
-  func takeRegion(_ count: UInt32, isPatched: inout Bool) -> UInt32? {
+  /// record. `isUneven`: something in it may be accessible. Under the lock.
+  func takeRegion(_ count: UInt32, isUneven: inout Bool) -> UInt32? {
     let index = takeRecord()
     guard index != 0 else { return nil }
-    guard let first = findRun(count) else {
+    guard let first = findRun(count, inLane: false, isUneven: &isUneven) else {
       releaseRecord(index)
       return nil
     }
+    claim(first, count, for: index)
+    pointee.cursor = first + count
+    return index
+  }
+
+  /// A run of free pages is the region of this record from now on.
+  func claim(_ first: UInt32, _ count: UInt32, for index: UInt32) {
     let end = first + count, table = pointee.table!
     var page = first
     while page < end {
@@ -35,7 +43,6 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
         continue
       }
       let block = record(old), next = block.endPage
-      if block.pointee.isPatched != 0 { isPatched = true }
       if next > end {
         // The rest of it is the freed block's yet.
         block.pointee.pageCount = next - end
@@ -48,22 +55,22 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     for page in first..<end { table[Int(page)] = index }
     record(index).pointee.firstPage = first
     record(index).pointee.pageCount = count
-    pointee.cursor = end
-    return index
   }
 
-  /// The first of so many free pages in a row.
-  private func findRun(_ count: UInt32) -> UInt32? {
-    var first = pointee.cursor, page = pointee.cursor
+  /// The first of so many free pages in a row, from the cursor on, in the lane or before it.
+  func findRun(_ count: UInt32, inLane isLane: Bool, isUneven: inout Bool) -> UInt32? {
+    var first = isLane ? pointee.laneCursor : pointee.cursor, page = first
     var steps = 0
     var hasWrapped = false
     while page - first < count {
-      if page >= openedPages {
-        if !openMore(count - (page - first), isForced: hasWrapped) {
+      if page >= (isLane ? pointee.laneUsed : openedPages) {
+        if !(isLane ? useMoreLane() : openMore(count - (page - first), isForced: hasWrapped)) {
           guard !hasWrapped else { return nil }
           hasWrapped = true
           pointee.wraps += 1
-          (first, page) = (0, 0)
+          first = isLane ? pointee.laneStart : 0
+          page = first
+          isUneven = false
         }
         continue
       }
@@ -74,13 +81,16 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       }
       let block = record(index)
       page = block.endPage
-      if stave_load32(&block.pointee.state) != GuardedState.freed {
-        first = page
-        steps += 1
-        if steps > Self.mostSteps {
-          pointee.cursor = first
-          return nil
-        }
+      if stave_load32(&block.pointee.state) == GuardedState.freed {
+        if block.pointee.isUneven != 0 { isUneven = true }
+        continue
+      }
+      first = page
+      isUneven = false
+      steps += 1
+      if steps > Self.mostSteps {
+        if isLane { pointee.laneCursor = first } else { pointee.cursor = first }
+        return nil
       }
     }
     return first
@@ -92,7 +102,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     let page = UInt(pageBytes), opened = pointee.opened
     guard isForced || opened < pointee.kept || UInt(pointee.mappedBytes) > opened / 4 else { return false }
     let step = page * (page / 4)
-    guard let bytes = (UInt(wanted) * page).roundedUp(to: step), bytes <= pointee.bytes - opened else { return false }
+    guard let bytes = (UInt(wanted) * page).roundedUp(to: step), bytes <= UInt(pointee.laneStart) * page - opened else { return false }
     let tablePart = UInt(bitPattern: pointee.table) + opened / page * 4
     guard stave_mprotect(tablePart, Int(bytes / page * 4), protectionReadWrite) == 0 else { return false }
     if pointee.usesMarks {
@@ -114,8 +124,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   // MARK: - Opening and closing
 
   /// Lets the block's pages be touched, and nothing else of its region. False if the system refuses, or the map has lines enough.
-  func open(_ block: GuardedBlockPointer, isPatched: Bool) -> Bool {
-    if isPatched && !closeRegion(block) { return false }
+  func open(_ block: GuardedBlockPointer, isUneven: Bool) -> Bool {
+    if isUneven && !closeRegion(block) { return false }
     let start = address(ofPage: block.pointee.dataPage), bytes = Int(block.pointee.dataCount) * pageBytes
     if pointee.usesMarks { return stave_madvise(start, bytes, adviseGuardRemove) == 0 }
     // Two lines: the block's, and what it cuts off.
@@ -128,13 +138,13 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// The pages go back to the system at once, and nothing of the block may be touched any more. False if that could not be done as
   /// it should: its addresses must not be used again then.
   func close(_ block: GuardedBlockPointer) -> Bool {
-    if block.pointee.isPatched != 0 { return closeRegion(block) }
+    if block.pointee.isUneven != 0 { return closeRegion(block) }
     return closePages(block.pointee.dataPage, block.pointee.dataCount)
   }
 
-  private func closeRegion(_ block: GuardedBlockPointer) -> Bool { closePages(block.pointee.firstPage, block.pointee.pageCount) }
+  func closeRegion(_ block: GuardedBlockPointer) -> Bool { closePages(block.pointee.firstPage, block.pointee.pageCount) }
 
-  private func closePages(_ first: UInt32, _ count: UInt32) -> Bool {
+  func closePages(_ first: UInt32, _ count: UInt32) -> Bool {
     let start = address(ofPage: first), bytes = Int(count) * pageBytes
     if pointee.usesMarks && stave_madvise(start, bytes, adviseGuardInstall) == 0 { return true }
     // Mapped anew: without pages, without access.
@@ -150,14 +160,19 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// Makes the page of an address accessible, after a report, for the program to go on.
   func patch(_ address: UInt, of block: GuardedBlockPointer) -> Bool {
-    block.pointee.isPatched = 1
+    block.pointee.isUneven = 1
     let page = address.roundedDown(to: UInt(pageBytes))
-    if pointee.usesMarks && stave_madvise(page, pageBytes, adviseGuardRemove) == 0 && stave_mprotect(page, pageBytes, protectionReadWrite) == 0 {
+    guard pointee.usesMarks else {
+      guard stave_mprotect(page, pageBytes, protectionReadWrite) == 0 else { return false }
+      stave_add32(&pointee.lines, 2)
       return true
     }
-    guard stave_mprotect(page, pageBytes, protectionReadWrite) == 0 else { return false }
-    if !pointee.usesMarks { stave_add32(&pointee.lines, 2) }
-    return true
+    if stave_madvise(page, pageBytes, adviseGuardRemove) == 0 && stave_mprotect(page, pageBytes, protectionReadWrite) == 0 {
+      if isLaneArmed && isInLane(UInt32((page - pointee.start) / UInt(pageBytes))) { _ = stave_zero_page(pointee.mover, page, pageBytes) }
+      if stave_madvise(page, pageBytes, advisePopulateWrite) == 0 { return true }
+    }
+    // Where no page comes by a touch, as in the lane without its descriptor, it is mapped anew.
+    return stave_mmap(page, pageBytes, protectionReadWrite, mapPrivateAnonymous | mapNoReserve | mapFixed) > 0
   }
 }
 

@@ -37,16 +37,17 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     guard UInt(clamping: pointee.usedBytes) + dataBytes <= pointee.limit else { return decline(&pointee.withoutPages) }
     // Where pages are not enough for the alignment, the region has room to shift it.
     let extra = alignment > page ? UInt32(alignment / page) - 1 : 0
-    let width = pointee.width, dataCount = UInt32(dataBytes / page)
-    var isPatched = false
+    let dataCount = UInt32(dataBytes / page)
+    var isUneven = false
     pointee.lock.lock()
-    let ready = dataCount == 1 && extra == 0 ? takeReady() : nil
-    guard let index = ready ?? takeRegion(2 * width + extra + dataCount, isPatched: &isPatched) else {
+    let width = pointee.width
+    let ready = mayMove(size, pages: dataCount + extra) ? takeReady() : nil
+    guard let index = ready ?? takeRegion(2 * width + extra + dataCount, isUneven: &isUneven) else {
       pointee.lock.unlock()
       return decline(&pointee.withoutAddresses)
     }
-    let block = record(index)
-    // A ready region's place is its own: it may have been made while guards had another width.
+    let block = record(index), dirt = (start: block.pointee.address, end: block.end)
+    // A ready region's place is its own.
     var dataStart = address(ofPage: ready != nil ? block.pointee.dataPage : block.pointee.firstPage + width)
     if alignment > page { dataStart = (dataStart + alignment - 1) & ~(alignment - 1) }
     block.pointee.address = dataStart + offset(of: size, alignment: alignment, in: dataBytes)
@@ -58,17 +59,20 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     block.pointee.typeHash = type?.pointee.name.hash ?? zone?.pointee.name.hash ?? 0
     block.pointee.allocationStack = stack
     block.pointee.freeStack = 0
-    block.pointee.isPatched = 0
+    block.pointee.isUneven = 0
     block.pointee.state = GuardedState.closing
     pointee.lock.unlock()
     if ready != nil {
       // The page has another block's bytes.
-      UnsafeMutableRawPointer(bitPattern: block.pointee.address)!.initializeMemory(as: UInt8.self, repeating: 0, count: Int(size))
-    } else if !open(block, isPatched: isPatched) {
-      block.pointee.state = isPatched ? GuardedState.lost : GuardedState.freed
+      set(block.pointee.address, block.end, to: 0)
+      set(dirt.start, Swift.min(dirt.end, block.pointee.address), to: Self.filling)
+      set(Swift.max(dirt.start, block.end), dirt.end, to: Self.filling)
+    } else if open(block, isUneven: isUneven) {
+      beside(block) { set($0, $1, to: Self.filling) }
+    } else {
+      block.pointee.state = isUneven ? GuardedState.lost : GuardedState.freed
       return decline(&pointee.refused)
     }
-    fill(block)
     count(block, 1)
     stave_add(&pointee.guarded, 1)
     _ = stave_swap32(&block.pointee.state, GuardedState.closing, GuardedState.live)
@@ -110,13 +114,18 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     guard block.pointee.address == address, block.pointee.zone == zone,
       stave_swap32(&block.pointee.state, zone == 0 ? GuardedState.live : GuardedState.finishing, GuardedState.closing)
     else { return .bad(block) }
-    damage = damageBeside(block)
     block.pointee.freeStack = stack
-    makeReady(from: block)
-    let isClosed = close(block)
     count(block, -1)
     stave_add(&pointee.freed, 1)
-    if !isClosed { stave_add(&pointee.refused, 1) } else { block.pointee.isPatched = 0 }
+    switch moveAway(block, &damage) {
+    case true?: return .done
+    case false?: break
+    case nil: damage = damageBeside(block)
+    }
+    let isClosed = close(block)
+    if !isClosed { stave_add(&pointee.refused, 1) }
+    // In the lane it has a mark now, as no other region there.
+    block.pointee.isUneven = isInLane(block.pointee.dataPage) ? 1 : 0
     _ = stave_swap32(&block.pointee.state, GuardedState.closing, isClosed ? GuardedState.freed : GuardedState.lost)
     return .done
   }
@@ -131,77 +140,30 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     if block.end < end { body(block.end, end) }
   }
 
-  private func fill(_ block: GuardedBlockPointer) {
-    beside(block) { UnsafeMutableRawPointer(bitPattern: $0)!.initializeMemory(as: UInt8.self, repeating: Self.filling, count: Int($1 - $0)) }
+  private func set(_ start: UInt, _ end: UInt, to byte: UInt8) {
+    if start < end { UnsafeMutableRawPointer(bitPattern: start)!.initializeMemory(as: UInt8.self, repeating: byte, count: Int(end - start)) }
   }
 
-  @inline(__always)
-  private func isFilled(_ words: UnsafePointer<UInt64>) -> Bool {
-    let whole: UInt64 = 0x4242_4242_4242_4242
-    return (words[0] ^ whole) | (words[1] ^ whole) | (words[2] ^ whole) | (words[3] ^ whole) == 0
-  }
-
-  private func damageBeside(_ block: GuardedBlockPointer) -> GuardDamage {
+  /// `shift`: how far above its own place the page lies that is looked at.
+  func damageBeside(_ block: GuardedBlockPointer, shift: UInt = 0) -> GuardDamage {
     var damage = GuardDamage()
-    beside(block) { from, to in
-      var place = from
+    beside(block) { start, end in
+      var place = start &+ shift
+      let to = end &+ shift
       while place < to {
-        // Thirty-two at a time, where nothing has changed.
-        if place & 7 == 0, to - place >= 32, isFilled(UnsafePointer(bitPattern: place)!) {
-          place += 32
+        // A line at a time, where nothing has changed.
+        if to &- place >= 64, stave_is_line_of(0x4242_4242_4242_4242, place) {
+          place &+= 64
           continue
         }
         if UnsafePointer<UInt8>(bitPattern: place)!.pointee != Self.filling {
-          if damage.count == 0 { damage.first = place }
-          damage.last = place
+          if damage.count == 0 { damage.first = place &- shift }
+          damage.last = place &- shift
           damage.count += 1
         }
         place += 1
       }
     }
     return damage
-  }
-
-  /// At rest only: the table, the records and the sums agree; every region lies where its record says, and none in another.
-  public func checkInvariants() {
-    guard pointee.bytes != 0 else { return }
-    pointee.lock.lock()
-    defer { pointee.lock.unlock() }
-    var page: UInt32 = 0
-    var live = 0, used = 0, mapped = 0, regions = 0
-    while page < openedPages {
-      let index = pointee.table![Int(page)]
-      guard index != 0 else {
-        page += 1
-        continue
-      }
-      precondition(index < pointee.recordCount, "a region without a record")
-      let block = record(index)
-      precondition(block.pointee.firstPage == page && block.pointee.pageCount > 0 && block.endPage <= openedPages, "a region elsewhere than its record says")
-      for inside in page..<block.endPage { precondition(pointee.table![Int(inside)] == index, "a region in a region") }
-      regions += 1
-      if block.isOut {
-        live += 1
-        used += Int(block.pointee.dataCount) * pageBytes
-        mapped += Int(block.pointee.pageCount) * pageBytes
-        precondition(block.pointee.dataPage >= page + pointee.width || pointee.width > 1, "a block without a guard before it")
-        precondition(block.pointee.dataPage + block.pointee.dataCount < block.endPage, "a block without a guard behind it")
-        let start = address(ofPage: block.pointee.dataPage)
-        precondition(block.pointee.address >= start && block.end <= start + UInt(block.pointee.dataCount) * UInt(pageBytes), "a block beyond its pages")
-      } else {
-        let state = block.pointee.state
-        precondition(state == GuardedState.freed || state == GuardedState.lost || state == GuardedState.ready, "a region in somebody's hands")
-      }
-      page = block.endPage
-    }
-    var free = 0
-    var next = pointee.freeRecord
-    while next != 0 {
-      precondition(record(next).pointee.state == GuardedState.none, "a free record with a block")
-      free += 1
-      next = record(next).pointee.next
-    }
-    precondition(regions + free + 1 == Int(pointee.recordCount), "records are lost")
-    precondition(live == Int(pointee.guarded - pointee.freed) && used == Int(pointee.usedBytes) && mapped == Int(pointee.mappedBytes), "sums")
   }
 }

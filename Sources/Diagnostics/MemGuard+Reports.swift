@@ -34,9 +34,9 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     report.text("  access:\n")
     report.stack(from: Frame(pc: fault.pointee.pc, sp: fault.pointee.sp, bp: fault.pointee.bp), isExact: true)
     describeStacks(of: block, in: &report)
-    guard let block else { report.stop(next: advice) }
+    guard let region = region(around: fault.pointee.address) else { report.stop(next: advice) }
     report.finish(next: advice)
-    if patch(fault.pointee.address, of: block) { return true }
+    if patch(fault.pointee.address, of: region) { return true }
     var end = Report("memguard")
     end.text("the system does not make the page accessible: the program cannot go on\n")
     end.stop()
@@ -115,7 +115,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// Before a block is guarded: puts the handler in place, or before the one that the program has installed meanwhile. A system call;
   /// where few blocks are guarded at each eighth of them.
   public func watch() {
-    guard pointee.interval < 100 || pointee.guarded & 7 == 0 else { return }
-    _ = stave_watch_faults(pointee.start, pointee.bytes) { fault in memGuard.reportFault(fault) }
+    guard guardsMany || pointee.guarded & 7 == 0 else { return }
+    _ = stave_watch_faults(pointee.start, pointee.bytes, laneAddress) { fault in memGuard.reportFault(fault) }
   }
 }

@@ -15,10 +15,11 @@
 //   cursor   addresses are taken from here on and up, so that they come back as late as can be (L43); at the end it wraps
 //   opened   how much of the range has been used. It grows while less than `keptBytes` is open, or a quarter of it is in use
 //   lot      a CPU's count of requests until the next that is guarded
-//   ready    a region without a block whose page can be touched: the next block of a page is there without a system call
+//   ready    a region without a block whose page can be touched: the next block of less than a page is there without a system call
+//   lane     the range's last part, where ready regions come from: there a missing page is a guard (MemGuard+Lane)
 //
 // How pages are closed. Linux 6.13 has guards that are marks in the page tables (MADV_GUARD_INSTALL): the opened range is one mapping,
-// all of it marked but for the pages of live blocks, and the process has two lines in its map however many blocks there are. Elsewhere
+// all of it marked but for the pages of live blocks, and the process has four lines in its map however many blocks there are. Elsewhere
 // each live block is a mapping of its own, two lines, up to half of what the system allows (vm.max_map_count). Beyond that, beyond
 // the memory that guards may take (a tenth of the machine's), and wherever the system refuses, a request is declined and counted;
 // then it is an ordinary one. Nothing fails for want of a guard.
@@ -27,10 +28,10 @@
 // no lock: the record's state goes from live to closing to freed, and who does not win the first step frees a block twice. For the next
 // block's page it takes the lock if that is to be had at once.
 //
-// Cost of a guarded block: a system call to open a page, one to move one there and one to close the page that it leaves, some 5 µs with
-// both stacks (Documentation/Decisions.md); where pages cannot be moved, or it has several, a fault at the first touch of each instead
-// of the second call, and 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its addresses
-// are used again: 9 MB for 1 GiB of addresses.
+// Cost of a guarded block: a system call to move its page to the next one's region, some 2 µs with both stacks
+// (Documentation/Decisions.md); where pages cannot be moved, or it has several, one to open its pages, a fault at the first touch of
+// each, and one to close them, 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its
+// addresses are used again: 9 MB for 1 GiB of addresses.
 
 import Accounting
 import CPlatform
@@ -108,6 +109,13 @@ public struct MemGuard: ~Copyable {
   var mover: Int32
   var openings: Int32
   var moverIdentity: UInt64
+  /// The lane's pages of the range: where it begins, up to where it has been used, and from where on the next region is looked for.
+  var laneStart: UInt32
+  var laneUsed: UInt32
+  var laneCursor: UInt32
+  var laneState: UInt8
+  /// 1 while the descriptor is this process's.
+  var laneOwn: UnsafeMutablePointer<Int64>?
 }
 
 extension MemGuard {
@@ -147,18 +155,25 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   @inline(__always)
   public var isOn: Bool { pointee.interval != 0 }
 
+  /// Whether so many requests are guarded that what is for them is done at once, and for each.
+  var guardsMany: Bool { pointee.interval < 100 }
+
   /// Whether an address is in the range: the one thing that those pay who have no guards.
   @inline(__always)
   public func holds(_ address: UInt) -> Bool { address &- pointee.start < pointee.bytes }
 
   /// Takes over what the options say. False if MemGuard is to be on and no range can be had; it stays off then.
   public func configure(_ settings: GuardSettings) -> Bool {
+    pointee.lock.rank = LockRank.guards
     if settings.interval > 0 && pointee.bytes == 0 && !reserve() {
       pointee.interval = 0
       return false
     }
     let page = UInt(pageBytes)
     let memory = UInt(stave_memory_bytes())
+    // No region that was made ready before is handed out after.
+    pointee.lock.lock()
+    defer { pointee.lock.unlock() }
     pointee.limit = memory / UInt(Swift.max(1, settings.divisor > 0 ? settings.divisor : 10))
     pointee.width = UInt32(Swift.max(1, Swift.min(1 << 16, (settings.widthBytes + page - 1) / page)))
     pointee.side = settings.side
@@ -168,14 +183,13 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     pointee.takesNoFree = settings.takesNoFree
     if settings.interval > 0 { drawAll(settings.interval) }
     pointee.interval = settings.interval
-    closeReady()
-    openMoverAhead()
+    dropReady()
+    if isOn && pointee.usesMarks { _ = hasLane() } else if pointee.laneState == LaneState.open { markLane() }
     return true
   }
 
   /// Reserves the range and its tables, once.
   private func reserve() -> Bool {
-    pointee.lock.rank = LockRank.guards
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     if pointee.bytes != 0 { return true }
@@ -199,6 +213,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
           pointee.mostLines = Int32(clamping: mapLineLimit() / 2)
           pointee.opened = 0
           pointee.kept = Self.keptBytes
+          pointee.laneStart = UInt32(bytes / page) - lanePages(of: bytes / page)
+          (pointee.laneUsed, pointee.laneCursor) = (pointee.laneStart, pointee.laneStart)
           pointee.start = UInt(bitPattern: start)
           pointee.bytes = bytes
           return true

@@ -6,7 +6,8 @@
 // Steps in foreign code are by call frame information. Our own code in libstave.so has none, but frame pointers wherever it calls
 // (Package.swift), and those are taken there alone: elsewhere rbp may be anything.
 //
-// Cost: some 14 ns for a frame that is known, 136 ns for each page of stack behind the first: a system call.
+// Cost: some 14 ns for a frame that is known, 136 ns for each page of stack behind the first: a system call. Within 1 MiB of the end of
+// the process's first stack nothing is asked.
 
 import CPlatform
 
@@ -25,8 +26,18 @@ struct StackWalk {
   init(from frame: Frame, limit: UInt, isRead: Bool = false) {
     self.frame = frame
     self.limit = limit
-    readable = AddressRange(start: frame.sp, end: isRead ? Swift.max(frame.sp, (frame.sp &- 8 | (Self.page &- 1)) &+ 1) : frame.sp)
+    readable = AddressRange(start: frame.sp, end: isRead ? Self.endOfReadable(frame.sp) : frame.sp)
   }
+
+  /// Of what lies above a word of a stack that has just been read: its page; all of it where that is the process's first stack, which
+  /// is one mapping, and which the kernel maps nothing close below.
+  private static func endOfReadable(_ sp: UInt) -> UInt {
+    let first = stave_first_stack_end()
+    return first > sp && first &- sp <= firstStackBytes ? first : Swift.max(sp, (sp &- 8 | (page &- 1)) &+ 1)
+  }
+
+  /// As close to the end of the first stack as there can be no other mapping: the kernel's gap below stacks (`stack_guard_gap`, 256 pages).
+  private static var firstStackBytes: UInt { 1 << 20 }
 
   /// The word at `address`; nil unless it is one, between the frame and the limit, and can be read.
   private mutating func load(_ address: UInt) -> UInt? {

@@ -7,7 +7,7 @@
 //   Report.stack  prints one
 //
 // Cost, of a stack that is known: 155 ns where item checks record five frames of a free, 425 where RedZone does of a request, whose walk
-// asks about more pages (StackWalk); 14 ns for each frame more. Neither waits nor allocates beyond
+// asks about more pages (StackWalk), none on the first stack; 14 ns for each frame more. Neither waits nor allocates beyond
 // metadata pages, so it may be called under any lock but those of metadata, and in signal handlers.
 
 import CPlatform

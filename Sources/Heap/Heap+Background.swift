@@ -108,6 +108,7 @@ extension Heap {
     guard let threadPointer = placeThreadPointer(in: base) else { return -22 }
     heap.pointee.background.quietPeriods = 0
     heap.pointee.background.starts += 1
+    stave_set_own_thread(threadPointer.address)
     return stave_start_thread({ Heap.runBackground() }, base + stackBytes - 2 * roomBytes, threadPointer, &heap.pointee.background.thread)
   }
 

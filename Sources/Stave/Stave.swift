@@ -24,8 +24,12 @@
 //
 //     Zone           memory, and owned items, for values that begin and end with each use
 //     ObjectCache    objects that stay made between their uses; with a limit, a pool
+//     HandleCache    handles of the author's own: descriptors, pointers, indexes
 //     DeferredZone   values that are read without a lock (ReadSections)
 //     PerCPUZone     values that every CPU has one of
+//
+// A pool (Pools/) is behind one lock and exact: a limit on what is in use, marks for its pages, pages that pools share. A PageSupply brings
+// memory of the author's own to zones and pools.
 
 internal import StaveC
 

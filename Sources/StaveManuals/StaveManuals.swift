@@ -55,6 +55,10 @@ struct StaveManuals {
       try write(hand(name).replacingOccurrences(of: "@DATE@", with: date), name)
     }
     try write(hand("stave.7").replacingOccurrences(of: "@DATE@", with: date), "stave.7")
+    let article = try String(contentsOf: texts.appending(path: "../../Sources/Stave/Stave.docc/ComingFromElsewhere.md"), encoding: .utf8)
+    try write(
+      hand("stave_migration.7").replacingOccurrences(of: "@DATE@", with: date)
+        .replacingOccurrences(of: "@ARTICLE@", with: Article(markdown: article).mdoc), "stave_migration.7")
     try write(
       hand("stave_options.5").replacingOccurrences(of: "@DATE@", with: date)
         .replacingOccurrences(of: "@OPTIONS@", with: options.joined(separator: "\n")), "stave_options.5")

@@ -46,13 +46,43 @@ extension UnsafeMutablePointer where Pointee == Keg {
   }
 }
 
-public func describeNearest(to address: UInt, keg known: KegPointer?, in report: inout Report) {
-  var keg = known
-  var slab: SlabPointer? = nil
+/// The slab in whose memory the address lies, and its keg. What the owner map does not know is looked for in all kegs whose slabs it does
+/// not know, but for those at which another thread is.
+private func owner(of address: UInt) -> (slab: SlabPointer, keg: KegPointer)? {
   if case .slab(let header) = ownerMap.pointee.owner(of: address) {
-    slab = header.assumingMemoryBound(to: Slab.self)
-    keg = stave_kegs()[Int(slab!.pointee.kegIndex)]?.assumingMemoryBound(to: Keg.self)
+    let slab = header.assumingMemoryBound(to: Slab.self)
+    return stave_kegs()[Int(slab.pointee.kegIndex)].map { (slab, $0.assumingMemoryBound(to: Keg.self)) }
   }
+  // While it is held none of them goes.
+  guard zones.pointee.listLock.lock(orTryBriefly: true) else { return nil }
+  defer { zones.pointee.listLock.unlock() }
+  for index in 1..<max(1, zones.pointee.kegCount) {
+    guard let keg = stave_kegs()[index]?.assumingMemoryBound(to: Keg.self), keg.pointee.layout.lookup != .metadata,
+      keg.pointee.lock.lock(orTryBriefly: true)
+    else { continue }
+    let slab = keg.slabByLists(holding: address)
+    keg.pointee.lock.unlock()
+    if let slab { return (slab, keg) }
+  }
+  return nil
+}
+
+extension UnsafeMutablePointer where Pointee == Keg {
+  /// Looks at all slabs. The lock is held.
+  fileprivate func slabByLists(holding address: UInt) -> SlabPointer? {
+    func find(_ list: SlabList) -> SlabPointer? {
+      var next = list.first
+      while let slab = next, address &- base(of: slab) >= UInt(pointee.layout.slabBytes) { next = slab.pointee.next }
+      return next
+    }
+    return find(pointee.full) ?? find(pointee.partial) ?? find(pointee.free)
+  }
+}
+
+/// Says which item of which zone the address lies in or beside; `known` is the keg that it was given to.
+public func describeNearest(to address: UInt, keg known: KegPointer?, in report: inout Report) {
+  let owner = owner(of: address)
+  let slab = owner?.slab, keg = owner?.keg ?? known
   if slab == nil, let others = zones.pointee.describeOthers {
     let isTheirs = withUnsafeMutablePointer(to: &report) { others(address, UnsafeMutableRawPointer($0)) }
     if isTheirs {

@@ -8,7 +8,8 @@ import Primitives
 extension UnsafeMutablePointer where Pointee == Pool {
   /// An item, or nil: with `noWait` when there is none to be had at once, with `limitFail` at the limit. With `wait` it may sleep,
   /// until an item is put or a page goes back to the back-end. Looks at one page; takes the pool's lock once, unless it has to grow.
-  public func get(_ given: WaitFlags = .noWait) -> UnsafeMutableRawPointer? {
+  /// Who asks without `isCounted` may try again, and says `noteFailure` when giving up.
+  public func get(_ given: WaitFlags = .noWait, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
     let flags = given.checked
     #if STAVE_CHECK_LOCKS
     if flags.maySleep { pointee.zone.checkMaySleep() }
@@ -17,7 +18,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
     keg.pointee.lock.lock()
     guard let page = page(for: flags) else {
       keg.pointee.lock.unlock()
-      pointee.zone.noteFailure()
+      if isCounted { noteFailure() }
       return nil
     }
     var item: UInt = 0
@@ -32,6 +33,10 @@ extension UnsafeMutablePointer where Pointee == Pool {
     if flags.contains(.zero) { result.initializeMemory(as: UInt8.self, repeating: 0, count: keg.pointee.layout.size) }
     return result
   }
+
+  /// A request has failed, or begins to wait, of a caller that counts for itself.
+  public func noteFailure() { pointee.zone.noteFailure() }
+  public func noteSleep() { pointee.zone.noteSleep() }
 
   /// The page that the request's item comes from, nil if it is to fail. The lock is held before and after, not all the while: each
   /// time that it has been dropped all is looked at again.

@@ -50,6 +50,15 @@ extension UnsafeMutablePointer where Pointee == Pool {
   }
 }
 
+extension UnsafeMutablePointer where Pointee == Pool {
+  /// Whether somebody who gives back from several pools is at this one, whose drain hook may run.
+  public var isVisited: Bool {
+    zones.pointee.listLock.lock()
+    defer { zones.pointee.listLock.unlock() }
+    return pointee.zone.pointee.walks > 0
+  }
+}
+
 /// Reclaims one pool, each time the next one in a rotating order. Whether a page went back: who needs pages stops when it has enough.
 @discardableResult
 public func drainNextPool() -> Bool {

@@ -93,7 +93,7 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
   private var keg: KegPointer { pointee.pool.pointee.keg }
 
   /// An object; nil as the pool's get, and if the constructor refuses.
-  public func get(_ given: WaitFlags = .noWait) -> UnsafeMutableRawPointer? {
+  public func get(_ given: WaitFlags = .noWait, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
     let flags = given.checked, pool = pointee.pool
     keg.pointee.lock.lock()
     pointee.gets &+= 1
@@ -101,7 +101,7 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
     if object == nil { pointee.misses &+= 1 }
     keg.pointee.lock.unlock()
     if let object { return object }
-    guard let item = pool.get(flags) else { return nil }
+    guard let item = pool.get(flags, isCounted: isCounted) else { return nil }
     guard let constructor = pointee.constructor else { return item }
     FutexLock.enterHook(maySleep: flags.maySleep)
     let isRefused = constructor(item, keg.pointee.layout.size, pointee.argument, flags.rawValue) != 0

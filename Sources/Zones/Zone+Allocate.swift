@@ -9,9 +9,11 @@ import Primitives
 extension UnsafeMutablePointer where Pointee == Zone {
   /// An item, or nil: with `noWait` when memory is not to be had, with either when a hook refuses. `argument` goes to the
   /// constructor. A hit costs one section; a miss takes the depot's or the keg's lock. Not to be called from a signal
-  /// handler that may have interrupted an allocator call of the same thread.
+  /// handler that may have interrupted an allocator call of the same thread. Without `isCounted` as `allocateSlow`.
   @inline(__always)
-  public func allocate(_ flags: WaitFlags = .noWait, argument: UnsafeMutableRawPointer? = nil) -> UnsafeMutableRawPointer? {
+  public func allocate(
+    _ flags: WaitFlags = .noWait, argument: UnsafeMutableRawPointer? = nil, isCounted: Bool = true
+  ) -> UnsafeMutableRawPointer? {
     #if STAVE_CHECK_LOCKS
     let flags = flags.checked
     if flags.maySleep { checkMaySleep() }
@@ -22,7 +24,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       if isRefused { return nil }
     }
     if pointee.cell != 0, let item = CPUCache.pop(pointee.cell) { return hand(item, flags, argument) }
-    return allocateSlow(flags, argument: argument)
+    return allocateSlow(flags, argument: argument, isCounted: isCounted)
   }
 
   /// Behind the cell. Who asks without `isCounted` may try again, and says `noteFailure` when giving up.
@@ -119,7 +121,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return withUnsafeMutablePointer(to: &buffer) { raw -> UnsafeMutableRawPointer? in
       let items = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: UInt.self)
       let cell = cellToFill
-      let wanted = cell == 0 || CPUCache.isPassedBy || CPUCache.isClosed(cell) ? 1 : Swift.min(pointee.bucketSize, 64)
+      // Room that an author's import has while it makes one item is missing elsewhere: under a limit it is asked for one at a time.
+      let isSpare = pointee.importItems == nil || !pointee.flags.contains(.limited)
+      let wanted = cell == 0 || CPUCache.isPassedBy || CPUCache.isClosed(cell) || !isSpare ? 1 : Swift.min(pointee.bucketSize, 64)
       let room = takeRoom(wanted, flags)
       guard room > 0 else {
         isRefused = true

@@ -16,7 +16,7 @@ import Testing
 @testable import Zones
 
 /// Whether this system moves pages at all: Linux 6.8, and no container that forbids it.
-private func canMovePages() -> Bool {
+func canMovePages() -> Bool {
   let page = Int(getpagesize())
   let memory = stave_mmap(0, page, 3, mapPrivateAnonymous)
   guard memory > 0 else { return false }
@@ -33,7 +33,7 @@ private func pageFaults() -> Int {
 }
 
 /// Blocks that are guarded, written, read back and freed; afterwards nothing can be read where they were.
-private func usePairs(_ count: Int, sourceLocation: SourceLocation = #_sourceLocation) {
+func usePairs(_ count: Int, sourceLocation: SourceLocation = #_sourceLocation) {
   for number in 0..<count {
     let size = [1, 100, 2000, 4096][number & 3]
     let block = Heap.allocate(UInt(size))!
@@ -95,12 +95,15 @@ extension OnRoot {
           let blocks = (0..<100).map { _ in Heap.allocate(100)! }
           for block in blocks { fill(block, 100, 1) }
           for block in blocks { Heap.free(block) }
-          precondition(memGuard.pointee.readyCount == 16)
+          precondition(memGuard.pointee.readyCount == 64)
           memGuard.checkInvariants()
         }
-        func resident() -> Int { residentPages(memGuard.pointee.start, memGuard.pointee.opened) }
+        func resident() -> Int {
+          let lane = memGuard.address(ofPage: memGuard.pointee.laneStart), end = memGuard.address(ofPage: memGuard.pointee.laneUsed)
+          return max(0, residentPages(memGuard.pointee.start, memGuard.pointee.opened)) + residentPages(lane, end - lane)
+        }
         freeMany()
-        precondition(resident() == 16, "\(resident())")
+        precondition(resident() == 64, "\(resident())")
         setGuard(.memguardWidth, 8192)
         precondition(memGuard.pointee.readyCount == 0 && resident() <= 0, "\(resident())")
         freeMany()
@@ -209,6 +212,8 @@ extension OnRoot {
               file = mover
             }
           }
+          // With this it is noticed.
+          Heap.free(Heap.allocate(100))
           usePairs(40)
           if file >= 0 { precondition(fcntl(file, F_GETFD) >= 0 && memGuard.pointee.mover != file, "it is the program's") }
         }

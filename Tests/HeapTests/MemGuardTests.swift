@@ -178,10 +178,11 @@ extension OnRoot {
         memGuard.pointee.kept = 4 << 20
         // 1,024 pages in regions of three: a quarter of them is 85.
         let few = (0..<80).map { _ in Heap.allocate(100)! }
-        for _ in 0..<2000 { Heap.free(Heap.allocate(100)) }
+        // Of a whole page: others go to the lane.
+        for _ in 0..<2000 { Heap.free(Heap.allocate(4096)) }
         precondition(memGuard.pointee.opened == 4 << 20 && memGuard.pointee.wraps >= 5, "\(memGuard.pointee.opened)")
         let more = (0..<20).map { _ in Heap.allocate(100)! }
-        for _ in 0..<2000 { Heap.free(Heap.allocate(100)) }
+        for _ in 0..<2000 { Heap.free(Heap.allocate(4096)) }
         precondition(memGuard.pointee.opened == 8 << 20, "\(memGuard.pointee.opened)")
         for block in few + more { Heap.free(block) }
         memGuard.checkInvariants()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Under MemGuard: mistakes with guarded blocks, each made by a process of its own, which must end in a report; and the program's own
-// SIGSEGV handlers, of every kind, which must get every fault that is not a guard's, while guards go on working. To be run with
+// SIGSEGV and SIGBUS handlers, of every kind, which must get every fault that is not a guard's, while guards go on working. To be run with
 // memguard:1 or as the role wants it; the runner (PreloadTests/GuardTests) knows what each role must end in. A role "fine …" ends well.
 
 #include <setjmp.h>
@@ -15,7 +15,9 @@
 __attribute__((noinline)) static void poke(volatile char *place) { *place = 1; }
 __attribute__((noinline)) static char peek(volatile char *place) { return *place; }
 
+/// A small one lies where pages are moved to, since one has been freed; larger ones lie elsewhere.
 static char *block(size_t size) {
+  free(hide(malloc(10)));
   char *result = hide(malloc(size));
   CHECK(result, "%zu bytes: %s", size, strerror(errno));
   memset(result, 0x11, size);
@@ -124,6 +126,7 @@ static void forked(void) {
 
 // MARK: The program's own handlers
 
+static int itsSignal = SIGSEGV;
 static sigjmp_buf back;
 static char *forbidden;
 static volatile int handled, oldCalled;
@@ -138,7 +141,7 @@ static void jumping(int signal, siginfo_t *info, void *context) {
   siglongjmp(back, 1);
 }
 static void plain(int signal) {
-  CHECK(signal == SIGSEGV, "signal %d", signal);
+  CHECK(signal == itsSignal, "signal %d", signal);
   handled++;
   siglongjmp(back, 1);
 }
@@ -178,11 +181,13 @@ static void chaining(int signal, siginfo_t *info, void *context) {
 static void install(void *handler, int flags) {
   struct sigaction action = {.sa_flags = flags};
   action.sa_sigaction = (void (*)(int, siginfo_t *, void *))handler;
-  CHECK(!sigaction(SIGSEGV, &action, &previous), "sigaction: %s", strerror(errno));
+  CHECK(!sigaction(itsSignal, &action, &previous), "sigaction: %s", strerror(errno));
 }
 
 static char *pageOfOurs(void) {
-  forbidden = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  // Of an empty file; or of nothing.
+  if (itsSignal == SIGBUS) forbidden = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memfd_create("empty", 0), 0);
+  else forbidden = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(forbidden != MAP_FAILED, "mmap: %s", strerror(errno));
   return forbidden;
 }
@@ -217,6 +222,23 @@ static void informedAfter(void) { kindOf(jumping, SA_SIGINFO | SA_NODEFER, 0); }
 static void plainBefore(void) { kindOf(plain, 0, 1); }
 static void plainAfter(void) { kindOf(plain, SA_RESTART, 0); }
 static void repaired(void) { kindOf(repairing, SA_SIGINFO, 0); }
+static void busBefore(void) {
+  itsSignal = SIGBUS;
+  kindOf(jumping, SA_SIGINFO, 1);
+}
+static void busAfter(void) {
+  itsSignal = SIGBUS;
+  kindOf(jumping, SA_SIGINFO | SA_NODEFER, 0);
+}
+static void busPlain(void) {
+  itsSignal = SIGBUS;
+  kindOf(plain, 0, 0);
+}
+static void busBoth(void) {
+  install(plain, 0);
+  itsSignal = SIGBUS;
+  kindOf(plain, 0, 0);
+}
 static void redirected(void) { kindOf(redirecting, SA_SIGINFO, 0); }
 
 /// Handlers that pass on to what they found, in layers, with guards between them.
@@ -301,6 +323,25 @@ static void ownDefault(void) {
   free(block(10));
   poke(pageOfOurs());
 }
+static void busDefault(void) {
+  itsSignal = SIGBUS;
+  ownDefault();
+}
+/// The machine has lost a page of a block, as the kernel says it: no fault of a guard's.
+static void busLost(void) {
+  itsSignal = SIGBUS;
+  free(block(100));
+  char *it = block(200);
+  free(it);
+  install(jumping, SA_SIGINFO);
+  free(block(10));
+  siginfo_t lost = {.si_signo = SIGBUS, .si_code = BUS_MCEERR_AO};
+  lost.si_addr = (void *)hide(it);
+  handled = 0;
+  if (sigsetjmp(back, 1) == 0) CHECK(!syscall(SYS_rt_sigqueueinfo, getpid(), SIGBUS, &lost), "rt_sigqueueinfo: %s", strerror(errno));
+  CHECK(handled == 1 && handledAt == it, "%d signals, at %p", handled, handledAt);
+  guardsFault();
+}
 static void ownSentDefault(void) {
   free(block(10));
   kill(getpid(), SIGSEGV);
@@ -353,7 +394,8 @@ static const struct {
     {"handler", informed}, {"handler-after", informedAfter}, {"handler-plain", plainBefore}, {"handler-plain-after", plainAfter},
     {"handler-repairs", repaired}, {"handler-redirects", redirected}, {"handler-layers", layers}, {"handler-back-and-forth", backAndForth},
     {"handler-stack", onStack}, {"handler-once", once}, {"handler-sent", sent}, {"own-default", ownDefault}, {"own-sent", ownSentDefault},
-    {"own-ignored", ownIgnored}, {"fine", fine},
+    {"bus-handler", busBefore}, {"bus-handler-after", busAfter}, {"bus-handler-plain", busPlain}, {"bus-and-segv", busBoth}, {"bus-lost", busLost},
+    {"own-ignored", ownIgnored}, {"bus-default", busDefault}, {"fine", fine},
 };
 
 int main(int count, char **arguments) {

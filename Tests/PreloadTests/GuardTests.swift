@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The programs of Tests/Preload/guards.c: each mistake ends in the report that it should; the program's own handlers of SIGSEGV have
+// The programs of Tests/Preload/guards.c: each mistake ends in the report that it should; the program's own handlers of SIGSEGV and SIGBUS have
 // what is theirs; and correct programs notice nothing.
 
 import Foundation
@@ -11,7 +11,7 @@ import Testing
 struct GuardRole: Sendable, CustomTestStringConvertible {
   var name: String
   var options = "memguard:1"
-  /// In this order, in what it says before SIGABRT ends it; empty: SIGSEGV does, and nothing is said.
+  /// In this order, in what it says before SIGABRT ends it; empty: its own fault does, and nothing is said.
   var report: [String] = []
 
   var testDescription: String { "\(name) \(options)" }
@@ -44,12 +44,13 @@ struct GuardRole: Sendable, CustomTestStringConvertible {
     mistake("fork", "memguard:1", "write of ", "2 bytes into the block at ", "freed", "read of ", "0 bytes into the block at ", "freed"),
     mistake("threads", "memguard:1,types:library", "3 bytes into the block at", "freed, of type guards"),
     mistake("overflow-write", "memguard:1,types:library,memguard_type:guards", "of type guards"),
+    mistake("bus-lost", "memguard:1", "memguard: write of ", "0 bytes into the block", "of 100 bytes, freed"),
   ]
     + [
       "handler", "handler-after", "handler-plain", "handler-plain-after", "handler-repairs", "handler-redirects", "handler-layers", "handler-back-and-forth",
-      "handler-stack", "handler-once", "handler-sent",
+      "handler-stack", "handler-once", "handler-sent", "bus-handler", "bus-handler-after", "bus-handler-plain", "bus-and-segv",
     ].map { GuardRole(name: $0, report: ["memguard: write of ", "0 bytes into the block", "freed"]) }
-    + ["own-default", "own-sent", "own-ignored"].map { GuardRole(name: $0) }
+    + ["own-default", "own-sent", "own-ignored", "bus-default"].map { GuardRole(name: $0) }
 
   static let fine = [
     "memguard:1", "memguard:7", "memguard:1,memguard_side:underflow", "memguard:1,memguard_side:exact,memguard_width:20K", "memguard:1,memguard_divisor:100000",
@@ -63,7 +64,7 @@ extension PreloadedLibrary {
     guard let program = try Compiler.build("guards.c", as: "guards") else { return }
     let ended = try run(program.path, ["--expect-stave", role.name], environment: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": role.options])
     guard !role.report.isEmpty else {
-      #expect(ended.signal == SIGSEGV && ended.errorText.isEmpty, ended.report)
+      #expect(ended.signal == (role.name == "bus-default" ? SIGBUS : SIGSEGV) && ended.errorText.isEmpty, ended.report)
       return
     }
     #expect(ended.signal == SIGABRT, ended.report)

@@ -40,6 +40,23 @@ private let isOver = Atomic(false)
     }
   }
 
+  @Test func `a zone that goes in a section of its own readers ends when the section has ended`() async {
+    await #expect(processExitsWith: .success) {
+      let readers = try ReadSections()
+      var zone: DeferredZone<Node>? = try DeferredZone<Node>("goes inside", readers: readers)
+      zone!.free(zone!.allocate(Node(1))!)
+      readers.read {
+        zone = nil
+        // Others are made and go in the meantime.
+        precondition((try? Zone<Int>("another")) != nil)
+        trimZones()
+        precondition(living == 1, "ended in a reader's sight")
+      }
+      trimZones()
+      precondition(living == 0)
+    }
+  }
+
   @Test func `readers of a list never see a node that has ended, and all nodes end at last`() async {
     await #expect(processExitsWith: .success) {
       do {

@@ -50,7 +50,7 @@ private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
   }
 
   @Test func `a cancelled task leaves the queue, and the next one is served`() async {
-    await #expect(processExitsWith: .success) {
+    let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
       let zone = try Zone<Counted>("cancelled", limit: 1)
       var held: ZoneItem<Counted>? = zone.item(Counted(0))
       precondition(held != nil)
@@ -77,9 +77,13 @@ private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
         } catch { return error }
       }
       early.cancel()
-      demand(await early.value == .cancelled && item != nil && living == 1)
+      demand(await early.value == .cancelled)
+      demand(item != nil)
+      demand(living == 1)
       zone.checkInvariants()
     }
+    // Which line it was.
+    #expect(result?.standardErrorContent.isEmpty == true, "\(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self))")
   }
 
   @Test func `a higher limit and none serve tasks that wait`() async {
@@ -114,6 +118,46 @@ private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
     }
     let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
     #expect(said.components(separatedBy: "raise the limit of spare").count == 2, "\(said)")
+  }
+
+  @Test func `what is done at the limits of several zones is done for each, at the same time too`() async {
+    await #expect(processExitsWith: .success) {
+      let runs = (0..<4).map { _ in Shared(Runs()) }
+      let zones = try (0..<4).map { try Zone<Int>("acts \($0)", limit: 1) }
+      for (zone, runs) in zip(zones, runs) {
+        precondition(zone.allocate() != nil)
+        zone.atLimit { runs.value.count += 1 }
+      }
+      let rounds = 20_000 * min(Stage.scale, 50)
+      inThreads(5) { thread in
+        if thread == 4 {
+          // Others come and go, with what is done at theirs.
+          for _ in 0..<rounds / 50 { try! Zone<Int>("passes", limit: 1).atLimit {} }
+          return
+        }
+        for _ in 0..<rounds { precondition(zones[thread].allocate() == nil) }
+      }
+      for thread in 0..<4 { precondition(runs[thread].value.count == rounds, "\(runs[thread].value.count) of \(rounds)") }
+    }
+  }
+
+  @Test func `a task that waits at the limit is counted as one that waits, not as one that failed`() async {
+    await #expect(processExitsWith: .success) {
+      let zone = try Zone<Counted>("counted", limit: 1)
+      let held = Mutex<ZoneItem<Counted>?>(zone.item(Counted(0)))
+      let task = Task { try! await zone.itemWhenFree(Counted(1)).value.number }
+      demand(await comesTrue { zone.waits == 1 })
+      held.withLock { _ = $0.take() }
+      demand(await task.value == 1)
+      precondition(zone.waits == 1 && zone.failures == 0)
+      // Who is cancelled got nothing.
+      held.withLock { $0 = zone.item(Counted(2)) }
+      let cancelled = Task { try await zone.itemWhenFree(Counted(3)).value.number }
+      demand(await comesTrue { zone.waits == 2 })
+      cancelled.cancel()
+      demand((try? await cancelled.value) == nil)
+      precondition(zone.waits == 2 && zone.failures == 1)
+    }
   }
 
   @Test func `L34 tasks and threads that contend for few items, some of them cancelled: nobody waits for ever`() async {
@@ -167,6 +211,8 @@ private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
     }
   }
 }
+
+private final class Runs { var count = 0 }
 
 private final class Spare: @unchecked Sendable {
   weak var zone: Zone<Counted>?

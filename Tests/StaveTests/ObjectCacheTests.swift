@@ -54,6 +54,51 @@ private func makeCounted() -> Counted { Counted(made.wrappingAdd(1, ordering: .r
     }
   }
 
+  @Test func `as many objects as the limit allows can be made at the same time`() async {
+    await #expect(processExitsWith: .success) {
+      let cache = try ObjectCache<Counted>("slow to make", limit: 40) {
+        // Until all have come here.
+        _ = inUse.wrappingAdd(1, ordering: .relaxed)
+        while inUse.load(ordering: .relaxed) < 40 { usleep(1000) }
+        return makeCounted()
+      }
+      inThreads(40) { _ in
+        let object = cache.object()
+        if object == nil { inUse.wrappingAdd(1, ordering: .relaxed) }
+        precondition(object != nil, "refused below the limit")
+      }
+      precondition(cache.failures == 0 && living <= 40)
+      cache.checkInvariants()
+    }
+  }
+
+  @Test func `a lower limit ends objects that nobody uses, and those above it as they come back`() async {
+    await #expect(processExitsWith: .success) {
+      let cache = try ObjectCache<Counted>("lowered", limit: 3) { makeCounted() }
+      do {
+        let one = cache.object(), two = cache.object(), three = cache.object()
+        precondition(one != nil && two != nil && three != nil)
+      }
+      precondition(living == 3)
+      cache.limit = 2
+      precondition(living == 2 && cache.itemsCached == 2)
+      do {
+        let one = cache.object(), two = cache.object()
+        precondition(one != nil && two != nil && living == 2)
+        cache.limit = 1
+        precondition(living == 2 && cache.object() == nil)
+      }
+      precondition(living == 1)
+      cache.limit = 0
+      do {
+        let one = cache.object(), two = cache.object()
+        precondition(one != nil && two != nil && living == 2)
+      }
+      precondition(living == 2)
+      cache.checkInvariants()
+    }
+  }
+
   @Test func `a task waits for an object of a pool`() async {
     await #expect(processExitsWith: .success) {
       let pool = try ObjectCache<Counted>("waiting pool", limit: 3) { makeCounted() }

@@ -34,9 +34,9 @@ var living: Int { alive.load(ordering: .sequentiallyConsistent) }
 
 struct Broken: Error, Equatable {}
 
-/// Waits for what other threads or tasks will bring about; false after ten seconds.
+/// Waits for what other threads or tasks will bring about; false after a minute, of which a machine that builds beside may take a part.
 func comesTrue(_ condition: () -> Bool) async -> Bool {
-  for _ in 0..<5000 {
+  for _ in 0..<30_000 {
     if condition() { return true }
     try? await Task.sleep(for: .milliseconds(2))
   }

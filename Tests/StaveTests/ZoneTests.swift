@@ -76,7 +76,11 @@ import Testing
   @Test func `memory for who manages values alone`() async {
     await #expect(processExitsWith: .success) {
       let zone = try Zone<Counted>("memory", preallocated: 100)
-      var held: [UnsafeMutablePointer<Counted>] = []
+      var held = (0..<1000).map { _ in zone.allocate()! }
+      // What is freed is not zero.
+      for element in held { UnsafeMutableRawPointer(element).storeBytes(of: 77, as: Int.self) }
+      for element in held { zone.free(element) }
+      held = []
       for number in 0..<1000 {
         let element = zone.allocate(number % 2 == 0 ? [] : [.wait, .zero])!
         if number % 2 == 1 { precondition(element.pointee.number == 0) }
@@ -149,7 +153,8 @@ import Testing
       let second = try Zone("secondary", on: first!)
       do {
         let one = first!.item(Counted(1))!, two = second.item(Counted(2))!
-        precondition(one.address != two.address)
+        // Of the same slab.
+        precondition(one.address != two.address && UInt(bitPattern: one.address) >> 12 == UInt(bitPattern: two.address) >> 12)
         precondition(first!.itemsInUse == 1 && second.itemsInUse == 1)
       }
       let was = second.allocate()!
@@ -194,6 +199,19 @@ import Testing
     }
     let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
     #expect(said.contains("zone given up with items out: abandoned: 2 items") && said.split(separator: "\n").count == 1, "\(said)")
+  }
+
+  @Test func `a free into another zone is reported with the zone that the item is of`() async {
+    for flags in [.noCaches, [.noCaches, .offPage]] as [ZoneFlags] {
+      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [raw = flags.rawValue as UInt32] in
+        let owner = try Zone<Int>("the owner", flags: ZoneFlags(rawValue: raw))
+        let called = try Zone<Int>("the other", flags: ZoneFlags(rawValue: raw))
+        precondition(called.allocate() != nil)
+        called.free(owner.allocate()!)
+      }
+      let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(said.contains("in zone the owner") && said.contains("the item at"), "\(said)")
+    }
   }
 
   @Test func `a second free is reported`() async {

@@ -14,18 +14,25 @@ struct Shared<Value>: @unchecked Sendable {
 
 /// Runs `body` in `count` threads at once and returns when all have ended.
 func inThreads(_ count: Int, _ body: @escaping (_ thread: Int) -> Void) {
-  let shared = Shared(body)
+  let work = Work(body)
   let done = DispatchGroup()
   for index in 0..<count {
     done.enter()
     let thread = Thread {
-      shared.value(index)
+      work.body!(index)
       done.leave()
     }
     thread.stackSize = 1 << 20
     thread.start()
   }
   done.wait()
+  // A thread has its block a moment longer; what the body has captured goes now.
+  work.body = nil
+}
+
+private final class Work: @unchecked Sendable {
+  var body: ((Int) -> Void)?
+  init(_ body: @escaping (Int) -> Void) { self.body = body }
 }
 
 /// CPU time of this thread, in nanoseconds.

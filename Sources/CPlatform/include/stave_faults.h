@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Faults of one range of addresses, of which the program is not to know: a handler of SIGSEGV that looks whether the address is ours, and
-// leaves everything else to the handler that was there. And what chance is made of for guards: a lot for each CPU.
+// Faults of one range of addresses, of which the program is not to know: a handler of SIGSEGV, and of SIGBUS where missing pages are
+// guards (MemGuard+Lane), that looks whether the address is ours, and leaves everything else to the handler that was there. And what
+// chance is made of for guards: a lot for each CPU.
 //
 // No name of libc's is taken for it. `stave_watch_faults` puts the handler in place, with the flags and the mask of the one it stands
 // before, so that the kernel does for it what it would have done: the stack that the program chose, the signals it blocked. Called again,
@@ -25,9 +26,10 @@ struct stave_fault {
 // Whether the program may go on where it was; otherwise the fault is the program's.
 typedef _Bool (*stave_fault_function)(const struct stave_fault *_Nonnull fault);
 
-// Faults from `start` on are `function`'s. A system call, two if something has changed. False if the program has changed handlers so
-// often that no function is left; then the last one stays the program's.
-_Bool stave_watch_faults(uintptr_t start, uintptr_t bytes, stave_fault_function _Nonnull function);
+// Faults from `start` on are `function`'s, and SIGBUS for an address that is missing from `lane` on, if that lies in there. A system call
+// for each signal, two if something has changed. False if the program has changed handlers so often that no function is left; then the
+// last one stays the program's.
+_Bool stave_watch_faults(uintptr_t start, uintptr_t bytes, uintptr_t lane, stave_fault_function _Nonnull function);
 // In the child of a fork, whose parent may have been in it.
 void stave_watch_in_child(void);
 

@@ -97,6 +97,14 @@ static inline _Bool stave_swap32(int32_t *_Nonnull where, int32_t expected, int3
 static inline void stave_store_pointer(void *_Nullable *_Nonnull where, void *_Nullable value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
 static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
 static inline void stave_store32(uint32_t *_Nonnull where, uint32_t value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
+// Whether the 64 bytes there are eight times this word; at any address.
+static inline _Bool stave_is_line_of(uint64_t word, uintptr_t address) {
+  struct __attribute__((packed, may_alias)) line { uint64_t words[8]; };
+  const struct line *line = (const struct line *)address;
+  uint64_t other = 0;
+  for (int index = 0; index < 8; index++) other |= line->words[index] ^ word;
+  return other == 0;
+}
 static inline uint64_t stave_load64(const void *_Nonnull where) { return __atomic_load_n((const uint64_t *)where, __ATOMIC_ACQUIRE); }
 static inline void stave_store64(void *_Nonnull where, uint64_t value) { __atomic_store_n((uint64_t *)where, value, __ATOMIC_RELEASE); }
 static inline struct stave_cell_place *_Nonnull stave_cell_places(void) { return stave_cell_places_storage; }
@@ -110,6 +118,12 @@ static inline _Bool stave_is_fork_owner(void) {
 }
 static inline void stave_own_fork(_Bool yes) {
   __atomic_store_n(&stave_fork_owner_storage, yes ? (uintptr_t)__builtin_thread_pointer() : 0, __ATOMIC_RELEASE);
+}
+// The thread pointer of Stave's own thread (Heap+Background), whose descriptors are not the program's.
+extern uintptr_t stave_own_thread_storage STAVE_HIDDEN;
+static inline void stave_set_own_thread(uintptr_t pointer) { __atomic_store_n(&stave_own_thread_storage, pointer, __ATOMIC_RELAXED); }
+static inline _Bool stave_is_own_thread(void) {
+  return __atomic_load_n(&stave_own_thread_storage, __ATOMIC_RELAXED) == (uintptr_t)__builtin_thread_pointer();
 }
 static inline struct stave_hot *_Nonnull stave_hot(void) { return &stave_hot_storage; }
 static inline uint64_t stave_free_base(void) { return stave_free_base_storage.word; }

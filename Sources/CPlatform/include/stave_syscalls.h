@@ -88,13 +88,22 @@ static inline long stave_madvise(uintptr_t address, size_t length, int advice) {
   STAVE_MAY_FAIL;
   return stave_syscall6(SYS_madvise, (long)address, (long)length, advice, 0, 0, 0);
 }
-// Lets pages of a mapping of our own be moved (userfaultfd, UFFDIO_MOVE: Linux 6.8): a descriptor with a number that no program counts
-// on, or -errno. Nothing else changes for who touches the mapping.
-// Opened nowhere where a filter of system calls may end the process for it.
+// Lets pages be moved into a mapping of our own (userfaultfd, UFFDIO_MOVE: Linux 6.8): a descriptor with a number that no program counts
+// on, or -errno. While it is open, a touch of the mapping where there is no page is SIGBUS, EFAULT in a system call: not in children of
+// fork. Opened nowhere where a filter of system calls may end the process for it.
 long stave_open_mover(uintptr_t start, size_t bytes);
 // The memory of `bytes` from `from` on lies at `to` from now on, where there was none; at `from` there is none. -EINVAL in another process
 // than the one that opened it, -EBUSY where a child of fork shares it or the kernel is at work on it.
 long stave_move_pages(int mover, uintptr_t to, uintptr_t from, size_t bytes);
+// A mapping that has come in between is the descriptor's, too: 0, or -errno.
+long stave_register(int mover, uintptr_t start, size_t bytes);
+// Zeros where there was no page, in the process that opened it.
+long stave_zero_page(int mover, uintptr_t page, size_t bytes);
+// Whether there is a page of memory at `page`.
+static inline _Bool stave_is_resident(uintptr_t page) {
+  unsigned char is_there = 0;
+  return stave_syscall6(SYS_mincore, (long)page, 1, (long)&is_there, 0, 0, 0) == 0 && (is_there & 1);
+}
 static inline long stave_mprotect(uintptr_t address, size_t length, int protection) {
   STAVE_MAY_FAIL;
   return stave_syscall6(SYS_mprotect, (long)address, (long)length, protection, 0, 0, 0);

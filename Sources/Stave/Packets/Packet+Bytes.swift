@@ -18,7 +18,13 @@ extension Packet {
 
   /// Calls `body` with each piece that has bytes, in order.
   ///
-  ///     packet.forEachPiece { checksum.update(with: $0) }
+  ///     let packet = try Packet(copying: payload)
+  ///     var sum = 0
+  ///     packet.forEachPiece { piece in
+  ///       for index in piece.byteOffsets {
+  ///         sum += Int(piece.unsafeLoad(fromByteOffset: index, as: UInt8.self))
+  ///       }
+  ///     }
   public borrowing func forEachPiece<Failure: Error>(_ body: (RawSpan) throws(Failure) -> Void) throws(Failure) {
     var next = first
     while let mbuf = next {
@@ -64,8 +70,9 @@ extension Packet {
   /// is copied where they lie together. Where memory is not to be had, the packet is empty then: `.noMemory`; where it has
   /// fewer bytes or `count` is too large it stays as it was: `.outOfRange`.
   ///
-  ///     let header = try packet.contiguous(20)
-  ///     let version = header.unsafeLoad(as: UInt8.self) >> 4
+  ///     var packet = try Packet(copying: header + payload)
+  ///     let first = try packet.contiguous(4)
+  ///     let version = first.unsafeLoad(as: UInt8.self) >> 4
   @_lifetime(&self)
   public mutating func contiguous(_ count: Int) throws(PacketError) -> RawSpan {
     guard count >= 0, count <= self.count else { throw .outOfRange }

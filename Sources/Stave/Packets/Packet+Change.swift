@@ -68,14 +68,20 @@ extension Packet {
   }
 }
 
-/// The same for arrays of bytes.
+// The same for arrays of bytes.
 extension Packet {
+  /// A copy of the bytes of an array, behind `leadingSpace` bytes of room for headers, at most 167.
   public init(copying bytes: [UInt8], leadingSpace: Int = 0, waits: Bool = false) throws(PacketError) {
     try self.init(copying: bytes.span.bytes, leadingSpace: leadingSpace, waits: waits)
   }
 
+  /// Puts the bytes of an array before the packet's: at most 168. Where memory is not to be had, the packet is empty then, and `.noMemory`
+  /// is thrown.
   public mutating func prepend(_ bytes: [UInt8], waits: Bool = false) throws(PacketError) { try prepend(bytes.span.bytes, waits: waits) }
+  /// Puts the bytes of an array behind the packet's. Where memory is not to be had the packet is as it was.
   public mutating func append(_ bytes: [UInt8]) throws(PacketError) { try append(bytes.span.bytes) }
+  /// Writes the bytes of an array over the packet's from `offset` on. Throws `.outOfRange` where the packet has not that many there,
+  /// `.readOnly` where some are shared; bytes before those may have been written then.
   public mutating func replaceBytes(from offset: Int, with bytes: [UInt8]) throws(PacketError) {
     try replaceBytes(from: offset, with: bytes.span.bytes)
   }

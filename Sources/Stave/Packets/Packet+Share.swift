@@ -57,7 +57,9 @@ extension Packet {
   /// last packet that shares them has gone, on whatever thread that is. It must not wait. With `isReadOnly` nobody may change them in place.
   /// Throws `.noMemory`; then `release` is not called.
   ///
-  ///     let packet = try Packet(lending: mapped) { munmap(mapped.baseAddress!, mapped.count) }
+  ///     let text: StaticString = "memory that stays"
+  ///     let lent = UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  ///     let packet = try Packet(lending: lent) { print("nobody has it any more") }
   public init(
     lending bytes: UnsafeRawBufferPointer, isReadOnly: Bool = true, release: @escaping @Sendable () -> Void
   ) throws(PacketError) {

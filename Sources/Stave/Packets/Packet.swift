@@ -34,9 +34,12 @@ public struct Packet: ~Copyable, @unchecked Sendable {
 
   deinit { first?.freeChain() }
 
-  /// Room for `capacity` bytes behind `leadingSpace` bytes of room for headers, at most 167; no bytes yet.
+  /// Room for bytes, and for headers before them; no bytes yet.
   ///
-  /// - Parameter waits: Blocks this thread until there is memory, or room below a limit. Otherwise `.noMemory` is thrown.
+  /// - Parameters:
+  ///   - capacity: Bytes that there is room for.
+  ///   - leadingSpace: Bytes of room for headers, at most 167.
+  ///   - waits: Blocks this thread until there is memory, or room below a limit. Otherwise `.noMemory` is thrown.
   public init(capacity: Int, leadingSpace: Int = 0, waits: Bool = false) throws(PacketError) {
     first = try Packet.makeChain(capacity, leadingSpace, waits)
   }
@@ -80,6 +83,7 @@ public struct Packet: ~Copyable, @unchecked Sendable {
 
   /// Bytes. A load.
   public var count: Int { first?.packetLength ?? 0 }
+  /// Whether there are no bytes; memory there may be.
   public var isEmpty: Bool { count == 0 }
 
   /// Pieces with bytes: as many as a `writev` would take. Walks over them.

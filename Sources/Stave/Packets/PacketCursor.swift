@@ -7,6 +7,7 @@ internal import PacketBuffers
 extension Packet {
   /// A reader that begins at `offset`; the packet cannot change while it is in use. Traps on an offset beyond the end.
   ///
+  ///     let packet = try Packet(copying: header + payload)
   ///     var cursor = packet.cursor()
   ///     guard let type = cursor.read(UInt16.self), let length = cursor.read(UInt16.self) else { return }
   ///     cursor.skip(4)
@@ -33,6 +34,7 @@ public struct PacketCursor: ~Escapable {
     remaining = count
   }
 
+  /// Whether no byte is left.
   public var isAtEnd: Bool { remaining == 0 }
 
   /// Goes on by `count` bytes, or to the end; by how many.

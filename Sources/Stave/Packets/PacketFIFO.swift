@@ -6,7 +6,8 @@ internal import PacketBuffers
 
 /// Packets in the order in which they came: mbufq(9). It needs no memory for them. A value with one owner, like a packet.
 ///
-///     var queue = PacketFIFO(limit: 1000)
+///     var queue = PacketFIFO(limit: 1000), dropped = 0
+///     var packet = try Packet(copying: payload)
 ///     if !queue.append(&packet) { dropped += 1 }
 ///     while let packet = queue.popFirst() { try packet.send(to: socket) }
 public struct PacketFIFO: ~Copyable, @unchecked Sendable {
@@ -22,8 +23,11 @@ public struct PacketFIFO: ~Copyable, @unchecked Sendable {
     queue.drain()
   }
 
+  /// Packets that wait.
   public var count: Int { queue.count }
+  /// Whether none does.
   public var isEmpty: Bool { queue.count == 0 }
+  /// Whether ``append(_:)`` would refuse another.
   public var isFull: Bool { queue.isFull }
 
   /// Takes the packet over; false, and it is the caller's still, where the queue is full. An empty packet is not kept.

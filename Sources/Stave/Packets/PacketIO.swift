@@ -12,6 +12,7 @@ internal import PacketBuffers
 /// What the system answered to a call: its error number, as errno(3) lists them. A call that a signal interrupts is made again; so this
 /// is never EINTR.
 public struct PacketIOError: Error, Equatable, Sendable {
+  /// As `errno` has it.
   public var number: Int32
   /// That the descriptor is not ready, and does not block.
   public var wouldBlock: Bool { number == EAGAIN || number == EWOULDBLOCK }
@@ -22,6 +23,7 @@ public struct PacketIOError: Error, Equatable, Sendable {
 extension Packet {
   /// Writes the bytes, at most the first 1,024 pieces: how many, which may be fewer. The packet keeps them. Blocks as write(2) does.
   ///
+  ///     var packet = try Packet(copying: payload)
   ///     while !packet.isEmpty { packet.removeFirst(try packet.write(to: socket)) }
   public borrowing func write(to descriptor: Int32) throws(PacketIOError) -> Int {
     try withPieces { (pieces, count) throws(PacketIOError) in try repeatedly { writev(descriptor, pieces, count) } }

@@ -47,7 +47,9 @@ extension Packet {
 
 /// A message that has come in.
 public struct ReceivedPacket: ~Copyable {
+  /// Its bytes.
   public var packet: Packet
+  /// Who sent it.
   public let source: PacketAddress
   /// It was longer than the room for it.
   public let isCut: Bool
@@ -78,10 +80,14 @@ private let noSignal: Int32 = 0x4000, cutOff: Int32 = 0x20
 /// for a message. Not for several threads at once.
 ///
 ///     var batch = try PacketBatch(capacity: 64)
-///     while true {
-///       try batch.receive(from: socket)                  // waits for one, takes what else is there
-///       try batch.forEach { packet, source in … }        // looks at them, changes them
-///       try batch.send(to: socket)                       // back to where each came from
+///     func echo(_ socket: Int32) throws -> Never {
+///       while true {
+///         try batch.receive(from: socket)                // waits for one, takes what else is there
+///         try batch.forEach { packet, source in          // looks at them, changes them
+///           try packet.append(Array(" from \(source)".utf8))
+///         }
+///         try batch.send(to: socket)                     // back to where each came from
+///       }
 ///     }
 public struct PacketBatch: ~Copyable {
   /// Messages at most.

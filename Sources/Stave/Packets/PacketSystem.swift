@@ -10,7 +10,7 @@ internal import Heap
 /// What every packet comes from: zones of mbufs and clusters that belong to this program, and that `stave mbufs PID` shows.
 ///
 ///     try Packets.setLimit(.clusters, to: 25_600)   // at most 50 MiB in clusters of 2 KiB
-///     print(Packets.counts.clusters.current)
+///     if let counts = Packets.counts { print(counts.clusters.current) }
 ///
 /// All of it may be called from any thread, but not from a signal handler.
 public enum Packets {
@@ -40,8 +40,11 @@ public enum Packets {
 
   /// How many there are of a kind: in packets, free and kept, at most (0: no limit).
   public struct Figures: Sendable, Equatable {
+    /// In packets.
     public var current: Int
+    /// Free and kept.
     public var cached: Int
+    /// What both together may come to; 0 for no limit.
     public var limit: Int
 
     init(_ figures: PacketFigures) { (current, cached, limit) = (figures.current, figures.cache, figures.most) }
@@ -49,15 +52,21 @@ public enum Packets {
 
   /// What `netstat -m` shows, for this program.
   public struct Counts: Sendable {
+    /// Buffers of 256 bytes.
     public var mbufs: Figures
+    /// Clusters of 2 KiB.
     public var clusters: Figures
+    /// Clusters of a page.
     public var pages: Figures
+    /// Clusters of 9 KiB.
     public var nines: Figures
+    /// Clusters of 16 KiB.
     public var sixteens: Figures
     /// Bytes, of all of them.
     public var bytes: Figures
-    /// Requests for mbufs, and for clusters of any size, that were refused; and that waited.
+    /// Requests for mbufs, and for clusters of any size, that were refused.
     public var denied: Int64
+    /// Those that waited.
     public var delayed: Int64
   }
 

@@ -14,10 +14,10 @@ internal import PacketBuffers
 
 /// Sends packets of one socket without copying them, and keeps each until the kernel has done with it. Not for several threads at once.
 ///
-///     var sender = try ZeroCopySender(socket)
-///     try sender.send(packet)          // the packet is the sender's now
-///     …
-///     try sender.reap()                // gives back what has been sent
+///     guard var sender = try? ZeroCopySender(socket) else { return }
+///     var packet = try Packet(copying: [UInt8](repeating: 1, count: 20_000))
+///     try sender.send(&packet)         // what was sent of it is the sender's now
+///     try sender.reap()                // some time later: gives back what the kernel has done with
 ///
 /// When it ends it waits, a second at most, for what the kernel still has; what is not told by then is never used again.
 public struct ZeroCopySender: ~Copyable {

@@ -15,7 +15,10 @@ extension AnyZone {
   ///     connections.limit = 200
   public final var limit: Int {
     get { core.limit }
-    set { core.setLimit(newValue) }
+    set {
+      core.setLimit(newValue)
+      limitHasChanged()
+    }
   }
 
   /// Whether the next request that no cache serves would meet the limit.
@@ -23,6 +26,7 @@ extension AnyZone {
 
   /// What is said on standard error when a request meets the limit, once in five minutes at most; nil for nothing.
   ///
+  ///     let connections = try Zone<Connection>("connections", limit: 100)
   ///     connections.setWarning("raise connections.limit")
   ///
   /// The text stays in memory as long as the program runs.
@@ -38,29 +42,68 @@ extension AnyZone {
   /// What is done each time a request meets the limit, unless it is being done: in the thread that asks, with no lock held. It may free
   /// items of this zone and may not ask for any; if there is room then, the request gets it.
   ///
-  ///     connections.atLimit { idle.closeOldest() }
+  ///     let connections = try Zone<Connection>("connections", limit: 100)
+  ///     connections.atLimit { print("\(connections.limit) connections") }
   public final func atLimit(_ action: (@Sendable () -> Void)?) { LimitActions.set(core, action) }
 }
 
-/// The core calls a function without a context, and says which zone it is. Where the lock cannot be had, as it may be in a child of fork for
-/// good, an action is left out, and what is to be forgotten stays: of a zone that has gone nobody asks.
+/// A closure in a structure: as a generic parameter alone it would be wrapped once more each time that a lock's holder reads it.
+struct LimitAction {
+  var run: (@Sendable () -> Void)?
+}
+
+/// The core calls a function without a context, and says which zone it is: its action is found in a list that only grows, without a lock
+/// that other zones' actions take. Places of zones that have gone are used again. What is to be forgotten in a child of fork may stay:
+/// of a zone that has gone nobody asks.
 enum LimitActions {
-  private static let all = Mutex<[UInt: @Sendable () -> Void]>([:])
+  private final class Place: Sendable {
+    let zone = Atomic<UInt>(0)
+    let action = Mutex(LimitAction())
+    let next: Place?
+    init(before next: Place?) { self.next = next }
+  }
+  /// The address of the newest place.
+  private static let first = Atomic<UInt>(0)
+  /// Held by who gives places to zones, or takes them back.
+  private static let giving = Mutex<Void>(())
 
   static func set(_ core: ZonePointer, _ action: (@Sendable () -> Void)?) {
     let zone = UInt(bitPattern: core)
     if action == nil { core.setLimitAction(nil) }
-    all.withLock { $0[zone] = action }
+    giving.withLock { _ in
+      guard let place = place(of: zone) ?? (action == nil ? nil : place(of: 0) ?? add()) else { return }
+      place.action.withLock { $0.run = action }
+      place.zone.store(action == nil ? 0 : zone, ordering: .releasing)
+    }
     guard action != nil else { return }
     core.setLimitAction { raw in
-      let zone = UInt(bitPattern: raw)
       // Called without the lock: it may take its time, and free.
-      (LimitActions.all.withLockIfAvailable { $0[zone] } ?? nil)?()
+      LimitActions.place(of: UInt(bitPattern: raw))?.action.withLockPatiently { $0 }?.run?()
     }
   }
 
   static func forget(_ core: ZonePointer) {
     let zone = UInt(bitPattern: core)
-    _ = all.withLockIfAvailable { _ = $0.removeValue(forKey: zone) }
+    _ = giving.withLockPatiently { _ in
+      guard let place = place(of: zone) else { return }
+      place.zone.store(0, ordering: .relaxed)
+      _ = place.action.withLockPatiently { $0.run = nil }
+    }
+  }
+
+  private static var firstPlace: Place? {
+    UnsafeRawPointer(bitPattern: first.load(ordering: .acquiring)).map { Unmanaged<Place>.fromOpaque($0).takeUnretainedValue() }
+  }
+
+  private static func place(of zone: UInt) -> Place? {
+    var next = firstPlace
+    while let place = next, place.zone.load(ordering: .acquiring) != zone { next = place.next }
+    return next
+  }
+
+  private static func add() -> Place {
+    let place = Place(before: firstPlace)
+    first.store(UInt(bitPattern: Unmanaged.passRetained(place).toOpaque()), ordering: .releasing)
+    return place
   }
 }

@@ -9,9 +9,10 @@ internal import Pages
 internal import Primitives
 public import Zones
 
-/// A zone of whatever kind: ``Zone``, ``ObjectCache``, ``PerCPUZone``, ``DeferredZone``.
+/// A zone of whatever kind: ``Zone``, ``ObjectCache``, ``HandleCache``, ``PerCPUZone``, ``DeferredZone``.
 ///
-///     for zone in [nodes, names] as [AnyZone] { print(zone.name, zone.itemsInUse) }
+///     let nodes = try Zone<Node>("nodes"), requests = try Zone<Request>("requests")
+///     for zone in [nodes, requests] as [AnyZone] { print(zone.name, zone.itemsInUse) }
 public class AnyZone: @unchecked Sendable {
   // Unchecked: what the core does with a zone is safe in all threads.
   @usableFromInline final let core: ZonePointer
@@ -42,6 +43,8 @@ public class AnyZone: @unchecked Sendable {
   /// has something. Objects of an ``ObjectCache`` end in this thread.
   public func trim() { core.reclaim(.drainCPU) }
 
+  func limitHasChanged() {}
+
   /// What must hold when no thread is in the zone: for tests. Ends the process where it does not.
   public final func checkInvariants() {
     core.pointee.keg.checkInvariants()
@@ -54,7 +57,10 @@ public class AnyZone: @unchecked Sendable {
 /// does so while there is memory: call it when the program has come to rest. Returns the bytes that went. Objects of caches end in this
 /// thread.
 @discardableResult
-public func trimZones() -> Int { Int(Heap.trim()) }
+public func trimZones() -> Int {
+  HomesGivenUp.sweep()
+  return Int(Heap.trim())
+}
 
 /// The core's zone for values of a type, whatever its kind; starts the core.
 func makeCore<Element: ~Copyable>(

@@ -4,8 +4,10 @@
 
 /// An object of an ``ObjectCache``, with one owner. At the end of its life it is reset and goes back to the cache.
 ///
-///     let request = try await pool.objectWhenFree()
-///     if request.value.isBroken { request.discard() }
+///     let pool = try ObjectCache<Connection>("connections", limit: 4) { Connection() }
+///     var connection = try await pool.objectWhenFree()
+///     let answer = connection.value.ask("what time is it")
+///     if connection.value.isBroken { connection.discard() }
 public struct CachedObject<Object: ~Copyable & Sendable>: ~Copyable, @unchecked Sendable {
   // The cache's home keeps the resetter for as long as objects are out.
   @usableFromInline let object: UnsafeMutablePointer<Object>

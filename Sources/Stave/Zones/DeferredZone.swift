@@ -8,9 +8,13 @@ internal import Zones
 /// A zone for structures that are read without a lock. What is freed keeps what it says until every reader that may have found it has left
 /// its section; then the value is deinitialised and its memory may be had again.
 ///
-///     struct Node: ~Copyable, @unchecked Sendable { let key: Int; let next: Atomic<UnsafeMutablePointer<Node>?> }
-///     let nodes = try DeferredZone<Node>("nodes", readers: sections)
-///     let node = nodes.allocate(Node(key: 1, next: Atomic(first)))!
+///     struct Entry: ~Copyable, @unchecked Sendable {
+///       let key: Int
+///       let next: Atomic<UnsafeMutablePointer<Entry>?>
+///     }
+///     let sections = try ReadSections()
+///     let entries = try DeferredZone<Entry>("entries", readers: sections)
+///     let entry = entries.allocate(Entry(key: 1, next: Atomic(nil)))!
 ///
 /// Values are deinitialised in some thread that allocates, frees or trims, in which is not said: so they must be Sendable.
 public final class DeferredZone<Element: ~Copyable & Sendable>: AnyZone, @unchecked Sendable {
@@ -72,7 +76,9 @@ private final class ValueEnd<Element: ~Copyable>: ValueEndBase {
   override func end(_ item: UnsafeMutableRawPointer) { item.assumingMemoryBound(to: Element.self).deinitialize(count: 1) }
 }
 
-private final class Companions {
+/// Several that are kept together.
+final class Companions {
   let all: [AnyObject]
   init(_ all: AnyObject...) { self.all = all }
+  init(all: [AnyObject]) { self.all = all }
 }

@@ -67,10 +67,13 @@ extension AnyZone {
   /// An item of a zone that may have a limit: at it, when it is this task's turn.
   final func itemInTurn(zero: Bool = false) async throws(ZoneError) -> UnsafeMutableRawPointer {
     let flags: WaitFlags = zero ? .noWait.union(.zero) : .noWait
-    if let item = core.allocate(flags) { return item }
+    // Who goes on to wait has not failed.
+    if let item = core.allocate(flags, isCounted: false) { return item }
     // Without a limit nobody frees room, and nobody is told.
-    guard core.limit > 0 else { throw .outOfMemory }
-    if Task.isCancelled { throw .cancelled }
+    guard core.limit > 0, !Task.isCancelled else {
+      core.noteFailure()
+      throw core.limit > 0 ? .cancelled : .outOfMemory
+    }
     let turn = LimitTurn(core)
     let isGranted = await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
@@ -80,7 +83,10 @@ extension AnyZone {
     } onCancel: {
       turn.cancel()
     }
-    guard isGranted else { throw .cancelled }
+    guard isGranted else {
+      core.noteFailure()
+      throw .cancelled
+    }
     guard let item = core.allocateGranted(zero: zero) else { throw .outOfMemory }
     return item
   }

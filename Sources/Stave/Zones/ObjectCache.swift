@@ -61,6 +61,11 @@ public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecke
     resetter.source.endKept()
   }
 
+  /// Ends objects that nobody uses where there are more than the limit allows; what is in use above it ends when it comes back.
+  override func limitHasChanged() {
+    if limit > 0 { resetter.source.endKept(above: limit) }
+  }
+
   /// Objects that are made and not in use, about.
   public override var itemsCached: Int { super.itemsCached + resetter.source.keptObjects }
 
@@ -74,6 +79,7 @@ public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecke
 
   /// An object; at the limit, when it is this task's turn: tasks and threads that wait are served in the order in which they came.
   ///
+  ///     let pool = try ObjectCache<Connection>("connections", limit: 4) { Connection() }
   ///     let connection = try await pool.objectWhenFree()
   ///
   /// - Throws: ``ZoneError/cancelled`` if the task is cancelled before its turn, ``ZoneError/outOfMemory`` if there is no memory or

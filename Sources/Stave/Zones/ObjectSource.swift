@@ -18,6 +18,8 @@ class ObjectSource: @unchecked Sendable {
   /// Objects that are neither in use nor in the core's caches.
   var keptObjects: Int { 0 }
   func endKept() {}
+  /// Ends them as long as there are more objects than `limit`, in use or not.
+  func endKept(above limit: Int) {}
 
   static let importItems: ItemImport = { argument, store, count, wait in
     of(argument!).make(store, count, mayWait: WaitFlags(rawValue: wait).maySleep)
@@ -36,6 +38,8 @@ private struct Aside {
   var returning: [UInt] = []
   /// The same, but to be ended.
   var discarded: [UInt] = []
+  /// All objects that there are.
+  var living = 0
 }
 
 final class TypedObjectSource<Object: ~Copyable & Sendable>: ObjectSource, @unchecked Sendable {
@@ -67,18 +71,20 @@ final class TypedObjectSource<Object: ~Copyable & Sendable>: ObjectSource, @unch
       return 0
     }
     place.initialize(to: object)
+    aside.withLock { $0.living += 1 }
     store[0] = UInt(bitPattern: place)
     return 1
   }
 
   override func end(_ store: UnsafeMutablePointer<UInt>, _ count: Int) {
     // Who waits has the caches emptied, to get what they hold.
-    let isWaitedFor = core?.isWaitedFor ?? false
+    let isWaitedFor = core?.isWaitedFor ?? false, limit = core?.limit ?? 0
     for index in 0..<count {
       let address = store[index]
       let isKept = aside.withLock { aside in
-        let isKept = !aside.discarded.contains(address) && (isWaitedFor || aside.returning.contains(address))
-        if isKept { aside.kept.append(address) }
+        let isWanted = !aside.discarded.contains(address) && (isWaitedFor || aside.returning.contains(address))
+        let isKept = isWanted && (limit == 0 || aside.living <= limit)
+        if isKept { aside.kept.append(address) } else { aside.living -= 1 }
         return isKept
       }
       if !isKept { end(address) }
@@ -106,7 +112,20 @@ final class TypedObjectSource<Object: ~Copyable & Sendable>: ObjectSource, @unch
   override var keptObjects: Int { aside.withLock { $0.kept.count } }
 
   override func endKept() {
-    for address in aside.withLock({ aside in defer { aside.kept = [] }; return aside.kept }) { end(address) }
+    let addresses = aside.withLock { aside in
+      defer { aside.kept = [] }
+      aside.living -= aside.kept.count
+      return aside.kept
+    }
+    for address in addresses { end(address) }
+  }
+
+  override func endKept(above limit: Int) {
+    while let address = aside.withLock({ aside in
+      guard aside.living > limit, let address = aside.kept.popLast() else { return UInt?.none }
+      aside.living -= 1
+      return address
+    }) { end(address) }
   }
 
   private func end(_ address: UInt) {

@@ -12,8 +12,12 @@ internal import Zones
 ///
 ///     let sections = try ReadSections()
 ///     let nodes = try DeferredZone<Node>("nodes", readers: sections)
-///     let found = sections.read { list.find(key) }        // any number of threads
-///     nodes.free(list.remove(key))                        // writers, one at a time as a rule
+///     let newest = Atomic(nodes.allocate(Node(key: 1)))
+///     // Any number of threads:
+///     let key = sections.read { newest.load(ordering: .acquiring)?.pointee.key }
+///     // A writer; whoever reads the old one still may:
+///     let next = nodes.allocate(Node(key: 2))
+///     if let old = newest.exchange(next, ordering: .acquiringAndReleasing) { nodes.free(old) }
 public final class ReadSections: @unchecked Sendable {
   @usableFromInline let context: UnsafeMutablePointer<stave_smr>
 

@@ -8,9 +8,9 @@ extension Zone where Element: ~Copyable {
   /// Uninitialised memory for one value, zero if `request` says so; nil when there is none, or the limit is met, and the request does not
   /// wait. As a rule some twenty instructions and no lock; a lock once for a bucket of items.
   ///
-  ///     guard let node = nodes.allocate() else { return nil }
+  ///     let nodes = try Zone<Node>("nodes")
+  ///     guard let node = nodes.allocate() else { return }
   ///     node.initialize(to: Node(key: 1))
-  ///     …
   ///     node.deinitialize(count: 1)
   ///     nodes.free(node)
   @inlinable @inline(__always)

@@ -13,7 +13,8 @@ extension Zone where Element: ~Copyable {
 
   /// The same for a value that is dear to make: `make` is called when there is memory for what it makes.
   ///
-  ///     let table = try tables.item { () throws(ReadError) in try Table(contentsOf: file) }
+  ///     let lists = try Zone<[String]>("lists")
+  ///     let words = try lists.item { try decode(text) }
   @inlinable
   public func item<Failure: Error>(
     _ request: ZoneRequest = [], make: () throws(Failure) -> Element

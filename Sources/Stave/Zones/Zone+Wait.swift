@@ -14,7 +14,8 @@ extension Zone where Element: ~Copyable {
 
   /// A value in the zone, as ``allocateWhenFree()`` has memory for it. Where it throws the value is gone.
   ///
-  ///     let buffer = try await buffers.itemWhenFree(Buffer())
+  ///     let connections = try Zone<Connection>("connections", limit: 100)
+  ///     let connection = try await connections.itemWhenFree(Connection())
   public func itemWhenFree(_ value: consuming Element) async throws(ZoneError) -> ZoneItem<Element> {
     let element = try await allocateWhenFree()
     element.initialize(to: value)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// A zone of values of one Swift type: its making. Requests are in Zone+Allocate, owned items in Zone+Items.
+// A zone of values of one Swift type: its making. Requests are in Zone+Allocate, owned items in Zone+Items, zones
+// on others' slabs in Zone+Kegs, zones on an author's pages in PageSupply.
 
 internal import Zones
 
@@ -41,13 +42,8 @@ public final class Zone<Element: ~Copyable>: AnyZone, @unchecked Sendable {
     if preallocated > 0, !core.preallocate(preallocated, .noWait) { throw .outOfMemory }
   }
 
-  /// A zone with caches, counters and a limit of its own on the slabs of another, such as one for each kind of user of the same memory.
-  /// Items go back to the common slabs when caches are emptied. The other zone lives as long as this one.
-  ///
-  ///     let requests = try Zone<Request>("requests")
-  ///     let urgent = try Zone("urgent requests", on: requests)
-  public init(_ name: String, on other: Zone<Element>, flags: ZoneFlags = []) throws(ZoneError) {
-    let core = try makeCore(Element.self, name, []) { name, _, _ in makeSecondaryZone(name: name, flags: flags.core, primary: other.core) }
-    super.init(core, companion: other)
+  init(_ core: ZonePointer, keeping companion: AnyObject, limit: Int) {
+    super.init(core, companion: companion)
+    if limit > 0 { core.setLimit(limit) }
   }
 }

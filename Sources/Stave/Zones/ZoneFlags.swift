@@ -32,7 +32,7 @@ public struct ZoneFlags: OptionSet, Sendable {
   public static var noTouch: ZoneFlags { ZoneFlags(.noTouch) }
   /// Pages are in no core dump: keys, passwords.
   public static var noDump: ZoneFlags { ZoneFlags(.noDump) }
-  /// ``trimZones()`` leaves this zone's caches alone; its own ``Zone/trim()`` does not.
+  /// ``trimZones()`` leaves this zone's caches alone; its own ``AnyZone/trim()`` does not.
   public static var keepsCaches: ZoneFlags { ZoneFlags(.unmanaged) }
 }
 

@@ -84,15 +84,19 @@ extension UnsafeMutablePointer where Pointee == ZoneHome {
     if out > 0 { pointee.core.reportOut(out) }
     // A free that counted its item a moment ago; where it was another thread's of the parent of this process, it never ends.
     var tries = 0
-    while out == 0 && !isUnused && tries < 1000 {
+    while out == 0 && !isUnused && !isInReadersSight && tries < 1000 {
       _ = stave_yield()
       tries += 1
     }
-    if isUnused { end() } else { HomesGivenUp.add(self) }
+    let end = HomeEnd(home: self)
+    if isUnused { end.end() } else { HomesGivenUp.add(end) }
   }
 
-  /// Whether all items are back, and their frees have ended. Nobody can allocate any more, so they only become fewer.
-  fileprivate var isUnused: Bool { pointee.core.itemsOut == 0 && stave_load64(&pointee.busy) == 0 }
+  /// Whether all items are back, and their frees have ended. Nobody can allocate any more, so they only become fewer. What is deferred
+  /// ends with the zone, and so when this thread is in none of its readers' sections.
+  fileprivate var isUnused: Bool { pointee.core.itemsOut == 0 && stave_load64(&pointee.busy) == 0 && !isInReadersSight }
+
+  private var isInReadersSight: Bool { pointee.core.smr?.isInside ?? false }
 
   fileprivate func end() {
     LimitActions.forget(pointee.core)
@@ -103,25 +107,43 @@ extension UnsafeMutablePointer where Pointee == ZoneHome {
   }
 }
 
-/// Homes whose items are out yet: looked at whenever a zone is made or goes. In a child of fork nobody may be left to open the lock: then
-/// they stay where they are.
-enum HomesGivenUp {
-  private static let all = Mutex<[UInt]>([])
-
-  static func add(_ home: HomePointer) {
-    let address = UInt(bitPattern: home)
+extension Mutex where Value: ~Copyable {
+  /// With the lock; nil where it cannot be had in a thousand tries: in a child of fork nobody may be left to open it.
+  borrowing func withLockPatiently<Result>(_ body: (inout sending Value) -> sending Result) -> sending Result? {
     for _ in 0..<1000 {
-      if all.withLockIfAvailable({ $0.append(address) }) != nil { return }
+      if let result = withLockIfAvailable(body) { return result }
       _ = stave_yield()
     }
+    return nil
   }
+}
+
+/// What ends later.
+protocol GivenUp: Sendable {
+  var isUnused: Bool { get }
+  func end()
+}
+
+private struct HomeEnd: GivenUp, @unchecked Sendable {
+  let home: HomePointer
+  var isUnused: Bool { home.isUnused }
+  func end() { home.end() }
+}
+
+/// What was given up with items out: looked at whenever a zone or a pool is made, or a zone goes, and when all are trimmed. In a child of
+/// fork it may stay where it is.
+enum HomesGivenUp {
+  private static let all = Mutex<[any GivenUp]>([])
+
+  static func add(_ end: any GivenUp) { _ = all.withLockPatiently { $0.append(end) } }
 
   static func sweep() {
-    let unused = all.withLockIfAvailable { homes in
-      let unused = homes.filter { HomePointer(bitPattern: $0)!.isUnused }
-      homes.removeAll { unused.contains($0) }
-      return unused
+    let unused = all.withLockIfAvailable { ends in
+      // Each is asked once: what has become unused since is the next one's.
+      let split = Dictionary(grouping: ends) { $0.isUnused }
+      ends = split[false] ?? []
+      return split[true] ?? []
     }
-    for home in unused ?? [] { HomePointer(bitPattern: home)!.end() }
+    for end in unused ?? [] { end.end() }
   }
 }

@@ -4,9 +4,10 @@
 
 /// A value in memory of a ``Zone``, with one owner. At the end of its life the value is deinitialised and the memory freed.
 ///
+///     let nodes = try Zone<Node>("nodes")
 ///     var node = nodes.item(Node(key: 1))!
 ///     node.value.key += 1            // in place
-///     tree.insert(consume node)      // moves 16 bytes, not the value
+///     let moved = consume node       // moves 16 bytes, not the value
 ///
 /// It does not keep the zone alive, and need not be freed by the thread that made it.
 @frozen public struct ZoneItem<Element: ~Copyable>: ~Copyable {

@@ -91,7 +91,8 @@ struct stave_zone *stave_zone_create_smr(const char *name, size_t size, stave_zo
 // Not to be called from the zone's own hooks. May wait for readers.
 size_t stave_zone_destroy(struct stave_zone *zone);
 // Lets a secondary zone take items of another zone's pages as well, of the same size; each goes back where it came from. Before
-// its first request. 0, or -1 with EINVAL, or with ENOMEM beyond four.
+// its first request. Both zones are made with STAVE_ZONE_OFFPAGE, _NOTOUCH or _CACHESPREAD: slabs whose headers are found in the item's
+// page cannot be mixed. 0, or -1 with EINVAL, or with ENOMEM beyond four.
 int stave_zone_add_keg(struct stave_zone *zone, struct stave_zone *primary);
 
 // What can be set before a zone's first request only; later there is a report.

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// A pool of the core, and what Swift has beside it. The pool, its items and its caches keep it: with the last of them it ends.
+//
+//   Pool, PoolItem, PoolCache ──► PoolCore ──► the core's pool, the drain hook, tasks that wait, the shared pages
+
+internal import Synchronization
+internal import Zones
+
+@usableFromInline final class PoolCore: @unchecked Sendable {
+  // Unchecked: what the core does with a pool is safe in all threads.
+  let pool: PoolPointer
+  let turns = PoolTurns()
+  let hook = PoolHook()
+  private let pages: SharedPages?
+  private let limiting = Mutex(Limiting())
+
+  private struct Limiting {
+    var warning: UInt = 0
+    var interval: Int64 = 0
+  }
+
+  init(_ pool: PoolPointer, _ pages: SharedPages?) {
+    self.pool = pool
+    self.pages = pages
+  }
+
+  deinit {
+    hook.set(nil)
+    let end = PoolEnd(pool: pool, hook: hook, pages: pages)
+    // Somebody who asks pools for pages may be in this pool's hook, in this thread, and its last item went there.
+    if end.isUnused { end.end() } else { HomesGivenUp.add(end) }
+  }
+
+  @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? { pool.get(request.core) }
+
+  @usableFromInline func put(_ item: UnsafeMutableRawPointer) {
+    pool.put(item)
+    turns.notePut()
+  }
+
+  @usableFromInline func getInTurn() async throws(ZoneError) -> UnsafeMutableRawPointer {
+    try await turns.wait(self) { core in UInt(bitPattern: core.pool.get(.noWait, isCounted: false)) }
+  }
+
+  /// 0 for any number.
+  var limit: Int {
+    get { pool.pointee.limit == .max ? 0 : pool.pointee.limit }
+    set {
+      limiting.withLock { apply(newValue, $0) }
+      turns.wakeAll()
+    }
+  }
+
+  func setWarning(_ text: String, _ interval: Duration) {
+    let bytes = Array(text.utf8)
+    let copy = UnsafeMutablePointer<UInt8>.allocate(capacity: bytes.count + 1)
+    for (index, byte) in bytes.enumerated() { copy[index] = byte }
+    copy[bytes.count] = 0
+    let nanoseconds = interval.components.seconds * 1_000_000_000 + interval.components.attoseconds / 1_000_000_000
+    let address = UInt(bitPattern: copy)
+    limiting.withLock {
+      $0 = Limiting(warning: address, interval: nanoseconds)
+      apply(limit, $0)
+    }
+  }
+
+  private func apply(_ limit: Int, _ limiting: Limiting) {
+    pool.setLimit(
+      limit <= 0 ? .max : limit, text: UnsafePointer(bitPattern: limiting.warning), interval: limiting.interval)
+  }
+}
+
+/// The end of a pool.
+private struct PoolEnd: GivenUp, @unchecked Sendable {
+  let pool: PoolPointer
+  let hook: PoolHook
+  let pages: SharedPages?
+
+  var isUnused: Bool { !pool.isVisited }
+  func end() { pool.destroy() }
+}
+
+/// What is called when the pool needs items back: the core's hook has this for its context, whatever it does at the moment.
+final class PoolHook: Sendable {
+  private let action = Mutex(LimitAction())
+
+  func set(_ action: (@Sendable () -> Void)?) { self.action.withLock { $0.run = action } }
+
+  static let hook: PoolDrainHook = { argument, _ in
+    guard let argument else { return }
+    // Called without the lock: it puts items back, and those who wait go on.
+    Unmanaged<PoolHook>.fromOpaque(argument).takeUnretainedValue().action.withLockPatiently { $0 }?.run?()
+  }
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Pools as Swift has them: items, limits, marks, the hook, objects that stay made, the end.
+
+import Foundation
+import Stave
+import Synchronization
+import Testing
+
+@testable import TestSupport
+
+@Suite struct PoolTests {
+  @Test func `items of a pool return themselves, by whatever way their life ends`() async {
+    await #expect(processExitsWith: .success) {
+      let pool = try Pool<Counted>("items")
+      do {
+        var item = pool.item(Counted(1))!
+        item.value.number += 1
+        precondition(item.value.number == 2 && pool.itemsInUse == 1 && living == 1 && pool.name == "items")
+        precondition(item.borrow { $0.number } == 2 && item.update { $0.number += 1; return $0.number } == 3)
+        precondition(UInt(bitPattern: item.address) % 8 == 0 && item.address.pointee.number == 3)
+      }
+      precondition(pool.itemsInUse == 0 && living == 0)
+      precondition(pool.item(Counted(7))!.take().number == 7 && pool.itemsInUse == 0 && living == 0)
+      let element = pool.item(Counted(8))!.release()
+      precondition(pool.itemsInUse == 1 && living == 1)
+      precondition(pool.adopt(element).value.number == 8 && living == 0)
+      do throws(Broken) {
+        _ = try pool.item { () throws(Broken) -> Counted in throw Broken() }
+        preconditionFailure("it throws")
+      } catch { precondition(error == Broken() && pool.itemsInUse == 0 && living == 0) }
+      precondition(pool.item { Counted(9) }!.value.number == 9)
+      let zero = pool.allocate([.wait, .zero])!
+      precondition(zero.pointee.number == 0)
+      pool.free(zero)
+      let figures = pool.figures
+      precondition(figures.requests == figures.returns && figures.requests == 6 && figures.failures == 0 && figures.waits == 0)
+      pool.checkInvariants()
+    }
+  }
+
+  @Test func `a limit counts what is in use alone, and says so`() async {
+    let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      let pool = try Pool<Counted>("bounded", limit: 2)
+      pool.setWarning("raise the limit of bounded", every: .seconds(100))
+      do {
+        let one = pool.item(Counted(1)), two = pool.item(Counted(2))
+        precondition(one != nil && two != nil && pool.item(Counted(3)) == nil && pool.item(Counted(3), [.wait, .failAtLimit]) == nil)
+        precondition(living == 2 && pool.figures.failures == 2 && pool.limit == 2)
+        pool.limit = 3
+        precondition(pool.item(Counted(4)) != nil)
+        pool.limit = 0
+        precondition(pool.limit == 0 && pool.item(Counted(5)) != nil)
+      }
+      precondition(living == 0 && pool.itemsInUse == 0)
+      pool.checkInvariants()
+    }
+    let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    #expect(said.components(separatedBy: "raise the limit of bounded").count == 2, "\(said)")
+  }
+
+  @Test func `marks and priming say which pages stay`() async {
+    await #expect(processExitsWith: .success) {
+      try keepMarkedPages()
+    }
+  }
+
+  @Test func `what is done at a shortage makes room, and is forgotten`() async {
+    await #expect(processExitsWith: .success) {
+      let pool = try Pool<Counted>("short", limit: 1)
+      let spare = Mutex<[UInt]>([]), calls = Atomic(0)
+      let element = pool.item(Counted(1))!.release()
+      spare.withLock { $0.append(UInt(bitPattern: element)) }
+      pool.atShortage { [weak pool] in
+        calls.wrappingAdd(1, ordering: .relaxed)
+        for address in spare.withLock({ all in defer { all = [] }; return all }) {
+          _ = pool!.adopt(UnsafeMutablePointer(bitPattern: address)!)
+        }
+      }
+      let item = pool.item(Counted(2))
+      precondition(item != nil && living == 1 && calls.load(ordering: .relaxed) == 1)
+      precondition(pool.item(Counted(3)) == nil && calls.load(ordering: .relaxed) == 2)
+      pool.atShortage(nil)
+      precondition(pool.item(Counted(3)) == nil && calls.load(ordering: .relaxed) == 2 && item != nil)
+    }
+  }
+
+  @Test func `pools that cannot be are refused`() async {
+    await #expect(processExitsWith: .success) {
+      for flags in [.spread, .noCaches, [.noTouch, .referenceCounts]] as [ZoneFlags] {
+        do throws(ZoneError) {
+          _ = try Pool<Int>("contradictory", flags: flags)
+          preconditionFailure("it cannot be")
+        } catch { precondition(error == .impossible) }
+      }
+      for flags in [.noTouch, .offPage, []] as [ZoneFlags] {
+        let pool = try Pool<InlineArray<7, Int>>("flags", flags: flags)
+        let items = (0..<5000).map { _ in pool.allocate()! }
+        precondition(Set(items).count == 5000)
+        for item in items { pool.free(item) }
+        pool.checkInvariants()
+      }
+    }
+  }
+
+  @Test func `an item keeps its pool, and a pool that goes while memory is out says so`() async {
+    let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      var pool: Pool<Counted>? = try Pool<Counted>("kept")
+      weak let kept = pool
+      var item = pool!.item(Counted(1))
+      pool = nil
+      precondition(kept == nil && item!.value.number == 1)
+      item = nil
+      precondition(living == 0)
+      var lost: Pool<Int>? = try Pool<Int>("loses")
+      precondition(lost!.allocate() != nil)
+      lost = nil
+    }
+    let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    #expect(said.contains("loses: 1 items") && !said.contains("kept"), "\(said)")
+  }
+
+  @Test func `objects of a pool's cache stay made until the pool needs them`() async {
+    await #expect(processExitsWith: .success) {
+      let made = Atomic(0)
+      let pool = try Pool<Counted>("objects", limit: 3)
+      let cache = try PoolCache(pool) { Counted(made.wrappingAdd(1, ordering: .relaxed).newValue) }
+      for round in 0..<100 {
+        var object = cache.object()!
+        precondition(object.value.number == 1 + 1000 * round && living == 1)
+        object.value.number += 1000
+      }
+      precondition(cache.itemsCached == 1 && cache.hits == 99 && cache.misses == 1 && pool.itemsInUse == 1)
+      do {
+        let one = cache.object(), two = cache.object(), three = cache.object()
+        precondition(one != nil && two != nil && three != nil && cache.object() == nil && living == 3)
+      }
+      precondition(living == 3 && cache.itemsCached == 3)
+      // The pool's limit calls them back.
+      precondition(pool.item(Counted(0)) != nil)
+      precondition(living == 0 && cache.itemsCached == 0)
+      cache.object()!.discard()
+      precondition(living == 0 && cache.itemsCached == 0 && pool.itemsInUse == 0)
+      do { _ = cache.object() }
+      cache.trim()
+      precondition(living == 0 && cache.itemsCached == 0)
+      let refusing = try PoolCache(pool) { nil }
+      precondition(refusing.object() == nil && pool.itemsInUse == 0)
+      pool.checkInvariants()
+    }
+  }
+
+  @Test func `an object keeps its cache and its pool, and a cache that goes ends what it holds`() async {
+    await #expect(processExitsWith: .success) {
+      var object: PoolObject<Counted>?
+      do {
+        let cache = try PoolCache(try Pool<Counted>("gone")) { Counted(5) }
+        do {
+          let one = cache.object(), two = cache.object()
+          precondition(one != nil && two != nil)
+        }
+        object = cache.object()
+        precondition(living == 2)
+      }
+      precondition(object!.value.number == 5 && living == 2)
+      object = nil
+      precondition(living == 0)
+    }
+  }
+
+  @Test func `a second free, and a free of another pool's item, are reported`() async {
+    for other in [false, true] {
+      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [other = other as Bool] in
+        let pool = try Pool<Int>("wronged"), owner = try Pool<Int>("owner")
+        let element = other ? owner.allocate()! : pool.allocate()!
+        if !other { pool.free(element) }
+        pool.free(element)
+      }
+      let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(said.contains(other ? "in zone owner" : "double put"), "\(said)")
+    }
+  }
+
+  @Test func `a child of fork goes on with its pools`() async {
+    await #expect(processExitsWith: .success) {
+      let pool = try Pool<Counted>("forked", limit: 5)
+      let item = pool.item(Counted(1))!
+      let child = libcFork()
+      if child == 0 {
+        for number in 0..<1000 {
+          guard let item = pool.item(Counted(number)), item.value.number == number else { _exit(3) }
+        }
+        guard let other = try? Pool<Counted>("of the child"), other.item(Counted(5)) != nil else { _exit(4) }
+        _exit(pool.itemsInUse == 1 && item.value.number == 1 ? 0 : 5)
+      }
+      var status: Int32 = 0
+      precondition(waitpid(child, &status, 0) == child && status == 0, "status \(status)")
+      precondition(item.value.number == 1)
+    }
+  }
+}
+
+private func keepMarkedPages() throws {
+  let pool = try Pool<InlineArray<512, Int>>("marks", primed: 20)
+  let primed = pool.figures
+  precondition(primed.itemsFree >= 20 && primed.pages == primed.pagesFree && primed.itemsInUse == 0)
+  precondition(!pool.reclaim(urgently: true) && pool.figures.pages == primed.pages)
+  precondition(pool.prime(20) && pool.figures.itemsFree >= 40)
+  let kept = pool.figures.pages
+  var held = (0..<200).map { _ in pool.allocate()! }
+  precondition(Set(held).count == 200 && pool.figures.pages > kept)
+  for element in held { pool.free(element) }
+  precondition(pool.figures.itemsInUse == 0 && !pool.reclaim() && pool.reclaim(urgently: true))
+  precondition(pool.figures.pages == kept && !pool.reclaim(urgently: true) && !reclaimNextPool())
+  // Above the high water mark a page goes as soon as it is free.
+  pool.setHighWater(0)
+  held = (0..<200).map { _ in pool.allocate()! }
+  for element in held { pool.free(element) }
+  precondition(pool.figures.pages == kept && pool.figures.pagesReturned > 0)
+  pool.setHighWater(nil)
+  pool.setLowWater(300)
+  precondition(pool.figures.itemsFree >= 300)
+  let one = pool.allocate()!
+  precondition(pool.figures.itemsFree >= 300)
+  pool.free(one)
+  pool.reclaim(urgently: true)
+  precondition(!pool.reclaim(urgently: true) && pool.figures.itemsFree >= 300)
+  pool.checkInvariants()
+}
