@@ -7,9 +7,10 @@
 # make test       all tests
 # make bench      Stave against every peer that is installed (make bench-peers installs them)
 # make bench-modes  what item checks, guard bytes and guards cost real programs
+# make bench-zones  zones, pools, deferred reuse, packets and the relay against what others have, in some minutes: QUICK=--quick
 # make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures;
 #                 TYPES=Benchmarks/results/DATE-types.json: the same for Documentation/Types.md;
-#                 MODES=Benchmarks/results/DATE-modes.json: for Documentation/Caught.md
+#                 MODES=Benchmarks/results/DATE-modes.json: for Documentation/Caught.md; ZONES=…-zones.json: for Documentation/Zones.md
 # make examples   the Swift packages of Examples that the tests run
 # make listener   the command with an HTTP server, for its tests: .build/listener/debug/stave
 # make soak       the tests at full length
@@ -29,7 +30,7 @@ HEADERS = stave.h stave_type.h stave_zone.h stave_pool.h stave_mbuf.h
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library zones static command reader listener run examples test bench bench-modes bench-peers measured soak corpus check manuals docs readme probes install uninstall clean
+.PHONY: all library zones static command reader listener run examples test bench bench-modes bench-zones bench-peers measured soak corpus check manuals docs readme probes install uninstall clean
 
 all: library zones static command reader
 
@@ -95,6 +96,11 @@ bench: all
 bench-modes: all
 	$(SWIFT) run -c release --package-path Benchmarks stave-bench --only '^program/' --rounds 6 --allocators stave,stave+memguard:1000,stave+check:1,stave+redzone:1
 
+bench-zones: library zones command
+	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/zones-swift --scratch-path .build/examples/types-swift --product zone-speed
+	@$(SWIFT) build --disable-sandbox -c release --package-path Examples/relay-swift --scratch-path .build/examples/relay-swift
+	$(SWIFT) run -c release --package-path Benchmarks stave-bench zones $(QUICK)
+
 bench-peers:
 	Benchmarks/install-peers.sh
 
@@ -113,6 +119,10 @@ endif
 ifneq ($(TYPES),)
 	@Benchmarks/.build/release/stave-bench picture $(TYPES)
 	@Benchmarks/.build/release/stave-bench table --types --into Documentation/Types.md $(TYPES)
+endif
+ifneq ($(ZONES),)
+	@Benchmarks/.build/release/stave-bench picture $(ZONES)
+	@Benchmarks/.build/release/stave-bench table --zones --into Documentation/Zones.md $(ZONES)
 endif
 ifneq ($(MODES),)
 	@Benchmarks/.build/release/stave-bench table --modes --into Documentation/Caught.md $(MODES)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Installs the allocators that Stave is measured against, and the programs that the suite runs under each of them.
+# Installs the allocators that Stave is measured against, and the programs that the suite runs under each of them; for stave-bench zones
+# also DPDK, some 200 MB, and iperf3.
 # Distribution packages come from apt (Debian and Ubuntu; elsewhere install the same by their own names), the newest
 # mimalloc out of a Python wheel, unpacked under .peers/ and not installed. Every step may fail: the suite takes what
 # it finds at run time, and says so.
@@ -9,7 +10,7 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 
-packages="libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 redis-server redis-tools sqlite3 git perl python3 python3-pip"
+packages="libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 redis-server redis-tools sqlite3 git perl python3 python3-pip iperf3 dpdk-dev libdpdk-dev"
 wheel=${MIMALLOC_WHEEL:-cmeel-mimalloc==3.4.3}
 
 say() { printf 'install-peers: %s\n' "$*" >&2; }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // A relay for TCP and UDP on packet buffers, and the same on NIO's ByteBuffer and on malloc. Here: swift build -c release, then
-// .build/release/relay-swift 5202 127.0.0.1 5201
+// .build/release/relay-swift 5202 127.0.0.1 5201. And packet-speed: what single operations on packets cost.
 
 import PackageDescription
 
@@ -18,6 +18,12 @@ let package = Package(
       name: "relay-swift",
       dependencies: [
         "CMessages", .product(name: "Stave", package: "stave"), .product(name: "StaveNIO", package: "stave"),
+        .product(name: "NIOCore", package: "swift-nio"),
+      ]),
+    .executableTarget(
+      name: "packet-speed",
+      dependencies: [
+        .product(name: "Stave", package: "stave"), .product(name: "StaveNIO", package: "stave"),
         .product(name: "NIOCore", package: "swift-nio"),
       ]),
   ])

@@ -72,7 +72,7 @@ public var root: UnsafeMutablePointer<RootHeader> {
   stave_root_storage().assumingMemoryBound(to: RootHeader.self)
 }
 
-@inline(__always)
+@inlinable @inline(__always)
 public func rootState<State: ~Copyable>(_ type: State.Type, at offset: Int) -> UnsafeMutablePointer<State> {
   (stave_root_storage() + offset).assumingMemoryBound(to: type)
 }

@@ -10,11 +10,11 @@ public protocol FlagSet: Equatable, Sendable {
 }
 
 extension FlagSet {
-  @inline(__always) public static var none: Self { Self(rawValue: 0) }
-  @inline(__always) public func contains(_ flags: Self) -> Bool { rawValue & flags.rawValue == flags.rawValue }
-  @inline(__always) public func union(_ flags: Self) -> Self { Self(rawValue: rawValue | flags.rawValue) }
-  @inline(__always) public func subtracting(_ flags: Self) -> Self { Self(rawValue: rawValue & ~flags.rawValue) }
+  @inlinable @inline(__always) public static var none: Self { Self(rawValue: 0) }
+  @inlinable @inline(__always) public func contains(_ flags: Self) -> Bool { rawValue & flags.rawValue == flags.rawValue }
+  @inlinable @inline(__always) public func union(_ flags: Self) -> Self { Self(rawValue: rawValue | flags.rawValue) }
+  @inlinable @inline(__always) public func subtracting(_ flags: Self) -> Self { Self(rawValue: rawValue & ~flags.rawValue) }
   @inlinable @inline(__always) public func intersects(_ flags: Self) -> Bool { rawValue & flags.rawValue != 0 }
-  @inline(__always) public mutating func remove(_ flags: Self) { self = subtracting(flags) }
-  @inline(__always) public mutating func insert(_ flags: Self) { self = union(flags) }
+  @inlinable @inline(__always) public mutating func remove(_ flags: Self) { self = subtracting(flags) }
+  @inlinable @inline(__always) public mutating func insert(_ flags: Self) { self = union(flags) }
 }

@@ -98,7 +98,7 @@ enum Allocators {
     return String(decoding: text.prefix(max(0, Int(length) - 1)), as: UTF8.self).replacingOccurrences(of: "glibc ", with: "")
   }
 
-  private static func modified(_ path: String) -> String {
+  static func modified(_ path: String) -> String {
     let date = (try? FileManager.default.attributesOfItem(atPath: path))?[.modificationDate] as? Date
     return date.map { "of \(day($0))" } ?? "?"
   }

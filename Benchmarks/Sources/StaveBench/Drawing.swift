@@ -15,7 +15,9 @@ struct Drawing {
   var session: Session
   var width: Double
 
-  private static let colours = ["#8a8f98", "#c2813a", "#3f8fd2", "#4ea36b", "#a56cc9", "#cf5b7c", "#2aa5a0"]
+  private static let colours = [
+    "#8a8f98", "#c2813a", "#3f8fd2", "#4ea36b", "#a56cc9", "#cf5b7c", "#2aa5a0", "#7a6a4f", "#5566c4", "#9aa83a",
+  ]
 
   func isStave(_ index: Int) -> Bool { session.allocators[index].name.hasPrefix("stave") }
 

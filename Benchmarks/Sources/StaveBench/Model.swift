@@ -25,6 +25,7 @@ struct Measurement: Codable {
 
 enum Group: String, Codable, CaseIterable {
   case single, threaded, program, memory, scale, counting, callers
+  case pair, walk, pool, lookup, packet, relay
 
   var heading: String {
     switch self {
@@ -35,6 +36,12 @@ enum Group: String, Codable, CaseIterable {
     case .scale: "Cost of scale"
     case .counting: "Cost of counting"
     case .callers: "Cost of counting for callers"
+    case .pair: "Allocate and free at once"
+    case .walk: "Cache-line spreading"
+    case .pool: "Pools, by the number of pages"
+    case .lookup: "Lookups without a lock"
+    case .packet: "Operations on packets"
+    case .relay: "The relay"
     }
   }
   /// Compared by time and peak memory; the other groups report figures of their own.
@@ -42,15 +49,17 @@ enum Group: String, Codable, CaseIterable {
 
   /// Of Stave's malloc types, which no peer has.
   var isOfTypes: Bool { self == .counting || self == .callers }
+  /// Of several ways to do something instead of allocators: see Ways.
+  var isOfZones: Bool { [.pair, .walk, .pool, .lookup, .packet, .relay].contains(self) }
   /// Threads that are to have the CPUs for themselves, and differences of a few nanoseconds.
   var needsCalm: Bool { self == .threaded || isOfTypes }
 
   /// The session's first rounds, so many, include this group. Memory at rest hardly varies; a cost is the least of its samples.
   var mostRounds: Int {
     switch self {
-    case .single, .threaded, .program, .counting, .callers: .max
     case .scale: 3
     case .memory: 1
+    default: .max
     }
   }
 }
@@ -77,4 +86,6 @@ struct Session: Codable {
   var machine: MachineRecord
   var allocators: [AllocatorRecord]
   var measurements: [Measurement] = []
+  /// Of the CPUs' time, what went to others meanwhile; only sessions of zones have it.
+  var othersShare: Double?
 }

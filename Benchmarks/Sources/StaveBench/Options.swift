@@ -5,7 +5,7 @@
 import Foundation
 
 struct Options {
-  var rounds = 5
+  private var chosenRounds: Int?
   var only: String?
   var quick = false
   var library: String?
@@ -16,6 +16,7 @@ struct Options {
   var summary = false
   var types = false
   var modes = false
+  var zones = false
   var into: String?
   var measure = Measure.wall
   var patience = 10.0
@@ -23,14 +24,16 @@ struct Options {
 
   static let usage = """
     usage: stave-bench [run] [options]       measure, print tables, write JSON and pictures
+           stave-bench zones [options]       the same of zones, pools, deferred reuse, packets and the relay
            stave-bench list [options]        what would be measured, and under what
            stave-bench table [options] FILE  Markdown from a JSON file (--text: as printed)
            stave-bench table --summary FILE  half a page of it; --into README puts it between the marks there
            stave-bench table --types FILE    the cost of counting, half a page; --into likewise
            stave-bench table --modes FILE    what Stave's options cost, against Stave without; --into likewise
-           stave-bench picture FILE          draws FILE.svg, FILE-scale.svg and FILE-counting.svg beside a JSON file
+           stave-bench table --zones FILE    of a session of `stave-bench zones`; --into likewise
+           stave-bench picture FILE          draws FILE.svg, FILE-scale.svg and so on beside a JSON file
 
-      --rounds N            rounds (5; 1 if quick); of scale/ three at most, the least counts; memory/ is measured once
+      --rounds N            rounds (5; 1 if quick; of zones 7 and 5); of scale/ three at most, the least counts; memory/ is measured once
       --only REGEX          scenarios whose name, such as threaded/handoff, matches
       --quick               a tenth of the work: to see that all is well, not for figures to quote
       --library PATH        Stave's library (../build/libstave.so)
@@ -49,12 +52,12 @@ struct Options {
       guard let value = rest.popFirst() else { throw Complaint("\(option) needs a value") }
       return value
     }
-    var rounds: Int?, patience: Double?
+    var patience: Double?
     while let word = rest.popFirst() {
       switch word {
       case "--rounds":
         guard let number = Int(try value(word)), number > 0 else { throw Complaint("--rounds needs a number") }
-        rounds = number
+        chosenRounds = number
       case "--patience":
         guard let seconds = Double(try value(word)), seconds >= 0 else { throw Complaint("--patience needs seconds") }
         patience = seconds
@@ -72,6 +75,7 @@ struct Options {
       case "--summary": summary = true
       case "--types": types = true
       case "--modes": modes = true
+      case "--zones": zones = true
       case "--into": into = try value(word)
       case "--output": output = try value(word)
       case "--text": operands.append(word)
@@ -80,8 +84,9 @@ struct Options {
       }
     }
     self.patience = patience ?? (quick ? 2 : 10)
-    self.rounds = rounds ?? (quick ? 1 : 5)
   }
 
   var scale: Double { quick ? 0.1 : 1 }
+  var rounds: Int { chosenRounds ?? (quick ? 1 : 5) }
+  var roundsOfZones: Int { chosenRounds ?? (quick ? 5 : 7) }
 }

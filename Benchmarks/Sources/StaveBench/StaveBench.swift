@@ -20,7 +20,7 @@ struct StaveBench {
   static func main() {
     do {
       var words = Array(CommandLine.arguments.dropFirst())
-      let command = ["run", "list", "table", "picture"].first { $0 == words.first }
+      let command = ["run", "zones", "list", "table", "picture"].first { $0 == words.first }
       if command != nil { words.removeFirst() }
       if words.contains("--help") || words.contains("-h") { return print(Options.usage) }
       let options = try Options(words)
@@ -28,6 +28,7 @@ struct StaveBench {
       case "table": try table(options)
       case "picture": try picture(options)
       case "list": try withSuite(options, list)
+      case "zones": try withSuite(options, runZones)
       default:
         guard options.operands.isEmpty else { throw Complaint("what is \(options.operands[0])?\n\(Options.usage)") }
         try withSuite(options, run)
@@ -68,11 +69,21 @@ struct StaveBench {
     if !report.failures.isEmpty { throw Failed(report: "some runs failed\n" + report.failures.joined(separator: "\n")) }
   }
 
+  private static func runZones(_ suite: Suite) throws {
+    let session = try suite.measure(try Ways(suite).cases())
+    let report = ZonesReport(session: session)
+    print(report.text)
+    try save(session, suite)
+    if !report.failures.isEmpty { throw Failed(report: "some runs failed\n" + report.failures.joined(separator: "\n")) }
+  }
+
   private static func save(_ session: Session, _ suite: Suite) throws {
     let folder = suite.options.output.map { URL(fileURLWithPath: $0) } ?? suite.folder.appendingPathComponent("results")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let isOfTypes = session.measurements.allSatisfy(\.group.isOfTypes)
-    let base = session.date + (suite.options.quick ? "-quick" : "") + (isOfTypes ? "-types" : session.hasModes ? "-modes" : "")
+    // A quick session of zones has rounds enough to be kept.
+    let quick = suite.options.quick && !session.isOfZones ? "-quick" : ""
+    let base = session.date + quick + (session.isOfZones ? "-zones" : isOfTypes ? "-types" : session.hasModes ? "-modes" : "")
     var name = base, number = 1
     while FileManager.default.fileExists(atPath: folder.appendingPathComponent(name + ".json").path) {
       number += 1
@@ -90,7 +101,8 @@ struct StaveBench {
   private static func draw(_ session: Session, beside json: URL) throws -> [String] {
     if session.hasModes { return [] }
     let base = json.deletingPathExtension().path
-    let pictures = [
+    let ofZones = Group.allCases.filter(\.isOfZones).map { ("\(base)-\($0.rawValue).svg", WaysPicture(session: session, group: $0).svg) }
+    let pictures = session.isOfZones ? ofZones : [
       (base + ".svg", Picture(session: session).svg), (base + "-scale.svg", ScalePicture(session: session).svg),
       (base + "-counting.svg", CountingPicture(session: session).svg),
     ]
@@ -116,6 +128,11 @@ struct StaveBench {
     let session = try load(options.operands.last)
     if options.types {
       let report = TypesReport(session: session), json = URL(fileURLWithPath: options.operands.last!)
+      guard let into = options.into else { return print(report.markdown(pictures: json.deletingPathExtension().lastPathComponent)) }
+      return try Highlights.write(into: URL(fileURLWithPath: into), json: json, report.markdown)
+    }
+    if options.zones {
+      let report = ZonesReport(session: session), json = URL(fileURLWithPath: options.operands.last!)
       guard let into = options.into else { return print(report.markdown(pictures: json.deletingPathExtension().lastPathComponent)) }
       return try Highlights.write(into: URL(fileURLWithPath: into), json: json, report.markdown)
     }

@@ -19,7 +19,8 @@ typedef struct Run {
   uint64_t seed;
   uint64_t ops;            // results: operations done (a pair of malloc and free is one),
   uint64_t checksum;       // the sum that must be the same under every allocator,
-  uint64_t begun, ended;   // and when the measured part began and ended, in ns
+  uint64_t begun, ended;   // when the measured part began and ended, in ns,
+  uint64_t begunCPU, endedCPU;  // and the CPU time of all threads by then
 } Run;
 
 typedef void Workload(Run *run);
@@ -27,6 +28,10 @@ Workload pairs, batch, lifetimes, growth, large, largeMix, zeroed, pareto, bignu
 Workload handoff, phases, mailboxes, server, parallel, brief;
 Workload threadsAtOnce, threadsInTurn, idle, idleRandom, scaleLive, scaleThreads, scaleLarge;
 Workload countNone, countTypes, countAtomic, countMutex, copies;
+Workload zonePairs, walkSpread, walkPlain, walkBlocks, lookupSMR, lookupRWLock, lookupMutex;
+Workload poolPageNear, poolPageAny, poolMapNear, poolMapAny, poolTreeNear, poolTreeAny, poolZoneNear, poolZoneAny;
+Workload poolBlocksNear, poolBlocksAny;
+Workload packetAllocate, packetAppend, packetPrepend, packetShare, packetSplit, packetPullUp, packetHold;
 
 uint64_t nanoseconds(clockid_t clock);
 /// Resident memory of this process in KiB, as exact as the kernel knows it; calls no allocator.
@@ -41,8 +46,15 @@ void startThread(uint64_t *handle, Body *body, void *argument, int cpu);
 void joinThread(uint64_t handle);
 int cpuCount(void);
 
-static inline void begin(Run *run) { run->begun = nanoseconds(CLOCK_MONOTONIC); }
-static inline void end(Run *run) { run->ended = nanoseconds(CLOCK_MONOTONIC); }
+static inline void begin(Run *run) {
+  run->begunCPU = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
+  run->begun = nanoseconds(CLOCK_MONOTONIC);
+}
+
+static inline void end(Run *run) {
+  run->ended = nanoseconds(CLOCK_MONOTONIC);
+  run->endedCPU = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
+}
 
 static inline uint64_t scaled(const Run *run, uint64_t count) {
   uint64_t n = (uint64_t)((double)count * run->scale);

@@ -36,26 +36,33 @@ final class MallocBlock: Block {
 }
 
 final class OnBlocks<Memory: Block>: RelayBuffers {
-  private var names = [sockaddr_storage](repeating: sockaddr_storage(), count: Int(MOST_MESSAGES))
+  private static var most: Int { Int(MOST_MESSAGES) }
+  private var names = [sockaddr_storage](repeating: sockaddr_storage(), count: most)
+  private var nameLengths = [socklen_t](repeating: 0, count: most), lengths = [Int](repeating: 0, count: most)
+  /// For what comes next: those that were filled are replaced.
+  private var blocks: [Memory], starts: [UnsafeMutableRawPointer]
 
-  init() {}
+  init() {
+    blocks = (0..<Self.most).map { _ in Memory.make(datagramBytes) }
+    starts = []
+    starts = blocks.indices.map { blocks[$0].start() }
+  }
 
   func receive(from socket: Int32, _ queue: (PacketAddress) -> Queue) -> Bool {
-    let most = Int(MOST_MESSAGES)
-    var blocks = (0..<most).map { _ in Memory.make(datagramBytes) }
-    let starts = blocks.indices.map { blocks[$0].start() }
-    var lengths = [Int](repeating: 0, count: most), nameLengths = [socklen_t](repeating: 0, count: most)
-    let came = Int(receive_messages(socket, starts, datagramBytes, &lengths, &names, &nameLengths, Int32(most)))
+    let came = Int(receive_messages(socket, starts, datagramBytes, &lengths, &names, &nameLengths, Int32(Self.most)))
     guard came > 0 else { return false }
     for index in 0..<came {
       let source = withUnsafeBytes(of: names[index]) { PacketAddress(copying: UnsafeRawBufferPointer(rebasing: $0.prefix(Int(nameLengths[index])))) }
       queue(source).append(blocks[index], lengths[index])
+      blocks[index] = Memory.make(datagramBytes)
+      starts[index] = blocks[index].start()
     }
     return true
   }
 
   final class Queue: RelayQueue {
     private var waiting: [(block: Memory, length: Int)] = []
+    private var starts: [UnsafeMutableRawPointer] = [], lengths: [Int] = []
 
     init() {}
 
@@ -65,7 +72,12 @@ final class OnBlocks<Memory: Block>: RelayBuffers {
       var done = 0
       while done < waiting.count {
         let count = min(Int(MOST_MESSAGES), waiting.count - done)
-        let starts = (done..<done + count).map { waiting[$0].block.start() }, lengths = (done..<done + count).map { waiting[$0].length }
+        starts.removeAll(keepingCapacity: true)
+        lengths.removeAll(keepingCapacity: true)
+        for index in done..<done + count {
+          starts.append(waiting[index].block.start())
+          lengths.append(waiting[index].length)
+        }
         let sent: Int32
         if let address {
           sent = address.withUnsafeBytes {

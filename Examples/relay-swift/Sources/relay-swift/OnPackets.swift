@@ -19,6 +19,8 @@ final class OnPackets: RelayBuffers {
   final class Queue: RelayQueue {
     private var waiting = PacketFIFO()
     private var batch = try! PacketBatch(capacity: 64)
+    /// Where a packet of a connected socket goes does not matter.
+    private let anywhere = PacketAddress("0.0.0.0", port: 0)!
 
     init() {}
 
@@ -26,7 +28,7 @@ final class OnPackets: RelayBuffers {
 
     func send(to socket: Int32, _ address: PacketAddress?) {
       while var packet = waiting.popFirst() {
-        _ = batch.append(&packet, to: address ?? PacketAddress("0.0.0.0", port: 0)!)
+        _ = batch.append(&packet, to: address ?? anywhere)
         guard batch.count == batch.capacity || waiting.isEmpty else { continue }
         _ = try? batch.send(to: socket, connected: address == nil)
         batch.removeAll()

@@ -15,6 +15,8 @@ final class Relay<Buffers: RelayBuffers> {
   private var links: [Int32: Link] = [:]
   private var sessions: [PacketAddress: Session] = [:]
   private var sessionsBySocket: [Int32: Session] = [:]
+  /// Those that datagrams have just come for.
+  private var touched: [Session] = []
 
   init(port: UInt16, target: PacketAddress) {
     self.target = target
@@ -133,6 +135,7 @@ final class Relay<Buffers: RelayBuffers> {
     let client: PacketAddress
     let socket: Int32
     let there = Buffers.Queue(), back = Buffers.Queue()
+    var isTouched = false
     init(_ client: PacketAddress, _ socket: Int32) { (self.client, self.socket) = (client, socket) }
   }
 
@@ -149,17 +152,21 @@ final class Relay<Buffers: RelayBuffers> {
   }
 
   private func forward() {
-    var touched: [ObjectIdentifier: Session] = [:]
     var last: Session?
     let came = buffers.receive(from: datagrams) { source in
       if let last, last.client == source { return last.there }
       let session = session(of: source)
-      touched[ObjectIdentifier(session)] = session
+      if !session.isTouched { touched.append(session) }
+      session.isTouched = true
       last = session
       return session.there
     }
     guard came else { return }
-    for session in touched.values { session.there.send(to: session.socket, nil) }
+    for session in touched {
+      session.there.send(to: session.socket, nil)
+      session.isTouched = false
+    }
+    touched.removeAll(keepingCapacity: true)
   }
 
   private func answer(_ session: Session) {
