@@ -17,7 +17,7 @@ let checked: [SwiftSetting] = [
 let embedded: [SwiftSetting] = [
   .enableExperimentalFeature("Embedded", .when(traits: ["Preload"])),
   .unsafeFlags(
-    ["-wmo", "-no-allocations", "-Xfrontend", "-function-sections", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xcc", "-fno-stack-protector",
+    ["-wmo", "-no-allocations", "-Xfrontend", "-function-sections", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-incremental-llvm-codegen", "-Xfrontend", "-disable-stack-protector", "-Xcc", "-fno-stack-protector",
       // Where a function calls, its frame can be walked over (Diagnostics/StackWalk); fast paths do not call.
       "-Xcc", "-fno-omit-frame-pointer", "-Xcc", "-momit-leaf-frame-pointer"],
     .when(traits: ["Preload"])),
