@@ -118,6 +118,8 @@ static _Bool put_first(int signal) {
   if (is_ours || level < 0) return level >= 0;
   // What is for one signal only is set back by pass_on.
   unsigned long kept = now.flags & (unsigned long)(SA_ONSTACK | SA_NODEFER | SA_RESTART);
+  // In nobody's place it runs on the thread's own stack for signals, where there is one: the other may be used up.
+  if ((void *)now.handler == (void *)SIG_DFL || (void *)now.handler == (void *)SIG_IGN) kept |= SA_ONSTACK;
   struct action ours = { levels[level], kept | SA_SIGINFO | (STAVE_RESTORE ? RESTORER : 0), STAVE_RESTORE, now.mask };
   chain->before[level] = now;
   chain->is_spent[level] = 0;

@@ -25,14 +25,21 @@ public struct GuardedBlock: BitwiseCopyable {
   /// Stacks (Diagnostics/Stacks), 0 where there is none.
   public var allocationStack: UInt32
   public var freeStack: UInt32
-  /// Its pages are not like other regions': one has been made accessible, to go on after a report, or has a mark in the lane.
-  var isUneven: UInt32
+  /// How its pages are not like other regions', 0 where they are (Unevenness). Changed by reports at any time.
+  var unevenness: Int32
   /// Among those without a block.
   var next: UInt32
   /// The keg's number of the zone whose item it is, 0 for none; `typeHash` is its name's then.
   public var zone: UInt32
 
   public static var perChunk: Int { 4096 }
+}
+
+enum Unevenness {
+  /// A report has made one of its pages accessible, for the program to go on.
+  static var patched: Int32 { 1 }
+  /// It lies in the lane and has marks, or is mapped anew.
+  static var marked: Int32 { 2 }
 }
 
 public enum GuardedState {
@@ -58,6 +65,7 @@ public typealias GuardedBlockPointer = UnsafeMutablePointer<GuardedBlock>
 extension UnsafeMutablePointer where Pointee == GuardedBlock {
   var isOut: Bool { GuardedState.isOut(pointee.state) }
   public var end: UInt { pointee.address &+ pointee.size }
+  var isUneven: Bool { stave_load32(&pointee.unevenness) != 0 }
   var endPage: UInt32 { pointee.firstPage + pointee.pageCount }
 
   /// The number of the type that asked for it, 0 without one, or if another name has the number by now.
@@ -123,11 +131,12 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     }
   }
 
-  /// A record without a block; 0 if memory for more is not to be had. Under the lock.
+  /// A record without a block, of even pages; 0 if memory for more is not to be had. Under the lock.
   func takeRecord() -> UInt32 {
     if pointee.freeRecord != 0 {
       let index = pointee.freeRecord
       pointee.freeRecord = record(index).pointee.next
+      record(index).pointee.unevenness = 0
       return index
     }
     let index = pointee.recordCount, chunk = Int(index) / GuardedBlock.perChunk

@@ -12,6 +12,7 @@ let adviseGuardRemove: Int32 = 103
 let adviseDontNeed: Int32 = 4
 let adviseDontDump: Int32 = 16
 let adviseDump: Int32 = 17
+let advisePopulateRead: Int32 = 22
 let advisePopulateWrite: Int32 = 23
 
 extension UnsafeMutablePointer where Pointee == MemGuard {
@@ -67,8 +68,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
         if !(isLane ? useMoreLane() : openMore(count - (page - first), isForced: hasWrapped)) {
           guard !hasWrapped else { return nil }
           hasWrapped = true
-          pointee.wraps += 1
-          first = isLane ? pointee.laneStart : 0
+          if !isLane { pointee.wraps += 1 }
+          first = isLane ? firstLanePage : 0
           page = first
           isUneven = false
         }
@@ -82,7 +83,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       let block = record(index)
       page = block.endPage
       if stave_load32(&block.pointee.state) == GuardedState.freed {
-        if block.pointee.isUneven != 0 { isUneven = true }
+        if block.isUneven { isUneven = true }
         continue
       }
       first = page
@@ -98,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// Lets the range be used further up: by four MiB at least, as far as the table's next page describes. False at its end, where enough
   /// is open already and it need not be, or if the system refuses.
-  private func openMore(_ wanted: UInt32, isForced: Bool) -> Bool {
+  func openMore(_ wanted: UInt32, isForced: Bool) -> Bool {
     let page = UInt(pageBytes), opened = pointee.opened
     guard isForced || opened < pointee.kept || UInt(pointee.mappedBytes) > opened / 4 else { return false }
     let step = page * (page / 4)
@@ -112,6 +113,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
         guard stave_mprotect(pointee.start + opened, Int(bytes), protectionReadWrite) == 0 else { return false }
       } else if opened == 0 {
         pointee.usesMarks = false
+        shutLane()
       } else {
         return false
       }
@@ -138,7 +140,9 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// The pages go back to the system at once, and nothing of the block may be touched any more. False if that could not be done as
   /// it should: its addresses must not be used again then.
   func close(_ block: GuardedBlockPointer) -> Bool {
-    if block.pointee.isUneven != 0 { return closeRegion(block) }
+    // In the lane it has a mark then, as no other region there. What a report opens from here on stays open.
+    let unevenness = stave_exchange32(&block.pointee.unevenness, isInLane(block.pointee.dataPage) ? Unevenness.marked : 0)
+    if unevenness != 0 { return closeRegion(block) }
     return closePages(block.pointee.dataPage, block.pointee.dataCount)
   }
 
@@ -160,7 +164,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// Makes the page of an address accessible, after a report, for the program to go on.
   func patch(_ address: UInt, of block: GuardedBlockPointer) -> Bool {
-    block.pointee.isUneven = 1
+    stave_or32(&block.pointee.unevenness, Unevenness.patched)
     let page = address.roundedDown(to: UInt(pageBytes))
     guard pointee.usesMarks else {
       guard stave_mprotect(page, pageBytes, protectionReadWrite) == 0 else { return false }

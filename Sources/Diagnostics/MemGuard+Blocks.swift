@@ -21,6 +21,8 @@ public struct GuardDamage {
   public var count: UInt = 0
   public var first: UInt = 0
   public var last: UInt = 0
+  /// The block as it was then, if there are any: by now its record may be another's.
+  public var block: GuardedBlock?
 
   public init() {}
 }
@@ -40,8 +42,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     let dataCount = UInt32(dataBytes / page)
     var isUneven = false
     pointee.lock.lock()
-    let width = pointee.width
-    let ready = mayMove(size, pages: dataCount + extra) ? takeReady() : nil
+    let width = pointee.width, offset = offset(of: size, alignment: alignment, in: dataBytes)
+    let ready = mayMove(offset: offset, pages: dataCount) ? takeReady() : nil
     guard let index = ready ?? takeRegion(2 * width + extra + dataCount, isUneven: &isUneven) else {
       pointee.lock.unlock()
       return decline(&pointee.withoutAddresses)
@@ -50,7 +52,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     // A ready region's place is its own.
     var dataStart = address(ofPage: ready != nil ? block.pointee.dataPage : block.pointee.firstPage + width)
     if alignment > page { dataStart = (dataStart + alignment - 1) & ~(alignment - 1) }
-    block.pointee.address = dataStart + offset(of: size, alignment: alignment, in: dataBytes)
+    block.pointee.address = dataStart + offset
     block.pointee.size = size
     block.pointee.dataPage = UInt32((dataStart - pointee.start) / page)
     block.pointee.dataCount = dataCount
@@ -59,7 +61,6 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     block.pointee.typeHash = type?.pointee.name.hash ?? zone?.pointee.name.hash ?? 0
     block.pointee.allocationStack = stack
     block.pointee.freeStack = 0
-    block.pointee.isUneven = 0
     block.pointee.state = GuardedState.closing
     pointee.lock.unlock()
     if ready != nil {
@@ -98,6 +99,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     stave_add(&pointee.usedBytes, sign * data)
     stave_add(&pointee.mappedBytes, sign * Int64(block.pointee.pageCount) * page)
     stave_add(&pointee.wastedBytes, sign * (data - Int64(block.pointee.size)))
+    if isInLane(block.pointee.dataPage) { stave_add(&pointee.laneTaken, sign * Int64(block.pointee.pageCount)) }
   }
 
   /// The start of a zone's item whose hooks may run now, once; the block otherwise, if there is or was one.
@@ -120,12 +122,13 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     switch moveAway(block, &damage) {
     case true?: return .done
     case false?: break
-    case nil: damage = damageBeside(block)
+    case nil: if canLookBeside(block) { damage = damageBeside(block) }
     }
     let isClosed = close(block)
-    if !isClosed { stave_add(&pointee.refused, 1) }
-    // In the lane it has a mark now, as no other region there.
-    block.pointee.isUneven = isInLane(block.pointee.dataPage) ? 1 : 0
+    if !isClosed {
+      stave_add(&pointee.refused, 1)
+      leaveLocked()
+    }
     _ = stave_swap32(&block.pointee.state, GuardedState.closing, isClosed ? GuardedState.freed : GuardedState.lost)
     return .done
   }
@@ -142,6 +145,14 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   private func set(_ start: UInt, _ end: UInt, to byte: UInt8) {
     if start < end { UnsafeMutableRawPointer(bitPattern: start)!.initializeMemory(as: UInt8.self, repeating: byte, count: Int(end - start)) }
+  }
+
+  /// The program may itself have given back the last page of a block that begins at a page, and more: there is nothing to be looked at
+  /// then, and in the lane it would be a fault.
+  private func canLookBeside(_ block: GuardedBlockPointer) -> Bool {
+    let first = block.pointee.dataPage
+    guard isInLane(first) || block.pointee.address & UInt(pageBytes - 1) == 0 else { return true }
+    return stave_is_resident(address(ofPage: first + block.pointee.dataCount - 1))
   }
 
   /// `shift`: how far above its own place the page lies that is looked at.
@@ -164,6 +175,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
         place += 1
       }
     }
+    if damage.count > 0 { damage.block = block.pointee }
     return damage
   }
 }

@@ -13,7 +13,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     var page: UInt32 = 0
-    var live = 0, used = 0, mapped = 0, regions = 0
+    var live = 0, used = 0, mapped = 0, taken = 0, regions = 0
     while true {
       if page >= openedPages && page < pointee.laneStart { page = pointee.laneStart }
       if page >= pointee.laneUsed { break }
@@ -31,6 +31,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
         live += 1
         used += Int(block.pointee.dataCount) * pageBytes
         mapped += Int(block.pointee.pageCount) * pageBytes
+        if isInLane(page) { taken += Int(block.pointee.pageCount) }
         precondition(block.pointee.dataPage >= page + pointee.width || pointee.width > 1, "a block without a guard before it")
         precondition(block.pointee.dataPage + block.pointee.dataCount < block.endPage, "a block without a guard behind it")
         let start = address(ofPage: block.pointee.dataPage)
@@ -41,7 +42,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       }
       page = block.endPage
     }
-    precondition(pointee.laneStart <= pointee.laneCursor && pointee.laneCursor <= pointee.laneUsed && pointee.laneUsed <= pageCount, "the lane")
+    precondition(pointee.laneStart <= pointee.laneCursor && pointee.laneCursor <= Swift.max(pointee.laneUsed, firstLanePage) && pointee.laneUsed <= pageCount, "the lane")
     var free = 0
     var next = pointee.freeRecord
     while next != 0 {
@@ -50,6 +51,6 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       next = record(next).pointee.next
     }
     precondition(regions + free + 1 == Int(pointee.recordCount), "records are lost")
-    precondition(live == Int(pointee.guarded - pointee.freed) && used == Int(pointee.usedBytes) && mapped == Int(pointee.mappedBytes), "sums")
+    precondition(live == Int(pointee.guarded - pointee.freed) && used == Int(pointee.usedBytes) && mapped == Int(pointee.mappedBytes) && taken == Int(pointee.laneTaken), "sums")
   }
 }

@@ -2,7 +2,8 @@
 //
 // Ready regions. A page that a block no longer needs goes, where the system can do that, to the region that the next block of less than
 // a page gets: it is moved there when the block is freed (stave_move_pages), and neither given back nor asked for again. All such regions
-// lie in the lane (MemGuard+Lane), where a page that is missing is a guard: so a guarded pair costs one system call and no fault.
+// lie in the lane (MemGuard+Lane), where a page that is missing is a guard: so a guarded pair costs one system call, besides the
+// looks at handlers, and no fault.
 //
 //   freed block   | guard | page  | guard |         before: live        after: no pages
 //                             ╲
@@ -22,15 +23,20 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// Ready regions at most, a page each: enough for blocks that come and go in turns, and for many that go at once before others come.
   static var mostReady: UInt32 { 64 }
 
-  /// Blocks that pages go from and to: a block of a whole page could give it back to the system itself (madvise), and touch it again.
+  /// Blocks that pages go from and to: one that begins with its page could give it back to the system itself (madvise, which rounds its
+  /// end up), and touch it again.
   @inline(__always)
-  func mayMove(_ size: UInt, pages: UInt32) -> Bool { pages == 1 && size < UInt(pageBytes) }
+  func mayMove(offset: UInt, pages: UInt32) -> Bool { pages == 1 && offset > 0 }
+
+  /// Whether live blocks leave the lane addresses enough, three quarters of it. Where not, pages are given back until they do, and blocks
+  /// come from the rest of the range: so freed addresses come back late, and are soon found, however many blocks live.
+  private var hasLaneRoom: Bool { Int64(bitPattern: stave_load64(&pointee.laneTaken)) <= Int64(laneEnd - pointee.laneStart) / 4 }
 
   /// A region for a block of less than a page, which may be touched at once. Under the lock.
   func takeReady() -> UInt32? {
     while pointee.readyCount > 0 && hasLane() {
       let index = popReady()
-      if record(index).pointee.isUneven == 0 { return index }
+      if !record(index).isUneven { return index }
       // A report has let the program go on beside it, and perhaps in it.
       closeReady(record(index))
     }
@@ -39,10 +45,10 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// Makes a region ready, with the page of a block that is in the hands of free: nil if that cannot be, and nothing has changed.
   /// Else what it answers is whether the block is freed; if not, its addresses are still to be closed. `damage`: what was found beside
-  /// the block. Never waits.
+  /// the block. Waits for no lock of ours.
   func moveAway(_ block: GuardedBlockPointer, _ damage: inout GuardDamage) -> Bool? {
-    guard mayMove(block.pointee.size, pages: block.pointee.dataCount), block.pointee.isUneven == 0, pointee.usesMarks, isOn,
-      pointee.readyCount < Self.mostReady, !stave_is_own_thread(), pointee.lock.tryLock()
+    guard mayMove(offset: block.pointee.address - address(ofPage: block.pointee.dataPage), pages: block.pointee.dataCount), !block.isUneven,
+      pointee.usesMarks, isOn, pointee.readyCount < Self.mostReady, hasLaneRoom, !stave_is_own_thread(), pointee.lock.tryLock()
     else { return nil }
     defer { pointee.lock.unlock() }
     let count = 2 * pointee.width + 1
@@ -59,7 +65,6 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     let region = record(index)
     region.pointee.dataPage = first + pointee.width
     region.pointee.dataCount = 1
-    region.pointee.isUneven = 0
     let shift = address(ofPage: region.pointee.dataPage) &- address(ofPage: block.pointee.dataPage)
     damage = damageBeside(block, shift: shift)
     // What of the page is not filling.
@@ -74,13 +79,35 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     return isFreed
   }
 
+  // Answers of the system, less than 0: EBADF, ENOTTY, EEXIST, EINVAL. All others come from the descriptor itself.
+  private static var noDescriptor: Int { -9 }
+  private static var otherFile: Int { -25 }
+  private static var isThere: Int { -17 }
+  private static var notAlike: Int { -22 }
+
   /// Its page goes into the middle of this run of the lane, which is nobody's.
   private func move(_ block: GuardedBlockPointer, to first: UInt32, isUneven: Bool) -> Bool {
-    if isUneven && !evenOut(first, 2 * pointee.width + 1) { return shutLane() }
+    let count = 2 * pointee.width + 1
     let to = address(ofPage: first + pointee.width), from = address(ofPage: block.pointee.dataPage)
-    if stave_move_pages(pointee.mover, to, from, pageBytes) == 0 { return true }
-    checkMover()
-    return false
+    var isUneven = isUneven
+    while true {
+      if isUneven && !evenOut(first, count) { return isMoverThere ? shutLane() : checkMover() }
+      let answer = stave_move_pages(pointee.mover, to, from, pageBytes)
+      if answer == 0 { return true }
+      switch answer {
+      case Self.noDescriptor, Self.otherFile: return checkMover()
+      case Self.isThere: break
+      case Self.notAlike: if !isMoverThere { return checkMover() }
+      // The page cannot be moved, whatever the place.
+      default: return false
+      }
+      // Something is there, or has another mapping: once what was touched or changed has been put right, else some other place next time.
+      if isUneven {
+        pointee.laneCursor = first + count
+        return false
+      }
+      isUneven = true
+    }
   }
 
   /// Under the lock, as all of these.
@@ -94,8 +121,6 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   }
 
   private func closeReady(_ region: GuardedBlockPointer) {
-    let isClosed = close(region)
-    region.pointee.isUneven = 1
-    region.pointee.state = isClosed ? GuardedState.freed : GuardedState.lost
+    region.pointee.state = close(region) ? GuardedState.freed : GuardedState.lost
   }
 }

@@ -112,8 +112,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   // MARK: - Watching
 
-  /// Before a block is guarded: puts the handler in place, or before the one that the program has installed meanwhile. A system call;
-  /// where few blocks are guarded at each eighth of them.
+  /// Before a block is guarded: puts the handler in place, or before the one that the program has installed meanwhile. A system call
+  /// for each signal; where few blocks are guarded at each eighth of them.
   public func watch() {
     guard guardsMany || pointee.guarded & 7 == 0 else { return }
     _ = stave_watch_faults(pointee.start, pointee.bytes, laneAddress) { fault in memGuard.reportFault(fault) }

@@ -50,7 +50,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     var damage = GuardDamage()
     switch free(address, zone: zone.pointee.keg.pointee.index, stack: Stacks.record(), damage: &damage) {
     case .done:
-      if damage.count > 0 { reportDamage("zone free", block(around: address)!, damage) }
+      if var block = damage.block { reportDamage("zone free", &block, damage) }
       return true
     case .bad(let block):
       reportBadFree("zone free", address, block)

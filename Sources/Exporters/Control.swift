@@ -128,7 +128,7 @@ public struct GlobalControl: Sendable {
     number("vm.memguard.minsize_reject", "Requests that were smaller than minsize.") { $0.snapshot.guards.tooSmall },
     number("vm.memguard.mapsize", "Bytes of addresses reserved for guarded blocks; 0 until MemGuard is first switched on.") { $0.snapshot.guards.mapped },
     number("vm.memguard.mapstart", "Where they begin.") { $0.snapshot.guards.start },
-    number("vm.memguard.maplimit", "Bytes of them that have been in use since the start; where nothing is there, it can grow to mapsize.") { $0.snapshot.guards.opened },
+    number("vm.memguard.maplimit", "Bytes of them that have been in use since the start; it can grow to mapsize.") { $0.snapshot.guards.opened },
     number("vm.memguard.mapused", "Bytes of them that live blocks take, with their guards.") { $0.snapshot.guards.used },
     number("vm.memguard.phys_limit", "Bytes of memory that guarded blocks may take.") { $0.snapshot.guards.limit },
     number("vm.memguard.phys_used", "Bytes of pages of live blocks.") { $0.snapshot.guards.resident },

@@ -69,7 +69,7 @@ extension Heap {
     guard memGuard.holds(memory.address) else { return false }
     var damage = GuardDamage()
     switch memGuard.free(memory.address, stack: Stacks.record(), damage: &damage) {
-    case .done: if damage.count > 0 { memGuard.reportDamage(call, memGuard.block(around: memory.address)!, damage) }
+    case .done: if var block = damage.block { memGuard.reportDamage(call, &block, damage) }
     case .bad(let block): memGuard.reportBadFree(call, memory.address, block)
     }
     noteSlowCall()

@@ -46,7 +46,7 @@ extension SnapshotReader {
     guard state.pointee.bytes > 0 else { return guards }
     guards.start = figure(state.pointee.start)
     guards.mapped = figure(state.pointee.bytes)
-    guards.opened = figure(state.pointee.opened)
+    guards.opened = figure(state.pointee.reached)
     guards.used = figure(state.pointee.mappedBytes)
     guards.resident = figure(state.pointee.usedBytes)
     guards.wasted = figure(state.pointee.wastedBytes)

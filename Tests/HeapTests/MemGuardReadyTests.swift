@@ -48,11 +48,11 @@ func usePairs(_ count: Int, sourceLocation: SourceLocation = #_sourceLocation) {
 }
 
 #if arch(x86_64)
-/// From now on a call to move pages, or for the right to, ends the process.
-private func killMovers() -> Bool {
+/// From now on one of these two calls ends the process.
+func killCallers(of calls: [UInt64]) -> Bool {
   func line(_ code: UInt64, _ then: UInt64, _ otherwise: UInt64, _ value: UInt64) -> UInt64 { code | then << 16 | otherwise << 24 | value << 32 }
   let filter = [
-    line(0x20, 0, 0, 0), line(0x15, 2, 0, 16 /* ioctl */), line(0x15, 1, 0, 323 /* userfaultfd */), line(0x06, 0, 0, 0x7fff_0000),
+    line(0x20, 0, 0, 0), line(0x15, 2, 0, calls[0]), line(0x15, 1, 0, calls[1]), line(0x06, 0, 0, 0x7fff_0000),
     line(0x06, 0, 0, 0x8000_0000),
   ]
   return filter.withUnsafeBufferPointer { lines in
@@ -250,7 +250,7 @@ extension OnRoot {
     #if arch(x86_64)
     @Test func `under a filter of system calls that kills, pages are not moved`() async {
       await #expect(processExitsWith: .success) {
-        guard killMovers() else { return }
+        guard killCallers(of: [16 /* ioctl */, 323 /* userfaultfd */]) else { return }
         guardUp()
         usePairs(40)
         precondition(memGuard.pointee.mover == 0 && memGuard.pointee.readyCount == 0)

@@ -124,6 +124,27 @@ static void forked(void) {
   peek(hide(kept));
 }
 
+static char *narrowPlace;
+static void pokeNarrow(void) { poke(narrowPlace); }
+/// On a stack that a signal's frame does not fit on.
+static void narrow(void) {
+  static char room[65536];
+  static ucontext_t first, second;
+  stack_t other = {.ss_sp = room, .ss_size = sizeof room};
+  CHECK(!sigaltstack(&other, NULL), "sigaltstack: %s", strerror(errno));
+  char *freed = block(100);
+  free(freed);
+  char *stack = mmap(NULL, 20 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(stack != MAP_FAILED && !mprotect(stack, 16 * 4096, PROT_NONE), "a stack");
+  getcontext(&second);
+  second.uc_stack.ss_sp = stack + 16 * 4096;
+  second.uc_stack.ss_size = 2000;
+  second.uc_link = &first;
+  narrowPlace = hide(freed);
+  makecontext(&second, pokeNarrow, 0);
+  swapcontext(&first, &second);
+}
+
 // MARK: The program's own handlers
 
 static int itsSignal = SIGSEGV;
@@ -390,7 +411,7 @@ static const struct {
     {"overflow-slack", overflowSlack}, {"overflow-slack-realloc", overflowSlackRealloc}, {"overflow-exact", overflowExact},
     {"underflow-write", underflowWrite}, {"underflow-read", underflowRead}, {"underflow-found", underflowFound},
     {"after-free-read", afterFreeRead}, {"after-free-write", afterFreeWrite}, {"after-realloc", afterRealloc}, {"double-free", twice},
-    {"free-inside", inside}, {"realloc-freed", reallocFreed}, {"zeroed", zeroed}, {"aligned", aligned}, {"threads", threads}, {"fork", forked},
+    {"free-inside", inside}, {"realloc-freed", reallocFreed}, {"zeroed", zeroed}, {"aligned", aligned}, {"threads", threads}, {"fork", forked}, {"narrow", narrow},
     {"handler", informed}, {"handler-after", informedAfter}, {"handler-plain", plainBefore}, {"handler-plain-after", plainAfter},
     {"handler-repairs", repaired}, {"handler-redirects", redirected}, {"handler-layers", layers}, {"handler-back-and-forth", backAndForth},
     {"handler-stack", onStack}, {"handler-once", once}, {"handler-sent", sent}, {"own-default", ownDefault}, {"own-sent", ownSentDefault},

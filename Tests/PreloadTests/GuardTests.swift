@@ -44,6 +44,7 @@ struct GuardRole: Sendable, CustomTestStringConvertible {
     mistake("fork", "memguard:1", "write of ", "2 bytes into the block at ", "freed", "read of ", "0 bytes into the block at ", "freed"),
     mistake("threads", "memguard:1,types:library", "3 bytes into the block at", "freed, of type guards"),
     mistake("overflow-write", "memguard:1,types:library,memguard_type:guards", "of type guards"),
+    mistake("narrow", "memguard:1", "memguard: write of ", "0 bytes into the block", "of 100 bytes, freed"),
     mistake("bus-lost", "memguard:1", "memguard: write of ", "0 bytes into the block", "of 100 bytes, freed"),
   ]
     + [

@@ -91,12 +91,12 @@ static inline long stave_madvise(uintptr_t address, size_t length, int advice) {
   STAVE_MAY_FAIL;
   return stave_syscall6(SYS_madvise, (long)address, (long)length, advice, 0, 0, 0);
 }
-// Lets pages be moved into a mapping of our own (userfaultfd, UFFDIO_MOVE: Linux 6.8): a descriptor with a number that no program counts
+// Lets pages be moved into a mapping of our own (userfaultfd, UFFDIO_MOVE, since Linux 6.8): a descriptor with a number that no program counts
 // on, or -errno. While it is open, a touch of the mapping where there is no page is SIGBUS, EFAULT in a system call: not in children of
 // fork. Opened nowhere where a filter of system calls may end the process for it.
 long stave_open_mover(uintptr_t start, size_t bytes);
 // The memory of `bytes` from `from` on lies at `to` from now on, where there was none; at `from` there is none. -EINVAL in another process
-// than the one that opened it, -EBUSY where a child of fork shares it or the kernel is at work on it.
+// than the one that opened it, -EBUSY where a child of fork shares it or the kernel is at work on it. May wait for a lock of the kernel's.
 long stave_move_pages(int mover, uintptr_t to, uintptr_t from, size_t bytes);
 // A mapping that has come in between is the descriptor's, too: 0, or -errno.
 long stave_register(int mover, uintptr_t start, size_t bytes);
