@@ -169,7 +169,7 @@ extension Probe {
   private var site: String {
     let semaphore = isFrequent ? "stave_free_base_storage + 6" : "\(symbol)_semaphore"
     return """
-      \(isFrequent ? "" : "uint16_t \(symbol)_semaphore STAVE_SEMAPHORE;\n")__attribute__((noinline)) void \(symbol)_site(\(parameters)) {
+      \(isFrequent ? "" : "uint16_t \(symbol)_semaphore STAVE_SEMAPHORE;\n")STAVE_SITE void \(symbol)_site(\(parameters)) {
         STAVE_PROBE_SITE("\(provider)", "\(name)", "\(semaphore)", "\(arguments.map(\.operand).joined(separator: " "))",
                          \(arguments.map { "[\($0.name)] \"r\"(\($0.name))" }.joined(separator: ", ")));
       }

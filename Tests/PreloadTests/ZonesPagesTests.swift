@@ -14,7 +14,7 @@ import Testing
   static let pages = [
     "stave_zone": [
       "message 999\n", "2 of 2, exhausted: 1\n3 requests for 200 bytes, 0 out\npages: some\n", "7, library new enough\n",
-      "all counted, 0 left\n", "own pages, a door\n",
+      "all counted, 0 left\n", "own pages, a door\n", "at home: 1\n",
     ],
     "stave_smr": ["differences: 0\n", "while somebody reads: 0\nthen: 1\n"],
     "stave_pool": ["3 connections\n", "1 out, enough left: 1\nlarge gave back pages: 1\n", "100 uses, made: 1\n"],

@@ -69,52 +69,52 @@ static inline void stave_otel_memory_free_probe(uint64_t address) {
 
 #ifdef STAVE_PROBE_SITES
 
-__attribute__((noinline)) void stave_malloc_site(uint64_t type, uint64_t id, uint64_t size, uint64_t class, uint64_t address, uint64_t requested) {
+STAVE_SITE void stave_malloc_site(uint64_t type, uint64_t id, uint64_t size, uint64_t class, uint64_t address, uint64_t requested) {
   STAVE_PROBE_SITE("stave", "malloc", "stave_free_base_storage + 6", "8@%[type] 8@%[id] 8@%[size] -8@%[class] 8@%[address] 8@%[requested]",
                    [type] "r"(type), [id] "r"(id), [size] "r"(size), [class] "r"(class), [address] "r"(address), [requested] "r"(requested));
 }
 
-__attribute__((noinline)) void stave_free_site(uint64_t type, uint64_t id, uint64_t size, uint64_t class, uint64_t address) {
+STAVE_SITE void stave_free_site(uint64_t type, uint64_t id, uint64_t size, uint64_t class, uint64_t address) {
   STAVE_PROBE_SITE("stave", "free", "stave_free_base_storage + 6", "8@%[type] 8@%[id] 8@%[size] -8@%[class] 8@%[address]",
                    [type] "r"(type), [id] "r"(id), [size] "r"(size), [class] "r"(class), [address] "r"(address));
 }
 
 uint16_t stave_zone_grow_semaphore STAVE_SEMAPHORE;
-__attribute__((noinline)) void stave_zone_grow_site(uint64_t zone, uint64_t size, uint64_t bytes, uint64_t slabs) {
+STAVE_SITE void stave_zone_grow_site(uint64_t zone, uint64_t size, uint64_t bytes, uint64_t slabs) {
   STAVE_PROBE_SITE("stave", "zone_grow", "stave_zone_grow_semaphore", "8@%[zone] 8@%[size] 8@%[bytes] 8@%[slabs]",
                    [zone] "r"(zone), [size] "r"(size), [bytes] "r"(bytes), [slabs] "r"(slabs));
 }
 
 uint16_t stave_zone_release_semaphore STAVE_SEMAPHORE;
-__attribute__((noinline)) void stave_zone_release_site(uint64_t zone, uint64_t size, uint64_t bytes, uint64_t slabs) {
+STAVE_SITE void stave_zone_release_site(uint64_t zone, uint64_t size, uint64_t bytes, uint64_t slabs) {
   STAVE_PROBE_SITE("stave", "zone_release", "stave_zone_release_semaphore", "8@%[zone] 8@%[size] 8@%[bytes] 8@%[slabs]",
                    [zone] "r"(zone), [size] "r"(size), [bytes] "r"(bytes), [slabs] "r"(slabs));
 }
 
 uint16_t stave_zone_fail_semaphore STAVE_SEMAPHORE;
-__attribute__((noinline)) void stave_zone_fail_site(uint64_t zone, uint64_t size, uint64_t failures) {
+STAVE_SITE void stave_zone_fail_site(uint64_t zone, uint64_t size, uint64_t failures) {
   STAVE_PROBE_SITE("stave", "zone_fail", "stave_zone_fail_semaphore", "8@%[zone] 8@%[size] 8@%[failures]",
                    [zone] "r"(zone), [size] "r"(size), [failures] "r"(failures));
 }
 
 uint16_t stave_zone_sleep_semaphore STAVE_SEMAPHORE;
-__attribute__((noinline)) void stave_zone_sleep_site(uint64_t zone, uint64_t size, uint64_t sleeps) {
+STAVE_SITE void stave_zone_sleep_site(uint64_t zone, uint64_t size, uint64_t sleeps) {
   STAVE_PROBE_SITE("stave", "zone_sleep", "stave_zone_sleep_semaphore", "8@%[zone] 8@%[size] 8@%[sleeps]",
                    [zone] "r"(zone), [size] "r"(size), [sleeps] "r"(sleeps));
 }
 
 uint16_t stave_zone_reclaim_semaphore STAVE_SEMAPHORE;
-__attribute__((noinline)) void stave_zone_reclaim_site(uint64_t zone, uint64_t size, uint64_t how, uint64_t bytes) {
+STAVE_SITE void stave_zone_reclaim_site(uint64_t zone, uint64_t size, uint64_t how, uint64_t bytes) {
   STAVE_PROBE_SITE("stave", "zone_reclaim", "stave_zone_reclaim_semaphore", "8@%[zone] 8@%[size] 8@%[how] 8@%[bytes]",
                    [zone] "r"(zone), [size] "r"(size), [how] "r"(how), [bytes] "r"(bytes));
 }
 
-__attribute__((noinline)) void stave_otel_memory_alloc_site(uint64_t address, uint64_t size, uint64_t weight) {
+STAVE_SITE void stave_otel_memory_alloc_site(uint64_t address, uint64_t size, uint64_t weight) {
   STAVE_PROBE_SITE("otel_memory", "alloc", "stave_free_base_storage + 6", "8@%[address] 8@%[size] 8@%[weight]",
                    [address] "r"(address), [size] "r"(size), [weight] "r"(weight));
 }
 
-__attribute__((noinline)) void stave_otel_memory_free_site(uint64_t address) {
+STAVE_SITE void stave_otel_memory_free_site(uint64_t address) {
   STAVE_PROBE_SITE("otel_memory", "free", "stave_free_base_storage + 6", "8@%[address]",
                    [address] "r"(address));
 }

@@ -21,6 +21,8 @@ static inline _Bool stave_is_watched(const uint16_t *_Nonnull semaphore) { retur
 static inline uint16_t *_Nonnull stave_tracers_semaphore(void) { return &stave_free_base_storage.tracers; }
 static inline unsigned stave_tracers(void) { return *(const volatile uint16_t *)stave_tracers_semaphore(); }
 
+// All in one section: sites look alike, and a linker that makes one function of those would leave notes without a place.
+#define STAVE_SITE __attribute__((noinline, section(".text.probe_sites")))
 #define STAVE_PROBE_SITE(provider, name, semaphore, operands, ...)                                                              \
   __asm__ volatile("990:\tnop\n"                                                                                              \
                    "\t.pushsection .note.stapsdt, \"\", @note\n\t.balign 4\n\t.long 8, 992f - 991f, 3\n\t.asciz \"stapsdt\"\n"    \

@@ -20,8 +20,8 @@ extension Zone where Element: ~Copyable {
   /// from there or not at all. Where the domain has no memory, from another. Otherwise as ``allocate(_:)``. For other zones, and domains
   /// that are not below ``memoryDomainCount``, the process ends with a report.
   ///
-  ///     let queues = try Zone<Queue>("queues", flags: .firstTouch)
-  ///     let queue = queues.allocate(domain: 1)
+  ///     let queues = try Zone<Node>("queues", flags: .firstTouch)
+  ///     let queue = queues.allocate(domain: memoryDomainCount - 1)
   public func allocate(domain: Int, _ request: ZoneRequest = []) -> UnsafeMutablePointer<Element>? {
     core.allocate(domain: domain, request.core)?.assumingMemoryBound(to: Element.self)
   }
