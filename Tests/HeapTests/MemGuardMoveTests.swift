@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Pages that cannot be moved, and places in the lane where none can be put: the block is closed otherwise, and nothing is lost. In processes
+// of their own.
+
+@testable import Accounting
+import CPlatform
+import Foundation
+import Testing
+
+@testable import Diagnostics
+@testable import Heap
+@testable import Pages
+@testable import Primitives
+@testable import TestSupport
+@testable import Zones
+
+extension OnRoot {
+  @Suite(.enabled(if: canMovePages(), "pages cannot be moved here")) struct MemGuardMoveTests {
+    @Test func `where a page is to go something lies already, or something else is mapped: it is put right, or another place is taken`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        let places = freedBlocks(100)
+        func next() -> UInt { memGuard.address(ofPage: memGuard.pointee.laneCursor + memGuard.pointee.width) }
+        for round in 0..<4 {
+          let place = next()
+          let block = Heap.allocate(100)!
+          precondition(place != block.address & ~4095)
+          switch round {
+          case 0: precondition(stave_zero_page(memGuard.pointee.mover, place, 4096) == 0)
+          case 1: precondition(stave_mmap(place, 4096, 3, mapPrivateAnonymous | mapFixed) > 0)
+          case 2: precondition(stave_mmap(place, 4096, 3, 1 /* SHARED */ | 0x20 | mapFixed) > 0)
+          default: break
+          }
+          let ready = memGuard.pointee.readyCount, cursor = memGuard.pointee.laneCursor
+          Heap.free(block)
+          precondition(memGuard.pointee.laneCursor == cursor + 3 && !isReadable(block.address), "\(round)")
+          precondition(memGuard.pointee.readyCount == (round == 2 ? ready : ready + 1), "\(round)")
+          precondition(memGuard.pointee.openings == 1)
+        }
+        usePairs(100)
+        precondition(openPlaces(places) == 0 && memGuard.pointee.openings == 1)
+      }
+    }
+
+    @Test func `blocks that marks have closed have no page again in the time without a descriptor, nor have their guards`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        usePairs(100)
+        func many() -> [UnsafeMutableRawPointer] { (0..<64).map { _ in Heap.allocate(100)! } }
+        var inLane = many()
+        for block in inLane { Heap.free(block) }
+        inLane = many()
+        // So many pages can be ready; the others are given back.
+        let others = many()
+        for block in others + inLane { Heap.free(block) }
+        close(memGuard.pointee.mover)
+        let behind = inLane.map { ($0.address | 4095) + 1 }
+        for address in behind { touch(address) }
+        for _ in 0..<70 { usePair() }
+        precondition(memGuard.pointee.openings == 2 && openPlaces(inLane.map { $0.address }) == 0 && openPlaces(behind) == 0, "\(openPlaces(behind))")
+      }
+    }
+
+    @Test func `a page that cannot be moved: the lane is as it was, and the block is closed otherwise`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        let places = freedBlocks(20), block = Heap.allocate(300)!
+        fill(block, 300, 4)
+        let sharer = Sharer(block, 300, 4)
+        let (cursor, ready) = (memGuard.pointee.laneCursor, memGuard.pointee.readyCount)
+        Heap.free(block)
+        precondition(!isReadable(block.address) && memGuard.pointee.readyCount == ready)
+        precondition(memGuard.pointee.laneCursor == cursor && memGuard.pointee.mover > 0)
+        // Nothing is said of it to be there.
+        let next = memGuard.address(ofPage: cursor + memGuard.pointee.width)
+        precondition(memGuard.block(around: next)?.pointee.address != block.address)
+        memGuard.checkInvariants()
+        sharer.finish()
+        usePairs(300)
+        precondition(openPlaces(places) == 0 && memGuard.pointee.openings == 1)
+      }
+    }
+
+    @Test func `memory is locked: the lane ends, and blocks are closed as ever`() async {
+      await #expect(processExitsWith: .success) {
+        for (isAll, isClosed) in [(false, false), (true, false), (true, true), (false, true)] {
+          let answer = inChild(withHandlers: false) {
+            guardUp()
+            let places = freedBlocks(20)
+            let lane = memGuard.address(ofPage: memGuard.pointee.laneStart), end = memGuard.address(ofPage: memGuard.pointee.laneUsed)
+            guard stave_syscall6(325 /* mlock2 */, Int(lane), Int(end - lane), 1 /* ONFAULT */, 0, 0, 0) == 0 else { return 0 }
+            if isAll && mlockall(4 | 1 /* ONFAULT | CURRENT */) != 0 { return 0 }
+            if isClosed {
+              close(memGuard.pointee.mover)
+              for address in places { touch(address) }
+            }
+            func use() {
+              for number in 0..<100 {
+                let block = Heap.allocate([100, 4096][number & 1])!
+                fill(block, 100, 1)
+                let wasGuarded = isGuarded(block)
+                Heap.free(block)
+                precondition(!wasGuarded || !isReadable(block.address))
+              }
+            }
+            use()
+            let hasEnded = memGuard.pointee.mover == 0 && memGuard.pointee.laneState == LaneState.marked
+            // Of a lane that is locked alone it is noticed when pages are to be given back.
+            precondition(hasEnded == (isAll || isClosed) && openPlaces(places) == 0, "\(isAll) \(isClosed)")
+            setGuard(.memguard, 0)
+            precondition(openPlaces(places) == 0)
+            setGuard(.memguard, 1)
+            use()
+            precondition(!isAll || memGuard.pointee.mover == 0 && memGuard.pointee.laneState == LaneState.marked)
+            return openPlaces(places)
+          }
+          precondition(answer == 0, "\(isAll): \(answer)")
+        }
+      }
+    }
+  }
+}
