@@ -10,7 +10,6 @@ import Testing
 @testable import TestSupport
 
 private let order = Mutex<[Int]>([])
-private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
 
 @Suite struct LimitTurnTests {
   @Test func `L34 threads and tasks are served in the order in which they came`() async {
@@ -163,49 +162,15 @@ private let out = Atomic(0), served = Atomic(0), cancelled = Atomic(0)
   @Test func `L34 tasks and threads that contend for few items, some of them cancelled: nobody waits for ever`() async {
     await #expect(processExitsWith: .success) {
       let zone = try Zone<Counted>("contended", limit: 3)
-      let rounds = 200 * min(Stage.scale, 20)
-      let threads = DispatchGroup()
-      for thread in 0..<3 {
-        threads.enter()
-        let shared = Shared(zone)
-        Thread {
-          var lot = Generator(800 + UInt64(thread))
-          for round in 0..<rounds {
-            guard let item = shared.value.item(Counted(round), lot.below(3) == 0 ? [] : .wait) else { continue }
-            if lot.below(8) == 0 { usleep(50) }
-            precondition(item.value.number == round)
-          }
-          threads.leave()
-        }.start()
-      }
-      await withTaskGroup(of: Void.self) { group in
-        for number in 0..<24 {
-          group.addTask {
-            var lot = Generator(900 + UInt64(number))
-            for round in 0..<rounds {
-              let wanted = Task { @Sendable () async throws -> Int in
-                let item = try await zone.itemWhenFree(Counted(round))
-                precondition(out.wrappingAdd(1, ordering: .relaxed).newValue <= 3, "more out than the limit")
-                await Task.yield()
-                out.wrappingSubtract(1, ordering: .relaxed)
-                return item.value.number
-              }
-              if lot.below(4) == 0 { wanted.cancel() }
-              switch await wanted.result {
-              case .success(let value):
-                precondition(value == round)
-                served.wrappingAdd(1, ordering: .relaxed)
-              case .failure(let error):
-                precondition(error as? ZoneError == .cancelled, "\(error)")
-                cancelled.wrappingAdd(1, ordering: .relaxed)
-              }
-            }
-          }
-        }
-      }
-      demand(await comesTrue { threads.wait(timeout: .now()) == .success })
-      precondition(served.load(ordering: .relaxed) + cancelled.load(ordering: .relaxed) == 24 * rounds)
-      precondition(served.load(ordering: .relaxed) > 0 && cancelled.load(ordering: .relaxed) > 0)
+      await contend(rounds: 200 * min(Stage.scale, 20)) { number, waits, hold in
+        guard let item = zone.item(Counted(number), waits ? .wait : []) else { return nil }
+        hold()
+        return item.value.number
+      } inTask: { number, hold in
+        let item = try await zone.itemWhenFree(Counted(number))
+        await hold()
+        return item.value.number
+      } isCancellation: { $0 as? ZoneError == .cancelled }
       precondition(living == 0 && zone.itemsInUse == 0)
       zone.checkInvariants()
     }
