@@ -42,7 +42,7 @@ public func zoneCreateSMR(
   _ name: UnsafePointer<CChar>, _ size: Int, _ constructor: Constructor?, _ destructor: Destructor?, _ initialize: ItemHook?,
   _ finish: ItemFinish?, _ align: Int, _ flags: UInt32, _ smr: UnsafeMutableRawPointer?
 ) -> UnsafeMutableRawPointer? {
-  make(name, size, align, flags) {
+  make(name, size, align, flags | ZoneFlags.smr.rawValue) {
     makeSMRZone(
       name: $0, size: size, alignMask: align, flags: $1,
       hooks: ZoneHooks(constructor: constructor, destructor: destructor, initialize: initialize, finish: finish),

@@ -86,7 +86,7 @@ struct stave_zone *stave_zone_create_cache(const char *name, size_t size, stave_
                                            stave_zone_fini fini, stave_zone_import import, stave_zone_release release, void *arg,
                                            uint32_t flags);
 // A zone whose reuse is deferred by the sections of `smr`, or with null of a context of its own. The constructor's argument is null, and
-// the destructor runs when no reader is left.
+// the destructor runs when no reader is left. Null as above, with EINVAL also for the flags PCPU, FIRSTTOUCH and ROUNDROBIN.
 struct stave_zone *stave_zone_create_smr(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                          stave_zone_fini fini, size_t align, uint32_t flags, struct stave_smr *smr);
 // Ends a zone that nobody uses any more; null does nothing. Items that are still out are reported, and lost with their pages; how many.
