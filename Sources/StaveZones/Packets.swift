@@ -87,6 +87,12 @@ public func mAttachCluster(_ mbuf: MbufPointer, _ how: Int32) -> Int32 { mbuf.at
 public func mGetClusterOfSize(_ mbuf: MbufPointer?, _ how: Int32, _ size: Int) -> UnsafeMutableRawPointer? {
   hasPackets() ? packets.getCluster(size, WaitFlags(rawValue: how), for: mbuf) : nil
 }
+/// Who takes storage back; the process ends where nobody does.
+private func lender(_ free: StorageFree?) -> StorageFree {
+  guard let free else { endProcess("storage lent that nobody takes back") }
+  return free
+}
+
 
 @_silgen_name("stave_m_cljset")
 public func mSetCluster(_ mbuf: MbufPointer, _ cluster: UnsafeMutableRawPointer, _ size: Int) { mbuf.attachCluster(cluster, size: size) }
@@ -98,22 +104,22 @@ public func mFreeCluster(_ cluster: UnsafeMutableRawPointer?, _ size: Int) {
 
 @c(stave_m_extadd)
 public func mExtAdd(
-  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ free: StorageFree,
+  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ free: StorageFree?,
   _ argument1: UnsafeMutableRawPointer?, _ argument2: UnsafeMutableRawPointer?, _ flags: UInt32, _ type: Int32
 ) {
   mbuf.assumingMemoryBound(to: Mbuf.self).lend(
-    buffer, size: Int(size), type: StorageType(rawValue: UInt8(truncatingIfNeeded: type)), flags: settable(flags), free: free, argument1,
-    argument2)
+    buffer, size: Int(size), type: StorageType(rawValue: UInt8(truncatingIfNeeded: type)), flags: settable(flags), free: lender(free),
+    argument1, argument2)
 }
 
 @c(stave_m_extaddref)
 public func mExtAddReferenced(
-  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ count: UnsafeMutableRawPointer, _ free: StorageFree,
-  _ argument1: UnsafeMutableRawPointer?, _ argument2: UnsafeMutableRawPointer?, _ flags: UInt32
+  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ count: UnsafeMutableRawPointer,
+  _ free: StorageFree?, _ argument1: UnsafeMutableRawPointer?, _ argument2: UnsafeMutableRawPointer?, _ flags: UInt32
 ) {
   mbuf.assumingMemoryBound(to: Mbuf.self).lend(
-    buffer, size: Int(size), count: count.assumingMemoryBound(to: ReferenceCount.self), flags: settable(flags), free: free, argument1,
-    argument2)
+    buffer, size: Int(size), count: count.assumingMemoryBound(to: ReferenceCount.self), flags: settable(flags), free: lender(free),
+    argument1, argument2)
 }
 
 @_silgen_name("stave_m_dupcl")

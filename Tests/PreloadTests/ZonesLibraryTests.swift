@@ -74,6 +74,21 @@ enum ZonesLibrary {
     }
   }
 
+  @Test func `lengths, offsets and mbufs that cannot be are refused, or end the process with a report`() throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("extremes.c", .shared, in: folder) else { return }
+    let outcome = try run(program, seconds: 120)
+    #expect(outcome.succeeded && outcome.text == "fine\n" && outcome.errors.isEmpty, outcome.report)
+  }
+
+  @Test(arguments: ["zones", "mbufs"], [ZonesLibrary.Linking.shared, .archive])
+  func `a child of a fork during the first call of another thread makes its own`(_ what: String, _ linking: ZonesLibrary.Linking) throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("firsts.c", linking, in: folder) else { return }
+    let outcome = try run(program, [what, "\(600 * Stage.scale)"], seconds: 300)
+    #expect(outcome.succeeded && outcome.text == "fine\n" && outcome.errors.isEmpty, outcome.report)
+  }
+
   @Test(arguments: ["double", "foreign", "malloc", "other", "inside"])
   func `a bad free ends the process at once and names zone, address and reason`(_ mistake: String) throws {
     let folder = Folder()
