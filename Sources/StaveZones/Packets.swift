@@ -3,33 +3,24 @@
 // stave_mbuf.h: the start of packet buffers, mbufs and clusters got and freed, limits, figures.
 
 import CPlatform
+import Heap
+import Own
 import PacketBuffers
 import Zones
 
-private enum Start {
-  static var cold: Int32 { 0 }
-  static var starting: Int32 { 1 }
-  static var done: Int32 { 2 }
-}
-
-/// Of the six zones, which are made at the first request.
-nonisolated(unsafe) private var packetsAre: Int32 = 0
+/// 1 when the six zones have been made, at the first request.
+nonisolated(unsafe) private var hasZones: Int32 = 0
 
 @inline(__always)
-func hasPackets() -> Bool { stave_load32(&packetsAre) == Start.done || startPackets() }
+func hasPackets() -> Bool { stave_load32(&hasZones) != 0 || startPackets() }
 
 /// One thread starts, others wait for it. A failed start is tried again by the next request.
 @inline(never)
 private func startPackets() -> Bool {
   guard isReady() else { return false }
-  while true {
-    if stave_load32(&packetsAre) == Start.done { return true }
-    if stave_swap32(&packetsAre, Start.cold, Start.starting) {
-      let isDone = packets.start()
-      _ = stave_swap32(&packetsAre, Start.starting, isDone ? Start.done : Start.cold)
-      return isDone
-    }
-    _ = stave_yield()
+  return Heap.alone {
+    if stave_load32(&hasZones) == 0 && packets.start() { _ = stave_exchange32(&hasZones, 1) }
+    return stave_load32(&hasZones) != 0
   }
 }
 

@@ -2,6 +2,7 @@
 //
 // The packet buffers of this program: brought up at the first use, limits, and what there is of them.
 
+internal import CPlatform
 internal import Own
 internal import PacketBuffers
 internal import Zones
@@ -70,12 +71,20 @@ public enum Packets {
     public var delayed: Int64
   }
 
-  /// Brought up at the first use; nil where there is no memory for it.
-  nonisolated(unsafe) static let state: UnsafeMutablePointer<PacketState>? = {
-    // The tests of what is below bring them up themselves.
-    if packets.pointee.packetZone != nil { return packets }
-    return Heap.startOwn() && packets.start() ? packets : nil
-  }()
+  nonisolated(unsafe) private static var isUp: Int32 = 0
+
+  /// Brought up at the first use; nil where there is no memory for it. No lazy value: a child of a fork during that would wait for ever.
+  static var state: UnsafeMutablePointer<PacketState>? { stave_load32(&isUp) != 0 || bringUp() ? packets : nil }
+
+  @inline(never)
+  private static func bringUp() -> Bool {
+    guard Heap.startOwn() else { return false }
+    return Heap.alone {
+      // The tests of what is below bring them up themselves.
+      if stave_load32(&isUp) == 0 && (packets.pointee.packetZone != nil || packets.start()) { _ = stave_exchange32(&isUp, 1) }
+      return stave_load32(&isUp) != 0
+    }
+  }
 
   /// Brings packet buffers up before the first packet: some ten zones, and what the first of each needs. False where there is no memory.
   @discardableResult
