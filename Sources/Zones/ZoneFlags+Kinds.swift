@@ -25,6 +25,8 @@ extension ZoneFlags {
     return flags
   }
 
+  /// What concerns caches alone, and so is all that can be said of a zone that is nothing else (Zone+CacheOnly).
+  public static var ofCaches: ZoneFlags { .maxBucket.union(.noBucket).union(.unmanaged) }
   /// A policy for memory domains.
   static var ofDomains: ZoneFlags { .firstTouch.union(.roundRobin) }
 }

@@ -49,7 +49,7 @@ enum ZonesLibrary {
 }
 
 @Suite(.serialized, .enabled(if: ZonesLibrary.exists)) struct ZonesLibraryTests {
-  static let sound = ["zones.c", "domains.c", "pools.c", "readers.c", "packets.c", "forks.c", "together.c", "plusplus.cc"]
+  static let sound = ["zones.c", "domains.c", "pools.c", "readers.c", "packets.c", "forks.c", "refusals.c", "together.c", "plusplus.cc"]
 
   /// At limits that have a text.
   static let said = [
