@@ -78,12 +78,6 @@ public func mAttachCluster(_ mbuf: MbufPointer, _ how: Int32) -> Int32 { mbuf.at
 public func mGetClusterOfSize(_ mbuf: MbufPointer?, _ how: Int32, _ size: Int) -> UnsafeMutableRawPointer? {
   hasPackets() ? packets.getCluster(size, WaitFlags(rawValue: how), for: mbuf) : nil
 }
-/// Who takes storage back; the process ends where nobody does.
-private func lender(_ free: StorageFree?) -> StorageFree {
-  guard let free else { endProcess("storage lent that nobody takes back") }
-  return free
-}
-
 
 @_silgen_name("stave_m_cljset")
 public func mSetCluster(_ mbuf: MbufPointer, _ cluster: UnsafeMutableRawPointer, _ size: Int) { mbuf.attachCluster(cluster, size: size) }
@@ -91,6 +85,12 @@ public func mSetCluster(_ mbuf: MbufPointer, _ cluster: UnsafeMutableRawPointer,
 @_silgen_name("stave_m_cljfree")
 public func mFreeCluster(_ cluster: UnsafeMutableRawPointer?, _ size: Int) {
   if let cluster { packets.freeCluster(cluster, size: size) }
+}
+
+/// Who takes storage back; the process ends where nobody does.
+private func lender(_ free: StorageFree?) -> StorageFree {
+  guard let free else { endProcess("storage lent that nobody takes back") }
+  return free
 }
 
 @c(stave_m_extadd)
@@ -133,7 +133,7 @@ private func limit(_ number: Int32) -> PacketLimit? {
 public func mbufSetLimit(_ which: Int32, _ items: Int) -> Int32 {
   guard let limit = limit(which) else { return orInvalid(false) }
   guard hasPackets() else { return orNoMemory(false) }
-  return orInvalid(packets.setLimit(limit, items))
+  return orInvalid(Heap.alone { packets.setLimit(limit, items) })
 }
 
 @_silgen_name("stave_mbuf_get_max")
@@ -143,7 +143,9 @@ public func mbufLimit(_ which: Int32) -> Int {
 }
 
 @_silgen_name("stave_mbuf_set_max_bytes")
-public func mbufSetLimits(_ bytes: Int) -> Int32 { hasPackets() ? orInvalid(packets.setLimits(bytes: bytes)) : orNoMemory(false) }
+public func mbufSetLimits(_ bytes: Int) -> Int32 {
+  hasPackets() ? orInvalid(Heap.alone { packets.setLimits(bytes: bytes) }) : orNoMemory(false)
+}
 
 @_silgen_name("stave_mbuf_get_stat")
 public func mbufGetStatistics(_ result: UnsafeMutablePointer<PacketCounts>) -> Int32 {

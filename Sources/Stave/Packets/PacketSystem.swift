@@ -95,11 +95,12 @@ public enum Packets {
     return state
   }
 
-  /// Sets a limit on what is in packets and kept together; 0 for none. It holds at once, and wakes whoever waits and may go on now.
-  /// Throws `.outOfRange` for one below the limit that there is, or of clusters above that of mbufs.
+  /// Sets a limit on what is in packets and kept together; 0 for none. It holds at once, and wakes whoever waits and may go on now. A
+  /// limit is raised or taken away, not lowered: `.outOfRange` for one below that which there is. It is also thrown, where mbufs have a
+  /// limit, if the limits of all kinds of clusters together were above it then; kinds without a limit do not count.
   public static func setLimit(_ kind: Kind, to count: Int) throws(PacketError) {
     let state = try started()
-    guard state.setLimit(kind.limit, count) else { throw .outOfRange }
+    guard Heap.alone({ state.setLimit(kind.limit, count) }) else { throw .outOfRange }
   }
 
   /// 0: none.

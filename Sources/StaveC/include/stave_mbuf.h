@@ -261,12 +261,13 @@ void stave_mbufq_drain(struct stave_mbufq *queue);
 
 // Limits, of what is out and cached; 0, as at first, for none.
 enum { STAVE_MBUF_MBUFS = 1, STAVE_MBUF_CLUSTERS, STAVE_MBUF_JUMBOP, STAVE_MBUF_JUMBO9, STAVE_MBUF_JUMBO16 };
-// Sets one of them. 0, or -1 with EINVAL for less than the present one, and for clusters while fewer mbufs may be than clusters; or
-// with ENOMEM. One caller at a time.
+// Sets one of them. 0, or -1 with EINVAL for less than the present one (which is lowered by taking it away first), and, where mbufs have
+// a limit, if those of all clusters together were above it then; or with ENOMEM.
 int stave_mbuf_set_max(int which, size_t items);
 // The present one.
 size_t stave_mbuf_get_max(int which);
-// Sets all of them, for about so many bytes.
+// Sets all of them, for about so many bytes, to 1 at least; 0 takes all away. 0, or -1 with EINVAL, and nothing changed, where one would be
+// lowered; or with ENOMEM.
 int stave_mbuf_set_max_bytes(size_t bytes);
 
 struct stave_mbuf_figures { int64_t used, cached, max; };
