@@ -105,7 +105,7 @@ static void sources(void) {
   CHECK(stave_zone_set_source(kept, pages, NULL, NULL, 1) == 0);
   struct stave_zone *both[] = {apart, kept};
   for (int index = 0; index < 2; index++) {
-    char *item = stave_zone_alloc(both[index], STAVE_WAITOK);
+    char *item = stave_zone_alloc(both[index], STAVE_WAITOK | STAVE_ZERO);
     CHECK(item != NULL && item[99] == 0);
     stave_zone_free(both[index], item);
     CHECK(stave_zone_reclaim(both[index], STAVE_RECLAIM_DRAIN_CPU) == 0 && stave_zone_destroy(both[index]) == 0);
