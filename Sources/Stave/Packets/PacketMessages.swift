@@ -76,8 +76,8 @@ struct Message {
 /// MSG_NOSIGNAL and MSG_TRUNC, which libc has as an enumeration on some systems.
 private let noSignal: Int32 = 0x4000, cutOff: Int32 = 0x20
 
-/// Messages that are sent and received many at a time. Its memory is got once: 400 bytes for each place, and a cluster of each that waits
-/// for a message. Not for several threads at once.
+/// Messages that are sent and received many at a time. Its memory is got once: some 210 bytes for each place and 16 KiB for
+/// the list of pieces, and a cluster for each place that waits for a message. Not for several threads at once.
 ///
 ///     var batch = try PacketBatch(capacity: 64)
 ///     func echo(_ socket: Int32) throws -> Never {

@@ -39,7 +39,7 @@ public final class DeferredZone<Element: ~Copyable & Sendable>: AnyZone, @unchec
   }
 
   /// A value in the zone; nil, and the value is gone, when there is no memory or the limit is met. Never waits for readers. May be called
-  /// in a section.
+  /// in a section. `.zero` says nothing here: what the memory holds is the value.
   @inlinable @inline(__always)
   public func allocate(_ value: consuming Element, _ request: ZoneRequest = []) -> UnsafeMutablePointer<Element>? {
     guard let item = allocationCell != 0 ? stave_pop(allocationCell) ?? allocateSlow(request) : allocateSlow(request) else { return nil }

@@ -72,21 +72,22 @@ typedef void (*stave_zone_freef)(void *arg, void *pages, size_t bytes);
 // Which version the library has, in three bytes: (STAVE_VERSION_MAJOR << 16 | STAVE_VERSION_MINOR << 8 | STAVE_VERSION_PATCH).
 uint32_t stave_zone_version(void);
 
-// A zone of items of `size` bytes. All hooks are optional. 31 bytes of the name are kept. Null with EINVAL for a size of 0, an
-// alignment that is none, and flags that contradict each other or are unknown; with ENOMEM where memory, or room for another of some
-// 8000 zones, is not to be had. Takes locks; no page yet.
+// A zone of items of `size` bytes. All hooks are optional. 31 bytes of the name are kept. Null with EINVAL for a size that no slab can
+// have (0, more than 2^40, with PCPU more than a page), an alignment that is none, and flags that contradict each other or are unknown;
+// with ENOMEM where memory, or room for another of some 8000 zones, is not to be had. Takes locks; no page yet.
 struct stave_zone *stave_zone_create(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                      stave_zone_fini fini, size_t align, uint32_t flags);
 // A zone of its own caches, hooks and figures on the pages of another, which outlives it. init and fini run when an item comes from there
 // and goes back. Of the flags MAXBUCKET, NOBUCKET and UNMANAGED count. Null as above.
 struct stave_zone *stave_zone_create_secondary(const char *name, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                                stave_zone_fini fini, uint32_t flags, struct stave_zone *primary);
-// The caches of a zone for pointers that `import` brings and `release` takes back; both get `arg`. `size` is for hooks and figures.
+// The caches of a zone for pointers that `import` brings and `release` takes back; both get `arg`. `size` is for hooks and figures. It has
+// no pages: null with EINVAL for other flags than MAXBUCKET, NOBUCKET and UNMANAGED, and without either function; else as above.
 struct stave_zone *stave_zone_create_cache(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                            stave_zone_fini fini, stave_zone_import import, stave_zone_release release, void *arg,
                                            uint32_t flags);
 // A zone whose reuse is deferred by the sections of `smr`, or with null of a context of its own. The constructor's argument is null, and
-// the destructor runs when no reader is left.
+// the destructor runs when no reader is left. Null as above, with EINVAL also for the flags PCPU, FIRSTTOUCH and ROUNDROBIN.
 struct stave_zone *stave_zone_create_smr(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                          stave_zone_fini fini, size_t align, uint32_t flags, struct stave_smr *smr);
 // Ends a zone that nobody uses any more; null does nothing. Items that are still out are reported, and lost with their pages; how many.
@@ -101,19 +102,21 @@ int stave_zone_add_keg(struct stave_zone *zone, struct stave_zone *primary);
 
 // init and fini between pages and caches, also of a zone that is not secondary.
 void stave_zone_set_hooks(struct stave_zone *zone, stave_zone_init init, stave_zone_fini fini);
-// Where a zone with STAVE_ZONE_NOTPAGE has its pages from; -1 with EINVAL for others. `zeroed`: all of them are zero. Both are called
-// without locks, freef possibly by a free.
+// Where a zone with STAVE_ZONE_NOTPAGE has its pages from; -1 with EINVAL for others, and without allocf. `zeroed`: all of them are zero.
+// Both are called without locks, freef possibly by a free. With NOFREE freef may be null: then its pages are the caller's when it ends.
 int stave_zone_set_source(struct stave_zone *zone, stave_zone_allocf allocf, stave_zone_freef freef, void *arg, int zeroed);
-// Addresses for so many items, in whole slabs, which are also the most that there can be; implies NOFREE. 0, or -1 with ENOMEM.
+// Addresses for so many items, in whole slabs, which are also the most that there can be; implies NOFREE. 0, or -1 with ENOMEM; with
+// EINVAL for no items, and for a zone that is nothing but caches.
 int stave_zone_reserve_addresses(struct stave_zone *zone, size_t count);
 // The last so many free items are for requests with STAVE_USE_RESERVE.
 void stave_zone_reserve(struct stave_zone *zone, size_t count);
-// Makes slabs for so many more free items, at any time. 0, or -1 with ENOMEM: what has been made stays.
+// Makes slabs for so many more free items, at any time. 0, or -1 with ENOMEM: what has been made stays; or with EINVAL for a zone that is
+// nothing but caches.
 int stave_zone_prealloc(struct stave_zone *zone, size_t count, int flags);
 
 // An item. Null with STAVE_NOWAIT when there is no memory or the zone is at its limit, and where a hook refuses. errno stays. With
-// STAVE_ZERO it is zero, after the constructor. A cache serves it in some 5 ns; else a lock is taken, and pages asked for. With
-// STAVE_WAITOK it may sleep.
+// STAVE_ZERO it is zero, after the constructor: nothing is left of what ctor and init have written, so it is not for zones that have them.
+// A cache serves it in some 5 ns; else a lock is taken, and pages asked for. With STAVE_WAITOK it may sleep.
 void *stave_zone_alloc(struct stave_zone *zone, int flags);
 void *stave_zone_alloc_arg(struct stave_zone *zone, void *arg, int flags);
 // Gives an item back; null does nothing. Never sleeps.
