@@ -267,8 +267,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
       zones.pointee.kegZone!.giveOne(UnsafeMutableRawPointer(keg))
     }
     let parts = pointee.flags.contains(.part) ? nil : pointee.domains
+    // A walk that is at one gives room back to us.
+    parts?.leaveLists()
     zones.pointee.zoneZone!.giveOne(UnsafeMutableRawPointer(self))
-    return lost + (parts?.destroy(keepingNumber: guarded > 0) ?? 0)
+    return lost + (parts?.end(keepingNumber: guarded > 0) ?? 0)
   }
 
   /// Items that callers have, guarded ones too.

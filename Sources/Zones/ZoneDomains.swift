@@ -117,7 +117,8 @@ private func divide(
   var first: ZonePointer? = nil
   for domain in 0..<domains.pointee.count where memoryDomains.hasMemory(domain) {
     guard let part = maker.make(domain) else {
-      _ = domains.destroy(keepingNumber: false)
+      domains.leaveLists()
+      _ = domains.end(keepingNumber: false)
       return nil
     }
     part.pointee.domains = domains
@@ -135,7 +136,10 @@ private func divide(
     front.pointee.moreKegCount = -1
     domains.pointee.front = front
   }
-  if front == nil { _ = domains.destroy(keepingNumber: false) }
+  if front == nil {
+    domains.leaveLists()
+    _ = domains.end(keepingNumber: false)
+  }
   return front
 }
 
@@ -172,11 +176,16 @@ extension UnsafeMutablePointer where Pointee == ZoneDomains {
     return number
   }
 
-  /// The parts go after the front has gone: how many items are lost with them. `keepingNumber`: guarded items of the front are out.
-  func destroy(keepingNumber: Bool) -> Int {
+  /// No walk is at a part any more, and none gives room back to the front.
+  func leaveLists() {
+    for domain in 0..<pointee.count { pointee.parts[domain]?.leaveList() }
+  }
+
+  /// The parts, which are in no list, go after the front has gone: how many items are lost with them. `keepingNumber`: guarded items of
+  /// the front are out.
+  func end(keepingNumber: Bool) -> Int {
     var lost = 0, isFirst = true
     // Depots may have each other's items: all are emptied, by us or by a walk that is at one, before the first keg goes.
-    for domain in 0..<pointee.count { pointee.parts[domain]?.leaveList() }
     for domain in 0..<pointee.count { pointee.parts[domain]?.reclaimAlone(.drainCPU) }
     for domain in 0..<pointee.count {
       guard let part = pointee.parts[domain] else { continue }

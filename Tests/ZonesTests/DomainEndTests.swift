@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// Zones over several memory domains at their edges: their end, memory given back domain by domain, addresses that are not to be had, frees
+// of what is not theirs, and what parts have of a limit.
+
+import CPlatform
+import Foundation
+import Testing
+
+@testable import Heap
+@testable import Pages
+@testable import Primitives
+@testable import TestSupport
+@testable import Zones
+
+/// A fini that waits: items that have been out begin with 100 and their domain.
+private enum EndGate {
+  nonisolated(unsafe) static var holds = [false, false]
+  static let entered = [DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)]
+  static let opened = [DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)]
+
+  static let finish: ItemFinish = { item, _ in
+    let domain = item.load(as: Int.self) - 100
+    guard (0..<2).contains(domain), holds[domain] else { return }
+    holds[domain] = false
+    entered[domain].signal()
+    opened[domain].wait()
+  }
+}
+
+/// As a thread, until which has ended the group waits.
+private func start(_ group: DispatchGroup, _ body: @escaping @Sendable () -> Void) {
+  group.enter()
+  Thread {
+    body()
+    group.leave()
+  }.start()
+}
+
+extension OnRoot {
+  @Suite struct DomainEndTests {
+    init() { Stage.up() }
+
+    @Test func `L18 a walk at a part of a zone that ends gives room to nobody else`() {
+      withDomains(2) {
+        let zone = makeTestZone("ends", 64, flags: .firstTouch)
+        zone.setZoneHooks(initialize: nil, finish: EndGate.finish)
+        zone.setLimit(1000)
+        let items = (0..<80).map { number in
+          let item = zone.allocate(domain: number % 2)!
+          item.storeBytes(of: 100 + number % 2, as: Int.self)
+          return item
+        }
+        zone.freeAll(items)
+        #expect(zone.parts.allSatisfy { ZoneCounts($0).cached + Int64($0.pointee.depotItems) > 0 })
+        EndGate.holds = [true, true]
+        let first = DispatchGroup(), others = DispatchGroup(), shared = Shared(zone)
+        start(first) { reclaimAll(.drainCPU) }
+        EndGate.entered[1].wait()
+        // This one passes part 1 over, at which the first is.
+        start(others) { reclaimAll(.drainCPU) }
+        EndGate.entered[0].wait()
+        start(others) { #expect(shared.value.destroy() == 0) }
+        while !zone.pointee.flags.contains(.dying) { usleep(1000) }
+        usleep(100_000)
+        let other = makeTestZone("other", 64, flags: .noBucket)
+        other.setLimit(10)
+        let held = other.takeMany(20)
+        #expect(held.count == 10)
+        EndGate.opened[1].signal()
+        first.wait()
+        #expect(other.made == 10 && other.allocate() == nil)
+        EndGate.opened[0].signal()
+        others.wait()
+        other.freeAll(held)
+        check(other, holding: 0)
+        #expect(other.destroy() == 0)
+      }
+    }
+  }
+}
