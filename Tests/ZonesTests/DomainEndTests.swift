@@ -77,5 +77,33 @@ extension OnRoot {
         #expect(other.destroy() == 0)
       }
     }
+
+    #if STAVE_CHECK_LOCKS  // debug builds, whose system calls can be refused
+    @Test func `L23 addresses that are not to be had in all domains are taken in none`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        withDomains(2) {
+          let slabBytes = arena.pointee.slabBytes
+          var gibibytes = 0, refusals = 0
+          // The arena has to grow for each domain, each time.
+          _ = refusingEachCall {
+            gibibytes += 1
+            let zone = makeTestZone("half", 3000, flags: .firstTouch), layout = zone.pointee.keg.pointee.layout
+            let stride = Int(UInt(layout.slabBytes).roundedUp(to: unitBytes)!)
+            if !zone.reserveAddresses(for: 2 * (gibibytes << 30) / stride * layout.items) {
+              refusals += 1
+              precondition(arena.pointee.slabBytes == slabBytes && zone.limit == 0 && !zone.pointee.flags.contains(.noFree))
+              precondition(zone.parts.allSatisfy { $0.pointee.keg.pointee.range == nil && !$0.pointee.flags.contains(.noFree) })
+              zone.freeAll(zone.takeMany(500))
+              zone.reclaim(.drainCPU)
+              precondition(zone.memory == 0)
+            }
+            precondition(zone.destroy() == 0 && arena.pointee.slabBytes == slabBytes)
+          }
+          precondition(refusals >= 2, "the first of them, and the second")
+        }
+      }
+    }
+    #endif
   }
 }
