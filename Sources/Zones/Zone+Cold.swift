@@ -77,7 +77,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   private func takeRange(for count: Int) -> ReservedRangePointer? {
     let layout = pointee.keg.pointee.layout
     guard demandCold("the addresses"), count > 0 else { return nil }
-    return arena.reserveRange(slabs: (count - 1) / layout.items + 1, slabBytes: layout.slabBytes)
+    return arena.reserveRange(slabs: (count - 1) / layout.items + 1, slabBytes: layout.slabBytes, domain: Int(pointee.keg.pointee.domain))
   }
 
   /// For how many items there are addresses then.

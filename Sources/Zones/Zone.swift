@@ -109,7 +109,7 @@ public func makeZone(
   if flags.intersects(.ofDomains) {
     return makeZoneOfDomains(name: name, size: size, alignMask: alignMask, flags: flags, hooks: hooks, source: source)
   }
-  if flags.contains(.perCPU) { memoryDomains.look() }
+  if flags.contains(.perCPU) { memoryDomains.lookForZones() }
   guard let flags = flags.completed,
     let layout = SlabLayout.choose(
       size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes, cpuCount: Int(root.pointee.cpuCount))

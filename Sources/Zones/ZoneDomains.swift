@@ -44,7 +44,7 @@ func makeZoneOfDomains(name: FixedName, size: Int, alignMask: Int, flags: ZoneFl
   guard let flags = flags.completed,
     let alone = SlabLayout.choose(size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes)
   else { return nil }
-  memoryDomains.look()
+  memoryDomains.lookForZones()
   let desired = Bucket.desiredCapacity(itemBytes: alone.itemBytes), cells = flags.contains(.noBucket) ? 0 : desired * 2
   guard memoryDomains.count > 1 else {
     return makeZone(
@@ -91,6 +91,7 @@ private struct PartMaker {
         name: name, layout: layout, alignMask: alignMask, flags: flags, hooks: hooks, source: source, cellCapacity: cells,
         bucketSize: Bucket.desiredCapacity(itemBytes: layout.itemBytes), reciprocal: ~0)
       part?.pointee.keg.pointee.domain = UInt8(domain)
+      if source.isArena { part?.pointee.keg.pointee.source = .arena(domain: domain) }
       return part
     }
     guard let whole = primary.pointee.parts[domain] else { return nil }
