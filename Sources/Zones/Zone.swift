@@ -245,7 +245,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
     // Of a keg that several zones share, items are theirs that have asked for them. Those of a zone with parts are lost with these.
     let countsItself = isSecondary || pointee.importItems != nil || keg.pointee.secondaries > 0
     let guarded = Int(pointee.guardedItems)
-    let lost = (ownsParts ? 0 : countsItself ? Int(ZoneCounts(self).used) : keg.outstanding) + guarded
+    // And those of a secondary one with parts are counted in front: where an item was asked for and where it was freed may be two parts.
+    let isCountedElsewhere = ownsParts || isSecondary && pointee.flags.contains(.part)
+    let lost = (isCountedElsewhere ? 0 : countsItself ? Int(ZoneCounts(self).used) : keg.outstanding) + guarded
     if lost > 0 { reportLost(lost, guarded: guarded, pages: countsItself ? 0 : keg.pointee.slabCount * keg.pointee.layout.slabBytes / pageBytes) }
     if pointee.cell != 0 { CPUCache.removeCell(pointee.cell) }
     zones.pointee.listLock.lock()

@@ -78,6 +78,25 @@ extension OnRoot {
       }
     }
 
+    @Test(arguments: [ZoneFlags.firstTouch, .roundRobin]) func `L16 what is out of a secondary zone is reported once`(_ policy: ZoneFlags) async {
+      let raw = policy.rawValue
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) { [raw = raw as UInt32] in
+        Stage.up()
+        withDomains(2) {
+          let primary = makeTestZone("primary", 100, flags: ZoneFlags(rawValue: raw))
+          let second = makeSecondaryZone(name: FixedName("second"), primary: primary)!
+          hop(to: 0)
+          let items = second.takeMany(8)
+          hop(to: 1)
+          second.freeAll(Array(items.prefix(5)))
+          precondition(second.takeMany(2).count == 2 && second.itemsOut == 5 && second.destroy() == 5)
+          precondition(primary.takeMany(100).count == 100)
+        }
+      }
+      let said = result.map { String(decoding: $0.standardErrorContent, as: UTF8.self) } ?? ""
+      #expect(said.components(separatedBy: "zone destroyed with items out").count == 2 && said.contains("second: 5 items"), "\(said)")
+    }
+
     #if STAVE_CHECK_LOCKS  // debug builds, whose system calls can be refused
     @Test func `L23 addresses that are not to be had in all domains are taken in none`() async {
       await #expect(processExitsWith: .success) {
