@@ -158,9 +158,12 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
 
 extension UnsafeMutablePointer where Pointee == ZoneDomains {
   /// The keg of a part, by its number.
-  func keg(number: UInt32) -> KegPointer? {
+  func keg(number: UInt32) -> KegPointer? { part(number: number)?.pointee.keg }
+
+  /// A part, by its keg's number.
+  func part(number: UInt32) -> ZonePointer? {
     for domain in 0..<pointee.count {
-      if let keg = pointee.parts[domain]?.pointee.keg, keg.pointee.index == number { return keg }
+      if let part = pointee.parts[domain], part.pointee.keg.pointee.index == number { return part }
     }
     return nil
   }

@@ -124,5 +124,31 @@ extension OnRoot {
       }
     }
     #endif
+
+    @Test func `L21 first touch: what is none of the zone's items is refused at the call, and in no domain`() async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+        Stage.up()
+        stave_reports().pointee.mode = ReportMode.goOn
+        withDomains(2) {
+          let zone = makeTestZone("zone", 64, flags: .firstTouch), other = makeTestZone("other", 64, flags: .firstTouch), plain = makeTestZone("plain", 64)
+          hop(to: 0)
+          let own = zone.allocate(domain: 1)!, theirs = other.allocate(domain: 1)!, item = plain.allocate()!
+          let wrong = [theirs, item, own + 8, UnsafeMutableRawPointer(bitPattern: 4096)!]
+          for address in wrong { zone.free(address) }
+          precondition(Set(zone.takeMany(600)).isDisjoint(with: wrong) && zone.pointee.crossFrees == 0)
+          check(zone, holding: 601)
+          precondition(zone.domain(of: own) == 1 && zone.domain(of: theirs) == -1 && zone.domain(of: item) == -1 && zone.domain(of: nil) == -1)
+          var local = 0
+          withUnsafeMutablePointer(to: &local) { precondition(zone.domain(of: $0) == -1 && plain.domain(of: $0) == 0) }
+          other.free(theirs)
+          plain.free(item)
+          zone.free(own)
+          check(zone, holding: 600)
+          check(other, holding: 0)
+        }
+      }
+      let said = result.map { String(decoding: $0.standardErrorContent, as: UTF8.self) } ?? ""
+      #expect(said.components(separatedBy: "bad free: free of an address that is no item").count == 5, "\(said)")
+    }
   }
 }
