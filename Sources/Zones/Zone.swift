@@ -66,7 +66,7 @@ public struct Zone: ~Copyable {
   public internal(set) var deferral: UnsafeMutablePointer<Deferral>?
   /// Of a zone over several memory domains, and of its parts (Zone+Domains).
   public internal(set) var domains: UnsafeMutablePointer<ZoneDomains>?
-  /// Items that were freed by a CPU of another domain than theirs.
+  /// Items that were freed by a CPU of another domain than theirs; of zones with `firstTouch`.
   public internal(set) var crossFrees: Int64
 }
 

@@ -30,6 +30,6 @@ extension Zone where Element: ~Copyable {
   /// one. A few loads.
   public func domain(of element: UnsafeMutablePointer<Element>) -> Int { core.domain(of: UnsafeMutableRawPointer(element)) }
 
-  /// Elements that were freed by a CPU of another domain than theirs.
+  /// Elements that were freed by a CPU of another domain than theirs; counted for zones with ``ZoneFlags/firstTouch``.
   public var crossDomainFrees: Int { Int(core.pointee.crossFrees) }
 }

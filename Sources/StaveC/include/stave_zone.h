@@ -181,7 +181,7 @@ struct stave_zone_stat {
   uint64_t cached;
   uint64_t fails;     // requests
   uint64_t sleeps;
-  uint64_t xdomain;   // frees on a CPU of another memory domain than the item's
+  uint64_t xdomain;   // frees on a CPU of another memory domain than the item's, of zones with STAVE_ZONE_FIRSTTOUCH
 };
 // Sums over the CPUs: exact while nobody uses the zone.
 void stave_zone_get_stat(struct stave_zone *zone, struct stave_zone_stat *stat);
