@@ -121,12 +121,14 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   // MARK: - All parts
 
-  /// Of what is in a memory domain alone. A zone without a policy is in domain 0.
+  /// Of what is in a memory domain alone; but the CPUs' caches of a zone with `roundRobin`, which hold items of all, are emptied. A zone
+  /// without a policy is in domain 0.
   public func reclaim(_ request: Reclaim, domain: Int) {
     if pointee.domains == nil {
       if domain == 0 { reclaimAlone(request) }
     } else {
       forEachPart { if Int($0.pointee.keg.pointee.domain) == domain { $0.reclaimAlone(request) } }
+      if request == .drainCPU && pointee.cell != 0 { reclaimAlone(request) }
     }
   }
 
@@ -212,4 +214,5 @@ public func reclaimAll(_ request: Reclaim, domain: Int) {
     guard !zone.pointee.flags.intersects(ZoneFlags.unmanaged.union(.part)) else { return }
     zone.whileReclaiming { zone.reclaim(request, domain: domain) }
   }
+  drainZonesOwn()
 }

@@ -34,8 +34,8 @@ static void constructed(void) {
   }
   for (int number = 0; number < MANY; number++) stave_zone_free(zone, items[number]);
   CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN_CPU, 1) == 0 && stave_zone_memory(zone) > 0);
-  CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN_CPU, 0) == 0 && stave_zone_memory(zone) == 0);
-  CHECK(stave_zone_reclaim_domain(NULL, STAVE_RECLAIM_DRAIN, 1) == 0);
+  CHECK(stave_zone_reclaim_domain(NULL, STAVE_RECLAIM_DRAIN_CPU, 0) == 0 && stave_zone_memory(zone) == 0);
+  CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN, 1) == 0);
   CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN, 2) == -1 && errno == EINVAL);
   CHECK(stave_zone_reclaim_domain(zone, 9, 0) == -1 && stave_zone_reclaim_domain(zone, STAVE_RECLAIM_TRIM, -1) == -1);
   CHECK(stave_zone_domain_of(zone, items) == -1 && stave_zone_domain_of(zone, NULL) == -1);
@@ -98,6 +98,12 @@ static void roundRobin(void) {
   }
   CHECK(abs(counts[0] - counts[1]) <= 64);
   for (int number = 0; number < MANY; number++) stave_zone_free(zone, items[number]);
+  struct stave_zone_stat stat;
+  stave_zone_get_stat(zone, &stat);
+  CHECK(stat.xdomain == 0 && stat.cached > 0);
+  for (int domain = 0; domain < 2; domain++) CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN_CPU, domain) == 0);
+  stave_zone_get_stat(zone, &stat);
+  CHECK(stat.cached == 0 && stave_zone_memory(zone) == 0);
   CHECK(stave_zone_destroy(zone) == 0);
 }
 

@@ -150,5 +150,36 @@ extension OnRoot {
       let said = result.map { String(decoding: $0.standardErrorContent, as: UTF8.self) } ?? ""
       #expect(said.components(separatedBy: "bad free: free of an address that is no item").count == 5, "\(said)")
     }
+
+    @Test func `memory is given back domain by domain; of a zone in turn the CPUs' caches too`() {
+      withDomains(2) {
+        func make(_ flags: ZoneFlags) -> ZonePointer {
+          let zone = makeTestZone("back", 64, flags: flags)
+          for domain in 0..<2 {
+            hop(to: domain)
+            zone.freeAll(zone.takeMany(2000))
+          }
+          return zone
+        }
+        let spread = make(.roundRobin)
+        spread.reclaim(.drain, domain: 0)
+        #expect(ZoneCounts(spread).cached > 0)
+        spread.reclaim(.drainCPU, domain: 0)
+        #expect(ZoneCounts(spread).cached == 0 && spread.memory > 0)
+        spread.reclaim(.drainCPU, domain: 1)
+        #expect(spread.memory == 0)
+        check(spread, holding: 0)
+        // The same of all zones at once, but for those that are left alone.
+        let near = make(.firstTouch), kept = make(.firstTouch.union(.unmanaged)), plain = makeTestZone("plain")
+        plain.freeAll(plain.takeMany(500))
+        func slabs(_ zone: ZonePointer) -> [Int] { zone.parts.map { $0.pointee.keg.pointee.slabCount } }
+        reclaimAll(.drainCPU, domain: 1)
+        #expect(slabs(near)[0] > 0 && slabs(near)[1] == 0 && slabs(kept).allSatisfy { $0 > 0 } && plain.memory > 0)
+        #expect((0..<8).allSatisfy { zones.pointee.bucketKeg($0)?.pointee.freeSlabCount ?? 0 == 0 }, "buckets")
+        reclaimAll(.drainCPU, domain: 0)
+        #expect(slabs(near) == [0, 0] && plain.memory == 0)
+        for zone in [spread, near, kept, plain] { #expect(zone.destroy() == 0) }
+      }
+    }
   }
 }

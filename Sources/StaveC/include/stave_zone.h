@@ -166,7 +166,8 @@ enum {
 };
 // Gives back from a zone; with null from all. 0, or -1 with EINVAL.
 int stave_zone_reclaim(struct stave_zone *zone, int how);
-// The same of what is in one memory domain.
+// The same of what is in one memory domain; but of a zone with STAVE_ZONE_ROUNDROBIN the CPUs' caches hold items of all, and
+// STAVE_RECLAIM_DRAIN_CPU empties them.
 int stave_zone_reclaim_domain(struct stave_zone *zone, int how, int domain);
 
 // Bytes of an item.
