@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Memory domains, NUMA nodes: parts of the memory that lie nearer to some CPUs than to others. Domains are counted from 0, in the order
-// of the system's nodes; more than sixteen count as the last of these. Nobody is asked for them before the first zone that wants to know,
-// and a machine that has one, as most have, is known by that alone: no table, and nothing below is ever called.
+// of the system's nodes; of more than sixteen, CPUs of the rest count as the last of these. Nobody is asked for them before the first
+// zone that wants to know, and a machine that has one, as most have, is known by that alone: no table, and nothing below is ever called.
 //
 // `fake` says instead that there are so many, CPUs dealt to them in turn: to see what a program does on a machine one has not. Pages
 // are placed nowhere then.

@@ -77,8 +77,8 @@ extension OnRoot {
         // Nobody says which have memory: all.
         let two = FakeNodes(["online": "0-1\n", "node1/cpulist": "1,3,70000,4-9\n"]).read(cpus: 4)
         #expect(two?.count == 2 && two?.memory == 0b11 && two?.domains == [0, 1, 0, 1])
-        let many = FakeNodes(["online": "0-39\n", "has_memory": "0-39\n", "node15/cpulist": "2\n", "node16/cpulist": "3\n"]).read(cpus: 4)
-        #expect(many?.count == 16 && many?.memory == 0xffff && many?.domains == [0, 0, 15, 0])
+        let many = FakeNodes(["online": "0-39\n", "has_memory": "0-39\n", "node0/cpulist": "0\n", "node1/cpulist": "1\n", "node15/cpulist": "2\n", "node16/cpulist": "3\n"]).read(cpus: 4)
+        #expect(many?.count == 16 && many?.memory == 0xffff && many?.domains == [0, 1, 15, 15])
       }
     }
 
