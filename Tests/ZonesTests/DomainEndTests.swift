@@ -181,5 +181,36 @@ extension OnRoot {
         for zone in [spread, near, kept, plain] { #expect(zone.destroy() == 0) }
       }
     }
+
+    @Test func `L33 parts cache no more than their share of a limit`() {
+      withDomains(2) {
+        let zone = makeTestZone("share", 64, flags: .firstTouch), limit = 40 * Int(root.pointee.cpuCount)
+        zone.freeAll(zone.takeMany(10))
+        zone.setLimit(limit)
+        let share = CacheBound(limit: limit, cpus: Int(root.pointee.cpuCount), domains: 2)
+        #expect(share.bucket > 0 && share.bucket < Bucket.desiredCapacity(itemBytes: 64))
+        for part in zone.parts { #expect(part.pointee.depotLimit == share.depot && part.pointee.bucketSize == share.bucket) }
+        for domain in 0..<2 {
+          hop(to: domain)
+          zone.freeAll(zone.takeMany(limit))
+          for part in zone.parts { CPUCache.forEachRegion { #expect(Int($0[part.pointee.cell].word & 0xffff) <= share.cell) } }
+        }
+        check(zone, holding: 0)
+        #expect(zone.destroy() == 0)
+      }
+    }
+
+    @Test func `L39 a page source that serves only who may wait: a zone in turn asks it so before it sleeps`() {
+      withDomains(2) {
+        let mock = MockSource(), zone = makeTestZone("patient", 64, flags: .roundRobin)
+        for part in zone.parts { part.setSource(mock.source) }
+        mock.wantsPatience = true
+        #expect(zone.allocate() == nil)
+        let item = zone.allocate(.wait.union(.canFail))
+        #expect(item != nil && zone.pointee.sleeps == 0)
+        zone.free(item)
+        #expect(zone.destroy() == 0 && mock.bytesOut == 0)
+      }
+    }
   }
 }

@@ -132,6 +132,12 @@ extension OnRoot {
         zone.freeAll(zone.takeMany(4000))
         let held = zone.parts.map { $0.pointee.depotItems }
         #expect(held.min()! > 0 && held.max()! <= 2 * held.min()! + 254 && zone.pointee.full == nil, "\(held)")
+        // The near one has none: the other serves.
+        zone.parts[0].drainDepot(keeping: 0)
+        #expect(zone.chooseDepot(isTaking: true) == zone.parts[1] && zone.chooseDepot(isTaking: false) == zone.parts[0])
+        let items = zone.takeMany(held[1] + 100)
+        #expect(zone.parts[1].pointee.depotItems == 0)
+        zone.freeAll(items)
         check(zone, holding: 0)
         #expect(zone.destroy() == 0)
       }
