@@ -190,7 +190,7 @@ public struct ZoneControl: Sendable {
     number("stats.allocs", "Allocations since the start.") { Int($0.allocations) },
     number("stats.frees", "Frees since the start.") { Int(max(0, $0.frees)) },
     number("stats.fails", "Allocations that failed.") { Int($0.failures) },
-    number("stats.xdomain", "Items freed by a CPU of another memory domain than theirs.") { Int($0.crossFrees) },
+    number("stats.xdomain", "Items freed by a CPU of another memory domain than theirs, of zones that keep each near its CPU.") { Int($0.crossFrees) },
   ] + domain(0)
 
   /// Those of a memory domain, of which most zones have one, 0.

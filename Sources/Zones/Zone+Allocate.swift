@@ -186,8 +186,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
     putBucket(bucket)
   }
 
-  /// A request begins to wait for memory.
+  /// A request begins to wait for memory. A part's are those of the zone in front of it.
   public func noteSleep() {
+    if pointee.flags.contains(.part) { return pointee.domains!.pointee.front!.noteSleep() }
     stave_add(&pointee.sleeps, 1)
     stave_zone_sleep_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.sleeps))
   }

@@ -73,6 +73,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       refuseKind("free")
       return false
     }
+    guard !pointee.flags.contains(.divided) else { return freeElsewhere(item, stack: stack) }
     stave_add(&pointee.directFrees, 1)
     var address = item.address
     return release(&address, count: 1, stack: stack) == 1

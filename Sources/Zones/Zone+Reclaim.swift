@@ -20,6 +20,11 @@ public func reclaimAll(_ request: Reclaim) {
   forEachZone { zone in
     if !zone.pointee.flags.contains(.unmanaged) { zone.whileReclaiming { zone.reclaimAlone(request) } }
   }
+  drainZonesOwn()
+}
+
+/// Slabs of buckets and headers that are wholly free.
+func drainZonesOwn() {
   zones.pointee.reclaimLock.lock()
   for index in 0..<8 { zones.pointee.bucketKegs[index]?.drain() }
   for index in 0..<5 { zones.pointee.headerKegs[index]?.drain() }

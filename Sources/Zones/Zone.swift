@@ -69,7 +69,7 @@ public struct Zone: ~Copyable {
   public internal(set) var deferral: UnsafeMutablePointer<Deferral>?
   /// Of a zone over several memory domains, and of its parts (Zone+Domains).
   public internal(set) var domains: UnsafeMutablePointer<ZoneDomains>?
-  /// Items that were freed by a CPU of another domain than theirs.
+  /// Items that were freed by a CPU of another domain than theirs; of zones with `firstTouch`.
   public internal(set) var crossFrees: Int64
 }
 
@@ -112,7 +112,7 @@ public func makeZone(
   if flags.intersects(.ofDomains) {
     return makeZoneOfDomains(name: name, size: size, alignMask: alignMask, flags: flags, hooks: hooks, source: source)
   }
-  if flags.contains(.perCPU) { memoryDomains.look() }
+  if flags.contains(.perCPU) { memoryDomains.lookForZones() }
   guard let flags = flags.completed,
     let layout = SlabLayout.choose(
       size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes, cpuCount: Int(root.pointee.cpuCount))
@@ -248,7 +248,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
     // Of a keg that several zones share, items are theirs that have asked for them. Those of a zone with parts are lost with these.
     let countsItself = isSecondary || pointee.importItems != nil || keg.pointee.secondaries > 0
     let guarded = Int(pointee.guardedItems)
-    let lost = (ownsParts ? 0 : countsItself ? Int(ZoneCounts(self).used) : keg.outstanding) + guarded
+    // And those of a secondary one with parts are counted in front: where an item was asked for and where it was freed may be two parts.
+    let isCountedElsewhere = ownsParts || isSecondary && pointee.flags.contains(.part)
+    let lost = (isCountedElsewhere ? 0 : countsItself ? Int(ZoneCounts(self).used) : keg.outstanding) + guarded
     if lost > 0 { reportLost(lost, guarded: guarded, pages: countsItself ? 0 : keg.pointee.slabCount * keg.pointee.layout.slabBytes / pageBytes) }
     if pointee.cell != 0 { CPUCache.removeCell(pointee.cell) }
     zones.pointee.listLock.lock()
@@ -270,8 +272,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
       zones.pointee.kegZone!.giveOne(UnsafeMutableRawPointer(keg))
     }
     let parts = pointee.flags.contains(.part) ? nil : pointee.domains
+    // A walk that is at one gives room back to us.
+    parts?.leaveLists()
     zones.pointee.zoneZone!.giveOne(UnsafeMutableRawPointer(self))
-    return lost + (parts?.destroy(keepingNumber: guarded > 0) ?? 0)
+    return lost + (parts?.end(keepingNumber: guarded > 0) ?? 0)
   }
 
   /// Items that callers have, guarded ones too.

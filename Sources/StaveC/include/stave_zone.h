@@ -119,7 +119,9 @@ int stave_zone_prealloc(struct stave_zone *zone, size_t count, int flags);
 // A cache serves it in some 5 ns; else a lock is taken, and pages asked for. With STAVE_WAITOK it may sleep.
 void *stave_zone_alloc(struct stave_zone *zone, int flags);
 void *stave_zone_alloc_arg(struct stave_zone *zone, void *arg, int flags);
-// Gives an item back; null does nothing. Never sleeps.
+// Gives an item back; null does nothing. Never sleeps. What the CPU's cache takes is not looked at: a double free, an address that is no
+// item, or an item of another zone is reported when it comes to a slab, if that is ever, and may be handed out again before. The latter two
+// a zone with STAVE_ZONE_FIRSTTOUCH reports at once, all three one with STAVE_ZONE_NOBUCKET.
 void stave_zone_free(struct stave_zone *zone, void *item);
 void stave_zone_free_arg(struct stave_zone *zone, void *item, void *arg);
 // Returns when an item could be had.
@@ -143,7 +145,7 @@ int stave_zone_domains(void);
 // An item of one domain, whatever CPU asks, of a zone with STAVE_ZONE_FIRSTTOUCH; with STAVE_WAITOK from there or not at all. Where the
 // domain has no memory, from another. Null as above; for other zones and domains there is a report.
 void *stave_zone_alloc_domain(struct stave_zone *zone, void *arg, int domain, int flags);
-// The domain that an item is in; 0 for zones that have no policy.
+// The domain that an item is in; -1 for an address in no slab of the zone, null too. 0, whatever the address, for zones without a policy.
 int stave_zone_domain_of(struct stave_zone *zone, void *item);
 
 // At most so many items, out or cached; 0 for no limit. At any time; what is out stays. Requests with STAVE_WAITOK wait at the limit in
@@ -167,7 +169,8 @@ enum {
 };
 // Gives back from a zone; with null from all. 0, or -1 with EINVAL.
 int stave_zone_reclaim(struct stave_zone *zone, int how);
-// The same of what is in one memory domain.
+// The same of what is in one memory domain; but of a zone with STAVE_ZONE_ROUNDROBIN the CPUs' caches hold items of all, and
+// STAVE_RECLAIM_DRAIN_CPU empties them.
 int stave_zone_reclaim_domain(struct stave_zone *zone, int how, int domain);
 
 // Bytes of an item.
@@ -182,7 +185,7 @@ struct stave_zone_stat {
   uint64_t cached;
   uint64_t fails;     // requests
   uint64_t sleeps;
-  uint64_t xdomain;   // frees on a CPU of another memory domain than the item's
+  uint64_t xdomain;   // frees on a CPU of another memory domain than the item's, of zones with STAVE_ZONE_FIRSTTOUCH
 };
 // Sums over the CPUs: exact while nobody uses the zone.
 void stave_zone_get_stat(struct stave_zone *zone, struct stave_zone_stat *stat);
