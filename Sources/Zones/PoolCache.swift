@@ -115,8 +115,8 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
   public func put(_ object: UnsafeMutableRawPointer) {
     keg.pointee.lock.lock()
     pointee.puts &+= 1
-    let isAwaited = pointee.pool.pointee.returned.waiters + pointee.pool.pointee.grown.waiters > 0
-    let isKept = !isAwaited && !CPUCache.isPassedBy && hasRoom()
+    // The lock may have been dropped for room: who has begun to wait meanwhile has not seen this object.
+    let isKept = pointee.pool.pointee.waiters == 0 && !CPUCache.isPassedBy && hasRoom() && pointee.pool.pointee.waiters == 0
     if isKept {
       let group = pointee.current!
       group.pointee.objects[group.pointee.count] = object.address
