@@ -27,6 +27,8 @@ public struct PoolCache: ~Copyable {
   var empty: PoolGroupPointer? = nil
   /// Walks over the pool's caches that are at this one.
   var visits = 0
+  /// Set when it has been given up: what is called once it has gone.
+  var whenGone: PoolCacheEnd? = nil
   public internal(set) var gets = 0
   public internal(set) var misses = 0
   public internal(set) var puts = 0
@@ -43,6 +45,8 @@ public struct PoolGroup {
   var objects = InlineArray<16, UInt>(repeating: 0)
 }
 
+/// Told with the hooks' argument that a cache that was given up does not need it any more.
+public typealias PoolCacheEnd = @convention(c) (_ argument: UnsafeMutableRawPointer?) -> Void
 public typealias PoolCachePointer = UnsafeMutablePointer<PoolCache>
 typealias PoolGroupPointer = UnsafeMutablePointer<PoolGroup>
 
@@ -74,18 +78,27 @@ extension UnsafeMutablePointer where Pointee == Pool {
   func flushCaches(idleOnly: Bool, waitsForLock: Bool) {
     guard pointee.caches != nil, pointee.keg.pointee.lock.lock(orTryBriefly: !waitsForLock) else { return }
     let latest = idleOnly ? zones.pointee.pools.now - PoolsState.inactivity : .max
-    var next = pointee.caches
+    var next = pointee.caches, left: PoolCachePointer? = nil
     while let cache = next {
-      // It is not destroyed while it is visited.
+      // It is not destroyed while it is visited; what is given up meanwhile, by the end of an object perhaps, ends with the last visit.
       cache.pointee.visits += 1
       let groups = cache.detachGroups(idleSince: latest)
       pointee.keg.pointee.lock.unlock()
       cache.empty(groups)
       pointee.keg.pointee.lock.lock()
       next = cache.pointee.next
-      if cache.pointee.visits > 0 { cache.pointee.visits -= 1 }
+      guard cache.pointee.visits > 0 else { continue }
+      cache.pointee.visits -= 1
+      guard cache.pointee.visits == 0, cache.pointee.whenGone != nil else { continue }
+      cache.unlink()
+      cache.pointee.next = left
+      left = cache
     }
     pointee.keg.pointee.lock.unlock()
+    while let cache = left {
+      left = cache.pointee.next
+      cache.end()
+    }
   }
 }
 
@@ -135,21 +148,44 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
     empty(groups)
   }
 
-  /// Invalidates the cache and ends it. Nothing may use it any more. Objects that are out are the pool's items now.
+  /// Invalidates the cache and ends it. Nothing may use it any more. Objects that are out are the pool's items now. Waits for walks that
+  /// are at it: not to be called by its own destructor.
   public func destroy() {
-    let pool = pointee.pool
     keg.pointee.lock.lock()
     while pointee.visits > 0 {
       keg.pointee.lock.unlock()
       _ = stave_yield()
       keg.pointee.lock.lock()
     }
-    var place = withUnsafeMutablePointer(to: &pool.pointee.caches) { $0 }
+    unlink()
+    keg.pointee.lock.unlock()
+    end()
+  }
+
+  /// The same where the one who ends it may be its own destructor: nobody is waited for. Where a walk is at it, that one ends it. Then
+  /// `whenGone` is called, here or there, with no lock held: the pool must stay until then.
+  public func giveUp(_ whenGone: @escaping PoolCacheEnd) {
+    keg.pointee.lock.lock()
+    pointee.whenGone = whenGone
+    let isVisited = pointee.visits > 0
+    if !isVisited { unlink() }
+    keg.pointee.lock.unlock()
+    if !isVisited { end() }
+  }
+
+  /// No walk finds it any more. The lock is held.
+  func unlink() {
+    var place = withUnsafeMutablePointer(to: &pointee.pool.pointee.caches) { $0 }
     while let other = place.pointee, other != self { place = withUnsafeMutablePointer(to: &other.pointee.next) { $0 } }
     place.pointee = pointee.next
-    keg.pointee.lock.unlock()
+  }
+
+  /// Without the lock, and unlinked.
+  func end() {
+    let (whenGone, argument) = (pointee.whenGone, pointee.argument)
     invalidate()
     zones.pointee.pools.cacheKeg!.giveOne(UnsafeMutableRawPointer(self))
+    whenGone?(argument)
   }
 
   // MARK: - Groups; the lock is held

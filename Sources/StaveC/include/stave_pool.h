@@ -74,7 +74,8 @@ void stave_pool_allocator_release(struct stave_pool_allocator *allocator);
 // Objects that stay constructed while nobody has them, in front of a pool: ctor runs when one is made of an item, dtor before it
 // becomes one again. To the pool they are out. Null with ENOMEM.
 struct stave_pool_cache *stave_pool_cache_create(struct stave_pool *pool, stave_zone_ctor ctor, stave_zone_dtor dtor, void *arg);
-// Invalidates it and ends it; objects that are out are the pool's items then. Null does nothing.
+// Invalidates it and ends it; objects that are out are the pool's items then. Null does nothing. Not to be called by its own dtor: it
+// waits for who gives back what the cache holds.
 void stave_pool_cache_destroy(struct stave_pool_cache *cache);
 // An object, as stave_pool_get has it, null also where ctor refuses; and back, as it is.
 void *stave_pool_cache_get(struct stave_pool_cache *cache, int flags);
