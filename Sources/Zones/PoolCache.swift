@@ -107,6 +107,12 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
 
   /// An object; nil as the pool's get, and if the constructor refuses.
   public func get(_ given: WaitFlags = .noWait, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
+    var isRefused = false
+    return get(given, isCounted: isCounted, isRefused: &isRefused)
+  }
+
+  /// The same; `isRefused` is set where the constructor refuses.
+  public func get(_ given: WaitFlags, isCounted: Bool, isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     let flags = given.checked, pool = pointee.pool
     keg.pointee.lock.lock()
     pointee.gets &+= 1
@@ -117,7 +123,7 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
     guard let item = pool.get(flags, isCounted: isCounted) else { return nil }
     guard let constructor = pointee.constructor else { return item }
     FutexLock.enterHook(maySleep: flags.maySleep)
-    let isRefused = constructor(item, keg.pointee.layout.size, pointee.argument, flags.rawValue) != 0
+    isRefused = constructor(item, keg.pointee.layout.size, pointee.argument, flags.rawValue) != 0
     FutexLock.leaveHook(maySleep: flags.maySleep)
     guard isRefused else { return item }
     pool.put(item)

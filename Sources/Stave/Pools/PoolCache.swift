@@ -50,7 +50,8 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
   /// line.value += 1
   /// ```
   ///
-  /// - Throws: ``ZoneError/cancelled`` if the task is cancelled before. Where `make` refuses it waits, and is asked again.
+  /// - Throws: ``ZoneError/cancelled`` if the task is cancelled before. Where `make` refuses, the task waits behind all others that wait
+  ///   now, and `make` is asked again.
   public func objectWhenFree() async throws(ZoneError) -> PoolObject<Object> {
     PoolObject(try await core.getInTurn().assumingMemoryBound(to: Object.self), core)
   }
@@ -137,7 +138,11 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
   @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? { cache.get(request.subtracting(.zero).core) }
 
   @usableFromInline func getInTurn() async throws(ZoneError) -> UnsafeMutableRawPointer {
-    try await pool.turns.wait(pool) { [self] _ in UInt(bitPattern: cache.get(.noWait, isCounted: false)) }
+    try await pool.turns.wait(pool) { [self] _ in
+      var isRefused = false
+      guard let object = cache.get(.noWait, isCounted: false, isRefused: &isRefused) else { return isRefused ? .refused : .nothing }
+      return .item(UInt(bitPattern: object))
+    }
   }
 
   @usableFromInline func put(_ object: UnsafeMutableRawPointer) {

@@ -40,7 +40,9 @@ internal import Zones
   }
 
   @usableFromInline func getInTurn() async throws(ZoneError) -> UnsafeMutableRawPointer {
-    try await turns.wait(self) { core in UInt(bitPattern: core.pool.get(.noWait, isCounted: false)) }
+    try await turns.wait(self) { core in
+      core.pool.get(.noWait, isCounted: false).map { .item(UInt(bitPattern: $0)) } ?? .nothing
+    }
   }
 
   /// 0 for any number.
@@ -48,7 +50,7 @@ internal import Zones
     get { pool.pointee.limit == .max ? 0 : pool.pointee.limit }
     set {
       limiting.withLock { apply(newValue, $0) }
-      turns.wakeAll()
+      turns.notePut()
     }
   }
 
