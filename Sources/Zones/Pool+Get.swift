@@ -6,8 +6,9 @@ import CPlatform
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Pool {
-  /// An item, or nil: with `noWait` when there is none to be had at once, with `limitFail` at the limit. With `wait` it may sleep,
-  /// until an item is put or a page goes back to the back-end. Looks at one page; takes the pool's lock once, unless it has to grow.
+  /// An item, or nil: with `noWait` when there is none to be had at once, also because another thread is fetching a page, whatever memory
+  /// there is (K10); with `limitFail` at the limit. With `wait` it may sleep, until an item is put or a page goes back to the back-end.
+  /// Looks at one page; takes the pool's lock once, unless it has to grow.
   /// Who asks without `isCounted` may try again, and says `noteFailure` when giving up.
   public func get(_ given: WaitFlags = .noWait, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
     let flags = given.checked
@@ -57,6 +58,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
       }
       if let page = keg.current { return page }
       if pointee.isGrowing {
+        if !flags.maySleep, askBack(flags, &hasAsked) { continue }
         guard flags.maySleep else { return nil }
         sleep(on: grown, after: pointee.grown.number)
         continue

@@ -2,6 +2,7 @@
 //
 // Pages: growing by one, and the marks and limits that say how many there are to be.
 
+import CPlatform
 import Pages
 import Primitives
 
@@ -18,6 +19,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
     if hasGrown {
       keg.tail(of: keg.pointee.free.first!).pointee.idleSince = zones.pointee.pools.now
       pointee.mostPages = Swift.max(pointee.mostPages, pages)
+      _ = stave_add_fetching(&pointee.growths, 1)
       if returned.advance() { returned.wake() }
     }
     // Who waited for the growth tries for itself now; not those who wait for the back-end, lest the two wake each other for ever.

@@ -100,13 +100,14 @@ public struct Pool: ~Copyable {
 
   /// Requests that wait for the back-end; changed with atomic additions.
   var wanting: Int64 = 0
-  /// Pages given back so far; likewise.
+  /// Pages given back so far, and times that it has grown; likewise.
   var pagesFreed: Int64 = 0
 }
 
 public typealias PoolPointer = UnsafeMutablePointer<Pool>
 /// Gives back items of the pool that its owner can do without. Called without locks; may not wait.
 public typealias PoolDrainHook = @convention(c) (_ argument: UnsafeMutableRawPointer?, _ wait: Int32) -> Void
+  var growths: Int64 = 0
 
 /// What pools have in common, part of the zones' state.
 public struct PoolsState {
@@ -196,8 +197,14 @@ extension UnsafeMutablePointer where Pointee == Pool {
     return lost
   }
 
-  /// Items in the hands of those who asked for them, objects in caches among them.
-  public var itemsOut: Int { pointee.keg.outstanding }
+  /// Items in the hands of those who asked for them, objects in caches among them. Takes the lock.
+  public var itemsOut: Int {
+    pointee.keg.pointee.lock.lock()
+    defer { pointee.keg.pointee.lock.unlock() }
+    return pointee.keg.outstanding
+  }
+  /// How often it has got a page: who looks before and after a request knows whether that was for one.
+  public var growthCount: UInt64 { stave_load64(&pointee.growths) }
   /// Its pages, those that stay.
   var pages: Int { pointee.keg.pointee.slabCount }
   var minimum: Int { Swift.max(pointee.lowPages, pointee.primedPages) }

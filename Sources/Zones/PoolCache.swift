@@ -27,13 +27,13 @@ public struct PoolCache: ~Copyable {
   var empty: PoolGroupPointer? = nil
   /// Walks over the pool's caches that are at this one.
   var visits = 0
-  /// Set when it has been given up: what is called once it has gone.
-  var whenGone: PoolCacheEnd? = nil
   public internal(set) var gets = 0
   public internal(set) var misses = 0
   public internal(set) var puts = 0
   /// Objects in groups.
   public internal(set) var held = 0
+  /// Set when it has been given up: what is called once it has gone.
+  var whenGone: PoolCacheEnd? = nil
 }
 
 public struct PoolGroup {

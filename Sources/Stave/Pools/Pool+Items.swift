@@ -4,7 +4,8 @@
 
 extension Pool where Element: ~Copyable {
   /// Uninitialised memory for one value, zero if `request` says so; nil when there is none, or the limit is met, and the request does not
-  /// wait. One lock.
+  /// wait. One lock. A request that does not wait gets nil also where none is free and another thread is fetching a page at that moment,
+  /// however much memory there is: one that must have an item waits, and `setLowWater` or `prime` make it rare.
   ///
   /// ```swift
   /// let numbers = try Pool<Int>("numbers")

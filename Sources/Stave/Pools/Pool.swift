@@ -94,7 +94,7 @@ public final class Pool<Element: ~Copyable>: Sendable {
   /// urgent.setLowWater(100)
   /// print(urgent.figures.itemsFree >= 100)   // true
   /// ```
-  public func setLowWater(_ items: Int) { core.pool.setLow(items) }
+  public func setLowWater(_ items: Int) { core.tellingOfGrowth { core.pool.setLow(items) } }
 
   /// The high water mark: a page that becomes free goes back at once where there are pages for more than so many items. Nil as at
   /// first: none goes back before ``reclaim(urgently:)``, or before another pool on the same pages needs it.
@@ -112,7 +112,7 @@ public final class Pool<Element: ~Copyable>: Sendable {
   /// print(events.prime(500), events.figures.itemsFree >= 500)   // true true
   /// ```
   @discardableResult
-  public func prime(_ items: Int) -> Bool { core.pool.prime(items) }
+  public func prime(_ items: Int) -> Bool { core.tellingOfGrowth { core.pool.prime(items) } }
 
   /// What is done when the pool cannot serve a request, before it waits or fails, and when pages are asked back: it ends items of this
   /// pool that can be spared. In the thread that asks, which may be any; several at a time. It may not wait, ask this pool, or keep it.
@@ -139,7 +139,7 @@ public final class Pool<Element: ~Copyable>: Sendable {
   @discardableResult
   public func reclaim(urgently: Bool = false) -> Bool { core.pool.reclaim(isUrgent: urgently) }
 
-  /// Items in use; objects in caches of the pool are among them. One look.
+  /// Items in use; objects in caches of the pool are among them. Takes the lock.
   public var itemsInUse: Int { core.pool.itemsOut }
 
   /// What the pool has counted, all at one moment. Takes the lock.

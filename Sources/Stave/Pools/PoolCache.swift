@@ -135,13 +135,15 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
   // An object that is being ended may have had the last of the cache.
   deinit { cache.giveUp(ObjectMaker.whenGone) }
 
-  @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? { cache.get(request.subtracting(.zero).core) }
+  @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? {
+    pool.tellingOfGrowth { cache.get(request.subtracting(.zero).core) }
+  }
 
   @usableFromInline func getInTurn() async throws(ZoneError) -> UnsafeMutableRawPointer {
     try await pool.turns.wait(pool) { [self] _ in
       var isRefused = false
-      guard let object = cache.get(.noWait, isCounted: false, isRefused: &isRefused) else { return isRefused ? .refused : .nothing }
-      return .item(UInt(bitPattern: object))
+      let object = pool.tellingOfGrowth { cache.get(.noWait, isCounted: false, isRefused: &isRefused) }
+      return object.map { .item(UInt(bitPattern: $0)) } ?? (isRefused ? .refused : .nothing)
     }
   }
 

@@ -32,7 +32,14 @@ internal import Zones
     if end.isUnused { end.end() } else { HomesGivenUp.add(end) }
   }
 
-  @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? { pool.get(request.core) }
+  @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? { tellingOfGrowth { pool.get(request.core) } }
+
+  /// A task that tried while this thread fetched a page had nothing: it tries again.
+  func tellingOfGrowth<Result>(_ body: () -> Result) -> Result {
+    let before = pool.growthCount
+    defer { if pool.growthCount != before { turns.notePut() } }
+    return body()
+  }
 
   @usableFromInline func put(_ item: UnsafeMutableRawPointer) {
     pool.put(item)
@@ -41,7 +48,7 @@ internal import Zones
 
   @usableFromInline func getInTurn() async throws(ZoneError) -> UnsafeMutableRawPointer {
     try await turns.wait(self) { core in
-      core.pool.get(.noWait, isCounted: false).map { .item(UInt(bitPattern: $0)) } ?? .nothing
+      core.tellingOfGrowth { core.pool.get(.noWait, isCounted: false) }.map { .item(UInt(bitPattern: $0)) } ?? .nothing
     }
   }
 

@@ -39,6 +39,9 @@ final class PoolTurns: Sendable {
     }
   }
 
+  /// Milliseconds until a task looks for the first time; tests set it.
+  static let firstPause = Atomic(10)
+
   /// Tasks that wait, or are about to.
   private let waiting = Atomic(0)
   private let queue = Mutex(Queue())
@@ -118,11 +121,11 @@ final class PoolTurns: Sendable {
   private func look() {
     guard isLooking.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged else { return }
     Task.detached { [self] in
-      var pause = 10
+      var pause = PoolTurns.firstPause.load(ordering: .relaxed)
       while waiting.load(ordering: .sequentiallyConsistent) > 0 {
         try? await Task.sleep(for: .milliseconds(pause))
         notePut()
-        pause = min(pause * 2, 1000)
+        pause = min(pause * 2, max(pause, 1000))
       }
       isLooking.store(false, ordering: .sequentiallyConsistent)
       // One that came between the last look and now has found somebody looking.

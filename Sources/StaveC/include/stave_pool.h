@@ -33,7 +33,8 @@ struct stave_pool *stave_pool_create(const char *name, size_t size, size_t align
                                      struct stave_pool_allocator *allocator);
 // Ends a pool, with its caches; null does nothing. Items that are out are reported, and lost; how many.
 size_t stave_pool_destroy(struct stave_pool *pool);
-// An item. Null with STAVE_NOWAIT when none is to be had at once, with STAVE_LIMITFAIL at the limit; else it may sleep. One lock.
+// An item. Null with STAVE_NOWAIT when none is to be had at once, also because another thread is fetching a page at that moment, and with
+// STAVE_LIMITFAIL at the limit; else it may sleep. One lock.
 void *stave_pool_get(struct stave_pool *pool, int flags);
 // Takes it back; null does nothing. May call the source of pages.
 void stave_pool_put(struct stave_pool *pool, void *item);
