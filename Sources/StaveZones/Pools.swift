@@ -51,7 +51,8 @@ public func poolSetHigh(_ pool: PoolPointer, _ items: Int) { pool.setHigh(items 
 /// A negative number of items, which is size_t's greatest, is no limit.
 @_silgen_name("stave_pool_sethardlimit")
 public func poolSetHardLimit(_ pool: PoolPointer, _ items: Int, _ message: UnsafePointer<UInt8>?, _ seconds: UInt32) {
-  pool.setLimit(items < 0 ? .max : items, text: message, interval: Int64(seconds) * 1_000_000_000)
+  pool.setLimitMessage(message, interval: Int64(seconds) * 1_000_000_000)
+  pool.setLimit(items < 0 ? .max : items)
 }
 
 @_silgen_name("stave_pool_set_drain_hook")

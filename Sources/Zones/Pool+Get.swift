@@ -96,15 +96,15 @@ extension UnsafeMutablePointer where Pointee == Pool {
     let now = zones.pointee.pools.now
     if let said = pointee.limitSaid, now - said < pointee.limitInterval { return false }
     pointee.limitSaid = now
-    let limit = pointee.limit
-    pointee.keg.pointee.lock.unlock()
+    // The text may go as soon as the lock is free. What is composed here fits the report, so that nothing is written yet.
     var report = Report("pool limit")
     pointee.keg.sayName(in: &report)
     report.text(": ")
-    report.text(endingAtZero: message)
+    report.text(endingAtZero: message, most: 500)
     report.text("; ")
-    report.number(UInt(limit))
+    report.number(UInt(pointee.limit))
     report.text(" items are out\n")
+    pointee.keg.pointee.lock.unlock()
     report.write()
     pointee.keg.pointee.lock.lock()
     return true

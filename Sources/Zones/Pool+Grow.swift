@@ -17,9 +17,9 @@ extension UnsafeMutablePointer where Pointee == Pool {
     pointee.isGrowing = false
     let hasGrown = keg.pointee.slabsMade != made
     if hasGrown {
+      _ = stave_add_fetching(&pointee.growths, 1)
       keg.tail(of: keg.pointee.free.first!).pointee.idleSince = zones.pointee.pools.now
       pointee.mostPages = Swift.max(pointee.mostPages, pages)
-      _ = stave_add_fetching(&pointee.growths, 1)
       if returned.advance() { returned.wake() }
     }
     // Who waited for the growth tries for itself now; not those who wait for the back-end, lest the two wake each other for ever.
@@ -69,25 +69,27 @@ extension UnsafeMutablePointer where Pointee == Pool {
     pointee.keg.pointee.lock.unlock()
   }
 
-  /// At most so many items are out at a time; objects in caches are called back first. Sets the high water mark, too. A request that
-  /// meets the limit has `message` written, at most once in `interval` nanoseconds; none if it is empty. `Int.max`: no limit. What is out
-  /// beyond a new limit stays out.
-  public func setLimit(_ items: Int, message: StaticString = "", interval: Int64 = 0) {
-    setLimit(items, text: message.utf8Start, interval: interval)
-  }
-
-  /// The same; the text ends with a zero byte and stays its owner's.
-  public func setLimit(_ items: Int, text: UnsafePointer<UInt8>?, interval: Int64) {
+  /// At most so many items are out at a time; objects in caches are called back first. Sets the high water mark, too. `Int.max`: no limit.
+  /// What is out beyond a new limit stays out.
+  public func setLimit(_ items: Int) {
     pointee.keg.pointee.lock.lock()
     pointee.limit = Swift.max(0, items)
-    (pointee.limitMessage, pointee.limitInterval, pointee.limitSaid) = (text, interval, nil)
     pointee.highPages = items == .max ? .max : pages(for: pointee.limit)
     let isAwaited = returned.advance()
     pointee.keg.pointee.lock.unlock()
     if isAwaited { returned.wake() }
   }
 
-  /// What gives back items that the pool's owner can do without: called when the pool cannot serve a request, and at each reclaim.
+  /// A request that meets the limit has the text's first 500 bytes written, at most once in `interval` nanoseconds; nil or an empty one:
+  /// none. The text ends with a zero byte and stays its owner's, who may free it once another is set: it is read under the lock.
+  public func setLimitMessage(_ text: UnsafePointer<UInt8>?, interval: Int64) {
+    pointee.keg.pointee.lock.lock()
+    (pointee.limitMessage, pointee.limitInterval, pointee.limitSaid) = (text, interval, nil)
+    pointee.keg.pointee.lock.unlock()
+  }
+
+  /// What gives back items that the pool's owner can do without: called when the pool cannot serve a request, and at each reclaim, by one
+  /// thread at a time; the others do without. One that is running when another is set goes on.
   public func setDrainHook(_ hook: PoolDrainHook?, argument: UnsafeMutableRawPointer? = nil) {
     pointee.keg.pointee.lock.lock()
     (pointee.drainHook, pointee.drainArgument) = (hook, argument)

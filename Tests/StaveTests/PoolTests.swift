@@ -150,6 +150,26 @@ import Testing
     }
   }
 
+  @Test func `a warning leaves the marks and the limit as they are, however rarely it is to come`() async {
+    await #expect(processExitsWith: .success) {
+      let pool = try Pool<InlineArray<512, Int>>("marked")
+      func pagesLeft() -> Int {
+        for element in (0..<200).map({ _ in pool.allocate()! }) { pool.free(element) }
+        return pool.figures.pages
+      }
+      pool.setHighWater(0)
+      precondition(pagesLeft() == 0)
+      pool.setWarning("seldom", every: .seconds(Int64.max))
+      precondition(pagesLeft() == 0 && pool.limit == 0)
+      pool.limit = 300
+      pool.setHighWater(0)
+      pool.setWarning("negative", every: .seconds(Int64.min))
+      precondition(pagesLeft() == 0 && pool.limit == 300)
+      pool.limit = 0
+      precondition(pagesLeft() > 0)
+    }
+  }
+
   @Test func `a cache that goes with its last object is ended by who ends the object`() async {
     await #expect(processExitsWith: .success) {
       // By a reclaim, by a request that meets the limit, and by one of another pool on the same pages.

@@ -76,7 +76,8 @@ public final class Pool<Element: ~Copyable>: Sendable {
     set { core.limit = newValue }
   }
 
-  /// What is said on standard error when a request meets the limit, once in `interval` at most.
+  /// What is said on standard error when a request meets the limit, once in `interval` at most: of its UTF-8, 500 bytes. Limit and marks
+  /// stay as they are.
   ///
   /// ```swift
   /// let sockets = try Pool<Int32>("sockets", limit: 1000)

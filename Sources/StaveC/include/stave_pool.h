@@ -44,8 +44,9 @@ int stave_pool_prime(struct stave_pool *pool, size_t items, int flags);
 void stave_pool_setlowat(struct stave_pool *pool, size_t items);
 // A page that becomes empty goes back at once where there are pages for more items than this; STAVE_POOL_NOLIMIT, as at first: none does.
 void stave_pool_sethiwat(struct stave_pool *pool, size_t items);
-// At most so many items out; STAVE_POOL_NOLIMIT: no limit. A request that meets it has `message` written, at most once in so many
-// seconds; the text stays the caller's, null for none. Sets the high water mark, too.
+// At most so many items out; STAVE_POOL_NOLIMIT: no limit. A request that meets it has `message` written, its first 500 bytes, at most
+// once in so many seconds; null for none. The text is the caller's, and stays until another call has set another. Sets the high water
+// mark, too.
 void stave_pool_sethardlimit(struct stave_pool *pool, size_t items, const char *message, unsigned seconds);
 // Sets the hook that gives back what the owner can spare; null for none.
 void stave_pool_set_drain_hook(struct stave_pool *pool, stave_pool_drain_hook hook, void *arg);
