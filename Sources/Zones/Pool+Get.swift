@@ -79,12 +79,12 @@ extension UnsafeMutablePointer where Pointee == Pool {
   private func askBack(_ flags: WaitFlags, _ hasAsked: inout Bool) -> Bool {
     let holds = cachesHoldObjects
     guard holds || !hasAsked && pointee.drainHook != nil else { return false }
-    pointee.keg.pointee.lock.unlock()
     if holds {
+      pointee.keg.pointee.lock.unlock()
       flushCaches(idleOnly: false, waitsForLock: true)
     } else {
       hasAsked = true
-      callDrainHook(flags)
+      runDrainHook(flags)
     }
     pointee.keg.pointee.lock.lock()
     return true

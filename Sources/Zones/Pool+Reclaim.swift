@@ -17,7 +17,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
   func tryReclaim(isUrgent: Bool) -> Bool? {
     let before = pointee.pagesFreed
     flushCaches(idleOnly: !isUrgent, waitsForLock: false)
-    callDrainHook(.noWait)
+    if pointee.keg.pointee.lock.lock(orTryBriefly: true) { runDrainHook(.noWait) }
     let hadLock = releaseIdlePages(isUrgent: isUrgent, waitsForLock: false)
     return pointee.pagesFreed != before ? true : hadLock ? false : nil
   }
@@ -42,11 +42,15 @@ extension UnsafeMutablePointer where Pointee == Pool {
     return true
   }
 
-  func callDrainHook(_ flags: WaitFlags) {
-    guard let hook = pointee.drainHook else { return }
+  /// Runs the drain hook, unless a thread is in it: this one, perhaps, by way of another pool (K23). The lock is held before, not after.
+  func runDrainHook(_ flags: WaitFlags) {
+    let (given, argument) = (pointee.drainHook, pointee.drainArgument)
+    pointee.keg.pointee.lock.unlock()
+    guard let hook = given, stave_claim(&pointee.isDraining) else { return }
     FutexLock.enterHook(maySleep: false)
-    hook(pointee.drainArgument, flags.rawValue)
+    hook(argument, flags.rawValue)
     FutexLock.leaveHook(maySleep: false)
+    pointee.isDraining = 0
   }
 }
 

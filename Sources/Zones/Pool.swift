@@ -95,6 +95,8 @@ public struct Pool: ~Copyable {
   public internal(set) var caches: PoolCachePointer? = nil
   var drainHook: PoolDrainHook? = nil
   var drainArgument: UnsafeMutableRawPointer? = nil
+  /// 1 while a thread is in the drain hook, which may ask other pools, and they this one.
+  var isDraining: UInt32 = 0
   /// Pages looked at by gets, puts and reclaims.
   var pageSteps = 0
 

@@ -121,7 +121,10 @@ extension UnsafeMutablePointer where Pointee == PoolAllocator {
         next = pointee.first
         continue
       }
-      if pool != grower && !pool.pointee.zone.pointee.flags.contains(.dying) {
+      if pool != grower && pool.pointee.isGrowing {
+        // What it has is its own to use; and this may be the work of its drain hook (K23).
+        grower.pointee.hasMetBusy = true
+      } else if pool != grower && !pool.pointee.zone.pointee.flags.contains(.dying) {
         pool.pointee.zone.pointee.walks += 1
         list.pointee.listLock.unlock()
         let hasFreed = pool.tryReclaim(isUrgent: isUrgent)

@@ -37,6 +37,52 @@ extension OnRoot {
       Seen.reset()
     }
 
+    @Test func `a drain hook that has all pools drained does not come back to itself`() {
+      let pool = makeTestPool("drains")
+      pool.setDrainHook { _, _ in
+        Seen.enter {
+          // Each pool's turn comes.
+          for _ in 0..<100 where Seen.depth < 4 { drainNextPool() }
+        }
+      }
+      pool.reclaim()
+      #expect(Seen.deepest == 1 && Seen.calls == 1)
+      // Not for ever.
+      pool.reclaim()
+      #expect(Seen.calls == 2)
+      #expect(pool.destroy() == 0)
+    }
+
+    @Test func `a drain hook that asks another pool is not in itself, nor is a pool drained that is being grown`() {
+      let bank = PageBank(quota: 0), allocator = bank.allocator()
+      let grower = makeTestPool("grower", 512, allocator), asks = makeTestPool("asks", 512, allocator), other = makeTestPool("other", 512, allocator)
+      Seen.other = other
+      asks.setDrainHook { _, _ in
+        Seen.enter {
+          if let item = Seen.other!.get() { Seen.other!.put(item) }
+        }
+      }
+      grower.setDrainHook { _, _ in if Seen.depth > 0 { Seen.isWithinOther += 1 } }
+      #expect(grower.get() == nil)
+      #expect(Seen.deepest == 1 && Seen.calls > 0 && Seen.isWithinOther == 0)
+      for pool in [grower, asks, other] { #expect(pool.destroy() == 0) }
+      allocator.release()
+    }
+
+    @Test func `a hook is not read while another thread sets it`() {
+      let pool = makeTestPool("set")
+      pool.setDrainHook { _, _ in Seen.calls += 1 }
+      let shared = Shared(pool)
+      // Halfway through setting another one.
+      pool.pointee.keg.pointee.lock.lock()
+      inThreads(1) { _ in #expect(!shared.value.reclaim()) }
+      #expect(Seen.calls == 0)
+      pool.pointee.keg.pointee.lock.unlock()
+      pool.reclaim()
+      #expect(Seen.calls == 1)
+      #expect(pool.destroy() == 0)
+    }
+
     @Test func `the items that are out are never fewer than none, nor more than there can be`() {
       let bank = PageBank(), allocator = bank.allocator()
       let pool = makeTestPool("counted", 512, allocator)

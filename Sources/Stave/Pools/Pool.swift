@@ -116,7 +116,8 @@ public final class Pool<Element: ~Copyable>: Sendable {
   public func prime(_ items: Int) -> Bool { core.tellingOfGrowth { core.pool.prime(items) } }
 
   /// What is done when the pool cannot serve a request, before it waits or fails, and when pages are asked back: it ends items of this
-  /// pool that can be spared. In the thread that asks, which may be any; several at a time. It may not wait, ask this pool, or keep it.
+  /// pool that can be spared. In the thread that asks, which may be any; one at a time, and who comes meanwhile does without. It may not
+  /// wait, ask this pool, or keep it.
   ///
   /// ```swift
   /// let lines = try Pool<Int>("lines", limit: 1)

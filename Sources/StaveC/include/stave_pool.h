@@ -22,8 +22,8 @@ struct stave_pool_cache;
 enum { STAVE_LIMITFAIL = 0x800 };  // of requests: at the hard limit null at once, even with STAVE_WAITOK
 #define STAVE_POOL_NOLIMIT ((size_t)-1)
 
-// Called without locks when the pool cannot serve a request, and at each reclaim, to put items that its owner can spare. It must not
-// wait.
+// Called without locks when the pool cannot serve a request, and at each reclaim, to put items that its owner can spare. One thread at a
+// time is in a pool's hook, and the others do without; so it may ask other pools. It must not wait.
 typedef void (*stave_pool_drain_hook)(void *arg, int flags);
 
 // A pool of items of `size` bytes, each with its byte `offset` at a multiple of align + 1. Flags: STAVE_ZONE_NOTOUCH, _OFFPAGE,
@@ -48,7 +48,7 @@ void stave_pool_sethiwat(struct stave_pool *pool, size_t items);
 // once in so many seconds; null for none. The text is the caller's, and stays until another call has set another. Sets the high water
 // mark, too.
 void stave_pool_sethardlimit(struct stave_pool *pool, size_t items, const char *message, unsigned seconds);
-// Sets the hook that gives back what the owner can spare; null for none.
+// Sets the hook that gives back what the owner can spare; null for none. A call of the former one that is under way goes on.
 void stave_pool_set_drain_hook(struct stave_pool *pool, stave_pool_drain_hook hook, void *arg);
 // Gives back pages that have been empty for ten seconds; with `urgent` all that are, but for the minimum. 1 exactly if a page went back.
 // Never waits for a lock of another thread.
