@@ -8,10 +8,12 @@ import Primitives
 
 extension UnsafeMutablePointer where Pointee == Pool {
   /// One page more; the lock is held before and after, and dropped meanwhile. False if the back-end has none. Nobody else is growing.
-  func grow(_ flags: WaitFlags) -> Bool {
+  /// `isForMark`: nobody waits for it, so siblings are asked for no more than what has long been idle.
+  func grow(_ flags: WaitFlags, isForMark: Bool = false) -> Bool {
     let keg = pointee.keg
     let made = keg.pointee.slabsMade
     pointee.isGrowing = true
+    pointee.isForMark = isForMark
     pointee.hasMetBusy = false
     _ = keg.makeSlab(flags: flags)
     pointee.isGrowing = false
@@ -29,7 +31,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
 
   /// Grows, without waiting, until the low water mark is reached or the back-end refuses. The lock is held before and after.
   func catchUp() {
-    while pointee.keg.pointee.freeItems < pointee.lowItems && !pointee.isGrowing && grow(.noWait) {}
+    while pointee.keg.pointee.freeItems < pointee.lowItems && !pointee.isGrowing && grow(.noWait, isForMark: true) {}
   }
 
   /// Adds pages for `items` now. They stay until the pool is destroyed. False if the back-end refuses, or with `noWait` if another

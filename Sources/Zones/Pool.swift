@@ -87,6 +87,8 @@ public struct Pool: ~Copyable {
   var limitSaid: Int64? = nil
   public internal(set) var mostPages = 0
   var isGrowing = false
+  /// The growth is one for the low water mark.
+  var isForMark = false
   /// The last growth passed a sibling by whose lock another thread had.
   var hasMetBusy = false
   /// What requests sleep on (Pool+Wait).

@@ -4,7 +4,8 @@
 // there is no *memory* the page source itself waits, if the request may. Where there is no *room*, that is address space or a quota of
 // the source's own, it returns nil; then siblings of the pool are asked, one after the other, for what is idle, until one has freed a
 // page, and the source is asked again. No sibling is asked twice in a round, each round begins with another one, and the pool that
-// grows is left out. The first round takes what has been idle for long; if there is no such page, a second takes any idle one (V14).
+// grows is left out, and so are others that are growing. The first round takes what has been idle for long; if there is no such page, a
+// second takes any idle one (V14), but not for a low water mark.
 
 import CPlatform
 import Pages
@@ -101,7 +102,9 @@ extension UnsafeMutablePointer where Pointee == PoolAllocator {
   }
 
   /// Asks the siblings of a pool that cannot grow for pages. Whether one has freed any.
-  func drainSiblings(of pool: PoolPointer) -> Bool { drainRound(for: pool, isUrgent: false) || drainRound(for: pool, isUrgent: true) }
+  func drainSiblings(of pool: PoolPointer) -> Bool {
+    drainRound(for: pool, isUrgent: false) || !pool.pointee.isForMark && drainRound(for: pool, isUrgent: true)
+  }
 
   private func drainRound(for grower: PoolPointer, isUrgent: Bool) -> Bool {
     let list = zones

@@ -83,6 +83,32 @@ extension OnRoot {
       #expect(pool.destroy() == 0)
     }
 
+    @Test func `for a low water mark siblings give what has long been idle, and nothing else`() {
+      PoolClock.stop()
+      defer { PoolClock.start() }
+      let bank = PageBank(quota: 2), allocator = bank.allocator()
+      let sibling = makeTestPool("sibling", 512, allocator), marked = makeTestPool("marked", 512, allocator)
+      let item = marked.get()!
+      sibling.put(sibling.get()!)
+      PoolClock.advance(9)
+      marked.setLow(marked.perPage)
+      #expect(sibling.counts.pages == 1 && marked.counts.pages == 1, "it has been idle for nine seconds")
+      marked.put(marked.get()!)
+      #expect(sibling.counts.pages == 1)
+      PoolClock.advance(1)
+      marked.put(marked.get()!)
+      #expect(sibling.counts.pages == 0 && marked.counts.pages == 2)
+      marked.put(item)
+      // A request that needs a page has it all the same.
+      marked.setLow(0)
+      bank.quota = 3
+      sibling.put(sibling.get()!)
+      #expect(marked.getMany(3 * marked.perPage).count == 3 * marked.perPage && sibling.counts.pages == 0)
+      _ = marked.destroy()
+      #expect(sibling.destroy() == 0)
+      allocator.release()
+    }
+
     @Test func `the items that are out are never fewer than none, nor more than there can be`() {
       let bank = PageBank(), allocator = bank.allocator()
       let pool = makeTestPool("counted", 512, allocator)
