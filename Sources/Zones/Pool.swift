@@ -168,7 +168,7 @@ public func makePool(
   keg.pointee.lock.lock()
   keg.pointee.colours = layout.colours(alignMask: alignMask)
   keg.pointee.pool = pool
-  keg.pointee.reclaimPool = { $0.assumingMemoryBound(to: Pool.self).reclaim() }
+  keg.pointee.reclaimPool = { $0.assumingMemoryBound(to: Pool.self).reclaim(isUrgent: $1) }
   keg.pointee.lock.unlock()
   return pool
 }

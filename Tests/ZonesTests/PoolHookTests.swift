@@ -109,6 +109,27 @@ extension OnRoot {
       allocator.release()
     }
 
+    @Test func `a drain of all zones takes pages and objects of pools however short they have been idle, a trim does not`() {
+      PoolClock.stop()
+      defer { PoolClock.start() }
+      let bank = PageBank(), allocator = bank.allocator()
+      let pool = makeTestPool("trimmed", 512, allocator)
+      let cache = pool.makeCache(constructor: nil, destructor: nil)!
+      for request in [Reclaim.drain, .drainCPU] {
+        let objects = (0..<40).map { _ in cache.get()! }
+        for object in objects { cache.put(object) }
+        pool.putAll(pool.getMany(3 * pool.perPage))
+        let pages = bank.out
+        reclaimAll(.trim)
+        #expect(bank.out == pages && cache.pointee.held == 40)
+        reclaimAll(request)
+        #expect(bank.out == 0 && cache.pointee.held == 0)
+      }
+      pool.checkInvariants()
+      #expect(pool.destroy() == 0)
+      allocator.release()
+    }
+
     @Test func `the items that are out are never fewer than none, nor more than there can be`() {
       let bank = PageBank(), allocator = bank.allocator()
       let pool = makeTestPool("counted", 512, allocator)
