@@ -8,8 +8,8 @@ import Primitives
 
 extension UnsafeMutablePointer where Pointee == Pool {
   /// Gives back the pages that have been empty for the time of inactivity, but for the minimum and the low water mark. True exactly if
-  /// a page went back meanwhile. Where another thread has the lock, nothing goes: it never blocks on this pool. `isUrgent`: objects and
-  /// pages go however short they have been idle.
+  /// a page went back meanwhile. Each step begins only where no other thread has the lock, but for a moment; objects that caches gave up
+  /// are put as all are, under the lock. `isUrgent`: objects and pages go however short they have been idle.
   @discardableResult
   public func reclaim(isUrgent: Bool = false) -> Bool { tryReclaim(isUrgent: isUrgent) ?? false }
 

@@ -34,7 +34,8 @@
 //
 // Locks: the keg's lock is the pool's, for its caches too, so whatever holds kegs at fork holds pools (Pool+Wait). The siblings' list
 // is under the zone list's lock, and one that is visited stays, by the `walks` of its zone. No lock is held over the back-end, hooks,
-// reports or a sleep (L36), so a drain hook may put; it may not wait. Those who drain take a pool's lock only by trying.
+// reports or a sleep (L36), so a drain hook may put; it may not wait. Those who drain begin with a pool only where nobody has its lock
+// at that moment, or is about to give it up; what they have taken out they put back as everybody does.
 //
 // Costs: get and put some 70 ns each, uncontended, with a thousand pages as with a hundred thousand (Documentation/pool-cost.svg); what
 // the processor's cache does not hold comes on top. A pool is a zone, a keg and this structure, some 1,100 bytes; each page has 48

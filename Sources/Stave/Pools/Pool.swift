@@ -131,7 +131,8 @@ public final class Pool<Element: ~Copyable>: Sendable {
   }
 
   /// Gives back pages that have been free for ten seconds; with `urgently` all that are free; never those that are primed or that the low
-  /// water mark keeps. True exactly if a page went back. It waits for no other thread.
+  /// water mark keeps. True exactly if a page went back. Where another thread has the pool's lock, and keeps it for more than a moment,
+  /// nothing goes.
   ///
   /// ```swift
   /// let jobs = try Pool<Int>("jobs")

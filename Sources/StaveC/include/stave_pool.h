@@ -51,7 +51,7 @@ void stave_pool_sethardlimit(struct stave_pool *pool, size_t items, const char *
 // Sets the hook that gives back what the owner can spare; null for none. A call of the former one that is under way goes on.
 void stave_pool_set_drain_hook(struct stave_pool *pool, stave_pool_drain_hook hook, void *arg);
 // Gives back pages that have been empty for ten seconds; with `urgent` all that are, but for the minimum. 1 exactly if a page went back.
-// Never waits for a lock of another thread.
+// Where another thread has the pool's lock, and keeps it for more than a moment, nothing goes.
 int stave_pool_reclaim(struct stave_pool *pool, int urgent);
 // The same of one pool, each time the next.
 int stave_pool_drain(void);
