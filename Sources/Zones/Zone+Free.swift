@@ -45,7 +45,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       CPUCache.prepare()
       var tries = 0
       while tries < 4 {
-        switch CPUCache.push(pointee.cell, item) {
+        switch pointee.importItems == nil ? CPUCache.push(pointee.cell, item) : CPUCache.pushAny(pointee.cell, item) {
         case .pushed: return true
         case .again:
           reportBadFree("double free", item.address, keg: pointee.keg)

@@ -96,6 +96,21 @@ private final class HeldHandle {
     }
   }
 
+  @Test func `handles whose low bits are all ones are cached as others are`() async {
+    await #expect(processExitsWith: .success) {
+      for value in [5, 0xffff, 0x5ffff, -1] {
+        let released = Mutex(0)
+        let cache = try HandleCache<Int>("ones", limit: 0) { room, _ in room[0] = value; return 1 } releasing: { handles in
+          released.withLock { $0 += handles.count }
+        }
+        for _ in 0..<1000 { cache.put(cache.take()!) }
+        precondition(released.withLock { $0 } == 0 && cache.itemsCached == 1, "\(value)")
+        cache.trim()
+        precondition(released.withLock { $0 } == 1 && cache.itemsCached == 0)
+      }
+    }
+  }
+
   @Test(arguments: [1, 2, 3] as [UInt64]) func `random takes and puts agree with a model of who has which`(_ stream: UInt64) async {
     await #expect(processExitsWith: .success) { [stream] in
       var lot = Generator(980 + stream)
