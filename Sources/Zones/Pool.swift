@@ -143,12 +143,7 @@ public func makePool(
   name: FixedName, size: Int, alignMask: Int = 7, offset: Int = 0, flags: ZoneFlags = .none, allocator given: PoolAllocatorPointer? = nil
 ) -> PoolPointer? {
   guard let kegs = zones.poolKegs(), let allocator = given ?? zones.sharedPoolAllocator() else { return nil }
-  let isInOwnerMap = allocator.pointee.isInOwnerMap && !flags.contains(.notPage)
-  guard alignMask < allocator.pointee.alignment,
-    let layout = SlabLayout.page(
-      size: size, alignMask: alignMask, offset: offset, flags: flags, pageBytes: allocator.pointee.pageBytes, isInOwnerMap: isInOwnerMap,
-      isAligned: !flags.contains(.notPage) && allocator.pointee.alignment >= pageBytes)
-  else { return nil }
+  guard let layout = allocator.layout(size: size, alignMask: alignMask, offset: offset, flags: flags) else { return nil }
   guard let raw = kegs.pools.takeOne() else { return nil }
   let pool = raw.assumingMemoryBound(to: Pool.self)
   guard

@@ -45,9 +45,20 @@ public func makePoolAllocator(
   return allocator
 }
 
+extension UnsafeMutablePointer where Pointee == PoolAllocator {
+  /// How pages are divided into items of a pool; nil for what no pool can be: absurd sizes, an alignment that pages do not have.
+  public func layout(size: Int, alignMask: Int, offset: Int = 0, flags: ZoneFlags = .none) -> SlabLayout? {
+    guard alignMask < pointee.alignment else { return nil }
+    return SlabLayout.page(
+      size: size, alignMask: alignMask, offset: offset, flags: flags, pageBytes: pointee.pageBytes,
+      isInOwnerMap: pointee.isInOwnerMap && !flags.contains(.notPage),
+      isAligned: !flags.contains(.notPage) && pointee.alignment >= Pages.pageBytes)
+  }
+}
+
 extension UnsafeMutablePointer where Pointee == ZonesState {
-  /// The back-end of pools that name none: units of the arena. It stays.
-  func sharedPoolAllocator() -> PoolAllocatorPointer? {
+  /// The back-end of pools that name none: units of the arena. It stays. Nil when memory is not to be had.
+  public func sharedPoolAllocator() -> PoolAllocatorPointer? {
     if let shared = pointee.pools.shared { return shared }
     guard let made = makePoolAllocator(source: .arena, pageBytes: Int(unitBytes), isInOwnerMap: true) else { return nil }
     pointee.listLock.lock()

@@ -41,7 +41,7 @@ public final class Pool<Element: ~Copyable>: Sendable {
   ///   - primed: Pages for so many items are made now, and stay. See ``prime(_:)``.
   ///   - flags: ``ZoneFlags/noTouch`` and ``ZoneFlags/offPage`` are possible.
   ///   - pages: Where its pages come from; nil for pages of 64 KiB that all such pools share.
-  /// - Throws: ``ZoneError/impossible`` for other flags, and for elements that are aligned more strictly than pages;
+  /// - Throws: ``ZoneError/impossible`` for other flags, and for elements that are too large or aligned more strictly than pages;
   ///   ``ZoneError/outOfMemory``.
   public init(
     _ name: String, limit: Int = 0, primed: Int = 0, flags: ZoneFlags = [], pages: SharedPages? = nil
@@ -50,6 +50,7 @@ public final class Pool<Element: ~Copyable>: Sendable {
     guard Heap.startOwn() else { throw .outOfMemory }
     HomesGivenUp.sweep()
     let size = max(1, MemoryLayout<Element>.size), alignMask = max(8, MemoryLayout<Element>.alignment) - 1
+    guard allocator.layout(size: size, alignMask: alignMask, flags: flags.core) != nil else { throw .impossible }
     let fixed = name.withCString { FixedName(cString: $0) }
     guard let made = makePool(name: fixed, size: size, alignMask: alignMask, flags: flags.core, allocator: pages?.allocator) else {
       throw .outOfMemory
