@@ -107,12 +107,12 @@ public struct Pool: ~Copyable {
   var wanting: Int64 = 0
   /// Pages given back so far, and times that it has grown; likewise.
   var pagesFreed: Int64 = 0
+  var growths: Int64 = 0
 }
 
 public typealias PoolPointer = UnsafeMutablePointer<Pool>
 /// Gives back items of the pool that its owner can do without. Called without locks; may not wait.
 public typealias PoolDrainHook = @convention(c) (_ argument: UnsafeMutableRawPointer?, _ wait: Int32) -> Void
-  var growths: Int64 = 0
 
 /// What pools have in common, part of the zones' state.
 public struct PoolsState {

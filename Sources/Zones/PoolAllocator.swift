@@ -47,6 +47,7 @@ public func makePoolAllocator(
 
 extension UnsafeMutablePointer where Pointee == PoolAllocator {
   /// How pages are divided into items of a pool; nil for what no pool can be: absurd sizes, an alignment that pages do not have.
+  @inline(never)
   public func layout(size: Int, alignMask: Int, offset: Int = 0, flags: ZoneFlags = .none) -> SlabLayout? {
     guard alignMask < pointee.alignment else { return nil }
     return SlabLayout.page(

@@ -47,12 +47,12 @@ public final class Pool<Element: ~Copyable>: Sendable {
     _ name: String, limit: Int = 0, primed: Int = 0, flags: ZoneFlags = [], pages: SharedPages? = nil
   ) throws(ZoneError) {
     guard flags.isSubset(of: [.noTouch, .offPage]), MemoryLayout<Element>.alignment <= pages?.alignment ?? 65_536 else { throw .impossible }
-    guard Heap.startOwn() else { throw .outOfMemory }
+    guard Heap.startOwn(), let allocator = pages?.allocator ?? zones.sharedPoolAllocator() else { throw .outOfMemory }
     HomesGivenUp.sweep()
     let size = max(1, MemoryLayout<Element>.size), alignMask = max(8, MemoryLayout<Element>.alignment) - 1
     guard allocator.layout(size: size, alignMask: alignMask, flags: flags.core) != nil else { throw .impossible }
     let fixed = name.withCString { FixedName(cString: $0) }
-    guard let made = makePool(name: fixed, size: size, alignMask: alignMask, flags: flags.core, allocator: pages?.allocator) else {
+    guard let made = makePool(name: fixed, size: size, alignMask: alignMask, flags: flags.core, allocator: allocator) else {
       throw .outOfMemory
     }
     self.name = String(decoding: (0..<fixed.count).map { fixed.bytes[$0] }, as: UTF8.self)

@@ -27,8 +27,8 @@ enum { STAVE_LIMITFAIL = 0x800 };  // of requests: at the hard limit null at onc
 typedef void (*stave_pool_drain_hook)(void *arg, int flags);
 
 // A pool of items of `size` bytes, each with its byte `offset` at a multiple of align + 1. Flags: STAVE_ZONE_NOTOUCH, _OFFPAGE,
-// _NOTPAGE. Null for an allocator is one that all such pools share. Null with EINVAL for what no pool can be, else with ENOMEM. Takes
-// no page yet.
+// _NOTPAGE. Null for an allocator is one that all such pools share. Null with EINVAL for what no pool can be, an alignment beyond that of
+// the allocator's pages among it, else with ENOMEM. Takes no page yet.
 struct stave_pool *stave_pool_create(const char *name, size_t size, size_t align, size_t offset, uint32_t flags,
                                      struct stave_pool_allocator *allocator);
 // Ends a pool, with its caches; null does nothing. Items that are out are reported, and lost; how many.
@@ -66,9 +66,9 @@ struct stave_pool_stat {
 // What it has counted, all at one moment.
 void stave_pool_get_stat(struct stave_pool *pool, struct stave_pool_stat *stat);
 
-// A source of pages of `pagesize` bytes, at multiples of `alignment`, a power of two, or 0 for `pagesize`. Pools that use it drain each
-// other before they wait. Both functions are called without locks. Null with EINVAL or ENOMEM. Goes when it is released and its last
-// pool has gone.
+// A source of pages of `pagesize` bytes, a multiple of 8 from 512, at multiples of `alignment`, a power of two, or 0 for `pagesize`. Pools
+// that use it drain each other before they wait. Both functions are called without locks, and neither may be null. Null with EINVAL or
+// ENOMEM. Goes when it is released and its last pool has gone.
 struct stave_pool_allocator *stave_pool_allocator_create(stave_zone_allocf allocf, stave_zone_freef freef, void *arg, size_t pagesize,
                                                          size_t alignment);
 void stave_pool_allocator_release(struct stave_pool_allocator *allocator);
