@@ -22,7 +22,7 @@ public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer
   itemChecks.describe(owner, "; freed before by type ", in: &report)
   report.text("\n")
   itemChecks.addStack(of: owner, "freed before", to: &report)
-  report.finish(next: isHandle ? "of equal handles one is to be out at a time: each has to be another one" : badFreeAdvice)
+  report.finish(next: badFreeAdvice)
 }
 
 /// Who freed the item that the address lies in, where that is known.

@@ -203,20 +203,11 @@ public enum CPUCache {
 
   @inline(__always)
   static func push(_ cell: Int, _ item: UnsafeMutableRawPointer) -> Push {
-    isLocked ? lockedPush(cell, item) : said(stave_push(UInt64(cell * MemoryLayout<stave_cell>.stride), item))
-  }
-
-  /// The same for an item that need be no address: to the test of `push` one of 65,536 looks like none, whatever the reciprocal.
-  static func pushAny(_ cell: Int, _ item: UnsafeMutableRawPointer) -> Push {
-    isLocked ? lockedPush(cell, item) : said(stave_push_any(UInt64(cell * MemoryLayout<stave_cell>.stride), item))
-  }
-
-  @inline(__always)
-  private static func said(_ result: Int32) -> Push {
-    switch Int(result) {
-    case Int(STAVE_PUSHED): .pushed
-    case Int(STAVE_PUSH_AGAIN): .again
-    default: .full
+    if isLocked { return lockedPush(cell, item) }
+    switch Int(stave_push(UInt64(cell * MemoryLayout<stave_cell>.stride), item)) {
+    case Int(STAVE_PUSHED): return .pushed
+    case Int(STAVE_PUSH_AGAIN): return .again
+    default: return .full
     }
   }
 

@@ -123,7 +123,7 @@ private final class HeldHandle {
         }
       }
       let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-      #expect(said.contains("bad free: double free of handle 0x4d in zone equal") && said.contains("each has to be another one"), "\(said)")
+      #expect(said.contains("bad free: double free of handle 0x4d in zone equal"), "\(said)")
     }
   }
 

@@ -26,7 +26,6 @@ static inline int stave_rseq_cpu(void) { return -1; }
 static inline void *_Nullable stave_pop(uint64_t cell) { (void)cell; return NULL; }
 enum { STAVE_PUSHED = 0, STAVE_PUSH_FULL = 1, STAVE_PUSH_FOREIGN = 2, STAVE_PUSH_AGAIN = 3 };
 static inline int stave_push(uint64_t cell, void *_Nullable item) { (void)cell; (void)item; return STAVE_PUSH_FULL; }
-static inline int stave_push_any(uint64_t cell, void *_Nullable item) { (void)cell; (void)item; return STAVE_PUSH_FULL; }
 static inline uint64_t stave_fill(uint64_t cell, const uintptr_t *_Nonnull from, uint64_t count, struct stave_cell *_Nullable *_Nonnull into) { (void)cell; (void)from; (void)count; *into = NULL; return 0; }
 static inline uint64_t stave_flush(uint64_t cell, uintptr_t *_Nonnull to, uint64_t count, struct stave_cell *_Nullable *_Nonnull outOf) { (void)cell; (void)to; (void)count; *outOf = NULL; return 0; }
 #endif

@@ -61,8 +61,8 @@ enum { STAVE_PUSHED = 0, STAVE_PUSH_FULL = 1, STAVE_PUSH_FOREIGN = 2, STAVE_PUSH
 // Puts an item on top of this CPU's cell. FULL: no room. FOREIGN: not the start of an item (items fill a unit from its end,
 // so the distance to the end must be a multiple of the size; the multiply feeds nothing but a branch), or the cell takes
 // no frees at the moment: the slow path finds out. AGAIN: the item lies on top already. Registers are named, for an
-// asm goto with outputs would not be inlined into Swift. `distance` is the item's to the end of its unit.
-__attribute__((always_inline)) static inline int stave_push_from(uint64_t offset, void *_Nullable item, uint32_t distance) {
+// asm goto with outputs would not be inlined into Swift.
+__attribute__((always_inline)) static inline int stave_push(uint64_t offset, void *_Nullable item) {
   __asm__ goto volatile(
       STAVE_SECTION_BEGIN_RAX STAVE_FIND_CELL_RAX
       "movl %[distance], %%edx\n\t"
@@ -82,7 +82,7 @@ __attribute__((always_inline)) static inline int stave_push_from(uint64_t offset
       "movq %%rdx, (%%rax)\n" STAVE_SECTION_END
       :
       : [area] "r"(stave_hot_storage.rseq_offset), [hot] "r"(&stave_hot_storage), [offset] "r"(offset), [item] "r"(item),
-        [distance] "r"(distance), [table] "i"(STAVE_CPU_TABLE),
+        [distance] "r"(0x10000 - (uint32_t)((uintptr_t)item & 0xffff)), [table] "i"(STAVE_CPU_TABLE),
         [slots] "i"(offsetof(struct stave_cell, slots)), [capacity] "i"(offsetof(struct stave_cell, capacity)),
         [reciprocal] "i"(offsetof(struct stave_cell, reciprocal))
       : "rax", "rcx", "rdx", "memory", "cc"
@@ -95,13 +95,6 @@ foreign:
 again:
   return STAVE_PUSH_AGAIN;
 }
-
-__attribute__((always_inline)) static inline int stave_push(uint64_t offset, void *_Nullable item) {
-  return stave_push_from(offset, item, 0x10000 - (uint32_t)((uintptr_t)item & 0xffff));
-}
-
-// The same for what is no address, and passes whatever it is, while the cell takes frees.
-__attribute__((noinline, unused)) static int stave_push_any(uint64_t offset, void *_Nullable item) { return stave_push_from(offset, item, 0); }
 
 // Copies up to `count` items into this CPU's cell, as many as there is room for: how many, and the cell that took them.
 // What is stored above the fill before the commit is nobody's, so a restart may store it again.
