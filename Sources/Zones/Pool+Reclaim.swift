@@ -43,6 +43,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
   }
 
   /// Runs the drain hook, unless a thread is in it: this one, perhaps, by way of another pool (K23). The lock is held before, not after.
+  @inline(never)
   func runDrainHook(_ flags: WaitFlags) {
     let (given, argument) = (pointee.drainHook, pointee.drainArgument)
     pointee.keg.pointee.lock.unlock()
