@@ -77,11 +77,18 @@ import Testing
           _ = pool!.adopt(UnsafeMutablePointer(bitPattern: address)!)
         }
       }
-      let item = pool.item(Counted(2))
+      var item = pool.item(Counted(2))
       precondition(item != nil && living == 1 && calls.load(ordering: .relaxed) == 1)
       precondition(pool.item(Counted(3)) == nil && calls.load(ordering: .relaxed) == 2)
+      // The round of all pools, of which there is one: a page goes back exactly if the hook frees the last item of one.
+      pool.setHighWater(0)
+      precondition(!reclaimNextPool() && calls.load(ordering: .relaxed) == 3)
+      let spared = item.take()!.release()
+      spare.withLock { $0.append(UInt(bitPattern: spared)) }
+      precondition(reclaimNextPool() && calls.load(ordering: .relaxed) == 4 && living == 0 && pool.figures.pages == 0)
       pool.atShortage(nil)
-      precondition(pool.item(Counted(3)) == nil && calls.load(ordering: .relaxed) == 2 && item != nil)
+      let another = pool.item(Counted(3))
+      precondition(pool.item(Counted(4)) == nil && calls.load(ordering: .relaxed) == 4 && another != nil)
     }
   }
 
