@@ -86,14 +86,14 @@ public enum Packets {
     return state
   }
 
-  /// Sets a limit on what is in packets and kept together; 0 for none. It holds at once, and wakes whoever waits and may go on now.
-  /// Throws `.outOfRange` for one below the limit that there is, or of clusters above that of mbufs.
+  /// Sets a limit on how many there may be in packets and cached, together; 0 for none. It holds at once, and wakes those who wait and can
+  /// go on now. Throws `.outOfRange` for one below the present limit, or for more clusters than mbufs.
   public static func setLimit(_ kind: Kind, to count: Int) throws(PacketError) {
     let state = try started()
     guard state.setLimit(kind.limit, count) else { throw .outOfRange }
   }
 
-  /// 0: none.
+  /// The limit of a kind; 0 for none.
   public static func limit(_ kind: Kind) -> Int { state?.limit(kind.limit) ?? 0 }
 
   /// Sums over all CPUs, taken while they change. Nil only where packets cannot be had at all.
