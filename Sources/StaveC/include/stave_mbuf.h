@@ -24,20 +24,20 @@ extern "C" {
 
 struct stave_mbuf;
 
-// Of mbufs.
+// Flags of mbufs.
 enum {
   STAVE_M_EXT = 1 << 0,        // data lies in external storage
   STAVE_M_PKTHDR = 1 << 1,     // the first of a packet
   STAVE_M_EOR = 1 << 2,        // a record ends with it
-  STAVE_M_RDONLY = 1 << 3,
-  STAVE_M_BCAST = 1 << 4,
-  STAVE_M_MCAST = 1 << 5,
-  STAVE_M_PROMISC = 1 << 6,
+  STAVE_M_RDONLY = 1 << 3,     // nobody may change its bytes
+  STAVE_M_BCAST = 1 << 4,      // was sent to all,
+  STAVE_M_MCAST = 1 << 5,      // to a group,
+  STAVE_M_PROMISC = 1 << 6,    // or to somebody else
   STAVE_M_VLANTAG = 1 << 7,    // the header's ether_vtag is valid
-  STAVE_M_NOFREE = 1 << 8,     // no item of a zone
+  STAVE_M_NOFREE = 1 << 8,     // is no item of a zone, and is not freed
   STAVE_M_TSTMP = 1 << 9,      // the header's rcv_tstmp is valid
-  STAVE_M_TSTMP_HPREC = 1 << 10,
-  STAVE_M_PROTO1 = 1 << 12,    // eleven of them, up to 1 << 22
+  STAVE_M_TSTMP_HPREC = 1 << 10,  // and is from a precise clock
+  STAVE_M_PROTO1 = 1 << 12,    // the first of eleven that are the caller's, up to 1 << 22
 };
 // Types of mbufs; others are the caller's affair.
 enum { STAVE_MT_DATA = 1, STAVE_MT_SONAME = 8, STAVE_MT_CONTROL = 14, STAVE_MT_OOBDATA = 15, STAVE_MT_NOINIT = 255 };
@@ -58,11 +58,11 @@ struct stave_m_pkthdr {
   uintptr_t rcvif;        // where it came in
   void *tags;             // the library's
   int32_t len;            // bytes of the packet
-  uint32_t flowid;
-  uint32_t csum_flags;
-  uint16_t ether_vtag;
-  uint8_t rsstype;
-  uint8_t cosqos;
+  uint32_t flowid;        // one number for the packets of a flow
+  uint32_t csum_flags;    // what is known of checksums
+  uint16_t ether_vtag;    // the VLAN's tag, with STAVE_M_VLANTAG
+  uint8_t rsstype;        // how flowid was computed
+  uint8_t cosqos;         // class of service
   int64_t rcv_tstmp;      // nanoseconds
   uintptr_t scratch[2];
 };
@@ -90,13 +90,13 @@ struct stave_mbuf *stave_m_get2(size_t size, int how, int type, uint32_t flags);
 // Mbufs for `length` bytes behind `chain`, or a new chain; of the flags PKTHDR and EOR count. Null leaves `chain` as it was; no
 // bytes: `chain`.
 struct stave_mbuf *stave_m_getm2(struct stave_mbuf *chain, size_t length, int how, int type, uint32_t flags);
-// Frees one mbuf: the rest of its chain. Frees a chain. Null is no chain. They do not wait.
+// stave_m_free frees one mbuf and returns the rest of its chain; stave_m_freem frees a chain. Null is an empty chain. They never wait.
 struct stave_mbuf *stave_m_free(struct stave_mbuf *mbuf);
 void stave_m_freem(struct stave_mbuf *chain);
 
-// Clusters. For an mbuf without storage: 1, or 0 where there is none.
+// Attaches a 2 KiB cluster to an mbuf without storage. Returns 1, or 0 if there is none.
 int stave_m_clget(struct stave_mbuf *mbuf, int how);
-// One of a size, attached to an mbuf, or with null for nobody: that is attached by stave_m_cljset, or freed by stave_m_cljfree.
+// Allocates a cluster of a size. With an mbuf it is attached; with null, attach it later by stave_m_cljset or free it by stave_m_cljfree.
 void *stave_m_cljget(struct stave_mbuf *mbuf, int how, size_t size);
 void stave_m_cljset(struct stave_mbuf *mbuf, void *cluster, size_t size);
 void stave_m_cljfree(void *cluster, size_t size);
@@ -146,7 +146,7 @@ void stave_m_move_pkthdr(struct stave_mbuf *to, struct stave_mbuf *from);
 int stave_m_dup_pkthdr(struct stave_mbuf *to, struct stave_mbuf *from, int how);
 // Takes headers, tags and next packets off the first mbuf, or all.
 void stave_m_demote(struct stave_mbuf *chain, int all);
-// The header says how long the chain is; so is the answer.
+// Sets the header's length to that of the chain, and returns it.
 size_t stave_m_fixhdr(struct stave_mbuf *packet);
 
 // Tags: what modules note of a packet. A new one, of up to some 32 KiB; null without memory.
@@ -175,8 +175,8 @@ struct stave_mbuf *stave_m_prepend(struct stave_mbuf *chain, size_t length, int 
 struct stave_mbuf *stave_m_pullup(struct stave_mbuf *chain, size_t length);
 // The same always in a new first mbuf, behind `leading` bytes of room.
 struct stave_mbuf *stave_m_copyup(struct stave_mbuf *chain, size_t length, size_t leading);
-// The bytes from `offset` on, at most 2048, in one piece: its mbuf, and where in its data they begin. With null for a result they
-// begin it.
+// The bytes from `offset` on, at most 2048, in one piece: its mbuf, and where in its data they begin. If result is null, the bytes begin
+// the returned mbuf's data.
 struct stave_mbuf *stave_m_pulldown(struct stave_mbuf *chain, size_t offset, size_t length, size_t *result);
 // All of it writable.
 struct stave_mbuf *stave_m_unshare(struct stave_mbuf *chain, int how);
@@ -204,7 +204,7 @@ void stave_m_catpkt(struct stave_mbuf *packet, struct stave_mbuf *other);
 void stave_m_copydata(struct stave_mbuf *chain, size_t offset, size_t length, void *buffer);
 // Calls `body` with each piece of a range until it returns other than 0; the last answer.
 int stave_m_apply(struct stave_mbuf *chain, size_t offset, size_t length, int (*body)(void *arg, void *data, size_t length), void *arg);
-// The mbuf of a byte, and where in its data; at the end behind the last byte; null beyond.
+// Finds the mbuf that holds a byte, and the offset in it. At the chain's end: just behind the last byte. Null beyond.
 struct stave_mbuf *stave_m_getptr(struct stave_mbuf *chain, size_t offset, size_t *result);
 // Bytes of the chain.
 size_t stave_m_length(struct stave_mbuf *chain);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Zones for C and C++: caches of objects of one size that keep their state between uses (zone(9) of FreeBSD, UMA); and deferred reuse
+// Zones for C and C++: caches of objects of one size that keep their state between uses (FreeBSD's uma(9)); and deferred reuse
 // (smr(9)), for readers without locks. Part of stave.h. Link with -lstavezones, which replaces no malloc, or libstavezones.a.
 //
 //   struct stave_zone *zone = stave_zone_create("request", sizeof(struct request), NULL, NULL, request_init, request_fini,
@@ -10,8 +10,11 @@
 //   stave_zone_destroy(zone);
 //
 // Flags of requests are those of stave.h, and those below. A zone may be used by any thread; not by a signal handler that may have
-// interrupted a call of the same thread, but for what says so. An item that is freed twice, or is none of the zone's, is reported
+// interrupted a call of the same thread, except where that is allowed. An item that is freed twice, or is not the zone's, is reported
 // on standard error with its zone, and ends the process. The whole story: stave_zone(3), stave_smr(3).
+//
+// Nothing returns the free memory of these zones automatically: call stave_zone_reclaim(NULL, STAVE_RECLAIM_DRAIN_CPU) when the program
+// becomes idle.
 
 #ifndef STAVE_ZONE_H
 #define STAVE_ZONE_H
@@ -42,7 +45,7 @@ enum {
   STAVE_ZONE_NOBUCKET = 1 << 6,      // no caches
   STAVE_ZONE_REFCNT = 1 << 7,        // a 32-bit count for each item; implies NOFREE
   STAVE_ZONE_CACHESPREAD = 1 << 8,   // items begin at different places of their pages, in steps of the alignment
-  STAVE_ZONE_NOTOUCH = 1 << 9,       // items are neither read nor written
+  STAVE_ZONE_NOTOUCH = 1 << 9,       // free items are neither read nor written
   STAVE_ZONE_PCPU = 1 << 10,         // each item is one for every CPU; implies NOBUCKET
   STAVE_ZONE_SMR = 1 << 11,          // reuse is deferred: stave_zone_alloc_smr and stave_zone_free_smr alone
   STAVE_ZONE_UNMANAGED = 1 << 12,    // what gives back from all zones leaves its caches alone
@@ -52,7 +55,7 @@ enum {
   STAVE_ZONE_ROUNDROBIN = 1 << 25,   // items come from all memory domains in turn
 };
 
-// Alignments are given less one, as zone(9) has it.
+// Alignments are given less one, as with uma(9).
 #define STAVE_ALIGN_PTR (sizeof(void *) - 1)
 #define STAVE_ALIGN_CACHE ((size_t)63)
 
@@ -77,8 +80,8 @@ uint32_t stave_zone_version(void);
 // 8000 zones, is not to be had. Takes locks; no page yet.
 struct stave_zone *stave_zone_create(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                      stave_zone_fini fini, size_t align, uint32_t flags);
-// A zone of its own caches, hooks and figures on the pages of another, which outlives it. init and fini run when an item comes from there
-// and goes back. Of the flags MAXBUCKET, NOBUCKET and UNMANAGED count. Null as above.
+// A zone with its own caches, hooks and figures on the pages of another, which must outlive it. init and fini run when an item comes from
+// there and goes back. Only the flags MAXBUCKET, NOBUCKET and UNMANAGED have an effect. Null as above.
 struct stave_zone *stave_zone_create_secondary(const char *name, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                                stave_zone_fini fini, uint32_t flags, struct stave_zone *primary);
 // The caches of a zone for pointers that `import` brings and `release` takes back; both get `arg`. `size` is for hooks and figures.
@@ -89,8 +92,8 @@ struct stave_zone *stave_zone_create_cache(const char *name, size_t size, stave_
 // the destructor runs when no reader is left.
 struct stave_zone *stave_zone_create_smr(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                          stave_zone_fini fini, size_t align, uint32_t flags, struct stave_smr *smr);
-// Ends a zone that nobody uses any more; null does nothing. Items that are still out are reported, and lost with their pages; how many.
-// Not to be called from the zone's own hooks. May wait for readers.
+// Ends a zone that nobody uses any more; null does nothing. Items still out are reported and lost with their pages. Returns their
+// number. Not to be called from the zone's own hooks. May wait for readers.
 size_t stave_zone_destroy(struct stave_zone *zone);
 // Lets a secondary zone take items of another zone's pages as well, of the same size; each goes back where it came from. Before
 // its first request. Both zones are made with STAVE_ZONE_OFFPAGE, _NOTOUCH or _CACHESPREAD: slabs whose headers are found in the item's
@@ -160,7 +163,7 @@ void stave_zone_set_maxaction(struct stave_zone *zone, void (*action)(struct sta
 enum {
   STAVE_RECLAIM_TRIM = 1,       // what the depot holds beyond what was lately used
   STAVE_RECLAIM_DRAIN = 2,      // all of the depot
-  STAVE_RECLAIM_DRAIN_CPU = 3,  // and what the CPUs' caches hold
+  STAVE_RECLAIM_DRAIN_CPU = 3,  // the depot and the CPUs' caches
 };
 // Gives back from a zone; with null from all. 0, or -1 with EINVAL.
 int stave_zone_reclaim(struct stave_zone *zone, int how);
@@ -173,12 +176,12 @@ size_t stave_zone_size(struct stave_zone *zone);
 size_t stave_zone_memory(struct stave_zone *zone);
 
 struct stave_zone_stat {
-  uint64_t requests;  // served
-  uint64_t frees;
+  uint64_t requests;  // requests that were served
+  uint64_t frees;     // items that were freed
   uint64_t used;      // items out
-  uint64_t cached;
-  uint64_t fails;     // requests
-  uint64_t sleeps;
+  uint64_t cached;    // free items in caches
+  uint64_t fails;     // requests that were refused
+  uint64_t sleeps;    // requests that waited
   uint64_t xdomain;   // frees on a CPU of another memory domain than the item's
 };
 // Sums over the CPUs: exact while nobody uses the zone.
