@@ -31,24 +31,24 @@ struct stave_smr;
 
 // Of requests, beside stave.h's: STAVE_NOWAIT or STAVE_WAITOK, STAVE_CANFAIL, STAVE_ZERO.
 enum {
-  STAVE_NOVM = 0x200,         // only what is there already: no pages are asked for
+  STAVE_NOVM = 0x200,         // only what is there already: no new pages are tried
   STAVE_USE_RESERVE = 0x400,  // may take the last items, which stave_zone_reserve has set aside
 };
 
 // Of zones. stave_zone(3) says which go together.
 enum {
   STAVE_ZONE_ZINIT = 1 << 0,         // items are zero when their slab is made; not at each request
-  STAVE_ZONE_OFFPAGE = 1 << 1,       // what is kept of a slab lies apart from its items
+  STAVE_ZONE_OFFPAGE = 1 << 1,       // slab headers lie apart from the items
   STAVE_ZONE_NOFREE = 1 << 3,        // pages are never given back: an address keeps its type
-  STAVE_ZONE_VM = 1 << 4,            // for page sources: asks no other memory
-  STAVE_ZONE_MAXBUCKET = 1 << 5,     // caches begin large
+  STAVE_ZONE_VM = 1 << 4,            // for zones that page sources use: needs no other memory
+  STAVE_ZONE_MAXBUCKET = 1 << 5,     // caches begin at their largest size
   STAVE_ZONE_NOBUCKET = 1 << 6,      // no caches
   STAVE_ZONE_REFCNT = 1 << 7,        // a 32-bit count for each item; implies NOFREE
   STAVE_ZONE_CACHESPREAD = 1 << 8,   // items begin at different places of their pages, in steps of the alignment
   STAVE_ZONE_NOTOUCH = 1 << 9,       // free items are neither read nor written
-  STAVE_ZONE_PCPU = 1 << 10,         // each item is one for every CPU; implies NOBUCKET
+  STAVE_ZONE_PCPU = 1 << 10,         // each item has a copy for every CPU; implies NOBUCKET
   STAVE_ZONE_SMR = 1 << 11,          // reuse is deferred: stave_zone_alloc_smr and stave_zone_free_smr alone
-  STAVE_ZONE_UNMANAGED = 1 << 12,    // what gives back from all zones leaves its caches alone
+  STAVE_ZONE_UNMANAGED = 1 << 12,    // reclaiming from all zones leaves its caches alone
   STAVE_ZONE_NODUMP = 1 << 13,       // not in core files
   STAVE_ZONE_NOTPAGE = 1 << 14,      // for stave_zone_set_source: pages may lie anywhere
   STAVE_ZONE_FIRSTTOUCH = 1 << 15,   // items come from the memory domain of the CPU that asks, and go back to their own
@@ -63,9 +63,9 @@ enum {
 // without locks.
 typedef int (*stave_zone_ctor)(void *item, size_t size, void *arg, int flags);  // at each request
 typedef void (*stave_zone_dtor)(void *item, size_t size, void *arg);            // at each free
-typedef int (*stave_zone_init)(void *item, size_t size, int flags);             // when an item comes into being
-typedef void (*stave_zone_fini)(void *item, size_t size);                       // when it ends
-// Puts up to `count` pointers into `store`; how many.
+typedef int (*stave_zone_init)(void *item, size_t size, int flags);             // when an item is made, with its slab
+typedef void (*stave_zone_fini)(void *item, size_t size);                       // when its slab is given back
+// Puts up to `count` pointers into `store` and returns how many.
 typedef size_t (*stave_zone_import)(void *arg, void **store, size_t count, int flags);
 typedef void (*stave_zone_release)(void *arg, void **store, size_t count);
 // Whole pages: `bytes`, a multiple of the page size, at a multiple of 16; null where there are none.
@@ -75,9 +75,9 @@ typedef void (*stave_zone_freef)(void *arg, void *pages, size_t bytes);
 // Which version the library has, in three bytes: (STAVE_VERSION_MAJOR << 16 | STAVE_VERSION_MINOR << 8 | STAVE_VERSION_PATCH).
 uint32_t stave_zone_version(void);
 
-// A zone of items of `size` bytes. All hooks are optional. 31 bytes of the name are kept. Null with EINVAL for a size of 0, an
-// alignment that is none, and flags that contradict each other or are unknown; with ENOMEM where memory, or room for another of some
-// 8000 zones, is not to be had. Takes locks; no page yet.
+// A zone of items of `size` bytes. All hooks are optional. 31 bytes of the name are kept. Null with EINVAL for a size of 0, an invalid
+// alignment, and flags that contradict each other or are unknown; with ENOMEM if there is no memory, or no room for another zone: there
+// are some 8000. Takes locks; allocates no page yet.
 struct stave_zone *stave_zone_create(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                      stave_zone_fini fini, size_t align, uint32_t flags);
 // A zone with its own caches, hooks and figures on the pages of another, which must outlive it. init and fini run when an item comes from
@@ -95,28 +95,29 @@ struct stave_zone *stave_zone_create_smr(const char *name, size_t size, stave_zo
 // Ends a zone that nobody uses any more; null does nothing. Items still out are reported and lost with their pages. Returns their
 // number. Not to be called from the zone's own hooks. May wait for readers.
 size_t stave_zone_destroy(struct stave_zone *zone);
-// Lets a secondary zone take items of another zone's pages as well, of the same size; each goes back where it came from. Before
-// its first request. Both zones are made with STAVE_ZONE_OFFPAGE, _NOTOUCH or _CACHESPREAD: slabs whose headers are found in the item's
-// page cannot be mixed. 0, or -1 with EINVAL, or with ENOMEM beyond four.
+// Lets a secondary zone take items of another zone's pages as well, of the same size; each goes back where it came from. To be called
+// before its first request. Both zones must have STAVE_ZONE_OFFPAGE, _NOTOUCH or _CACHESPREAD: slabs whose headers lie in the item's page
+// cannot be mixed. 0, or -1 with EINVAL, or with ENOMEM for a fifth zone.
 int stave_zone_add_keg(struct stave_zone *zone, struct stave_zone *primary);
 
-// What can be set before a zone's first request only; later there is a report.
+// These must be set before a zone's first request; later they are only reported.
 
-// init and fini between pages and caches, also of a zone that is not secondary.
+// Sets the init and fini that run between pages and caches, also for a zone that is not secondary.
 void stave_zone_set_hooks(struct stave_zone *zone, stave_zone_init init, stave_zone_fini fini);
-// Where a zone with STAVE_ZONE_NOTPAGE has its pages from; -1 with EINVAL for others. `zeroed`: all of them are zero. Both are called
-// without locks, freef possibly by a free.
+// Sets where a zone with STAVE_ZONE_NOTPAGE gets its pages from; -1 with EINVAL for others. `zeroed`: all of them are zero. Both functions
+// are called without locks; a free may call freef.
 int stave_zone_set_source(struct stave_zone *zone, stave_zone_allocf allocf, stave_zone_freef freef, void *arg, int zeroed);
-// Addresses for so many items, in whole slabs, which are also the most that there can be; implies NOFREE. 0, or -1 with ENOMEM.
+// Reserves addresses for `count` items, in whole slabs, which is also the most that there can be; implies NOFREE. 0, or -1 with ENOMEM.
 int stave_zone_reserve_addresses(struct stave_zone *zone, size_t count);
-// The last so many free items are for requests with STAVE_USE_RESERVE.
+// Keeps the last `count` free items for requests with STAVE_USE_RESERVE.
 void stave_zone_reserve(struct stave_zone *zone, size_t count);
-// Makes slabs for so many more free items, at any time. 0, or -1 with ENOMEM: what has been made stays.
+// Makes slabs for `count` more free items, at any time. 0, or -1 with ENOMEM: slabs made until then stay. Reclaiming
+// gives the slabs back like any others, unless the zone has a reserve or STAVE_ZONE_NOFREE.
 int stave_zone_prealloc(struct stave_zone *zone, size_t count, int flags);
 
-// An item. Null with STAVE_NOWAIT when there is no memory or the zone is at its limit, and where a hook refuses. errno stays. With
-// STAVE_ZERO it is zero, after the constructor. A cache serves it in some 5 ns; else a lock is taken, and pages asked for. With
-// STAVE_WAITOK it may sleep.
+// An item. Null with STAVE_NOWAIT when there is no memory or the zone is at its limit, and if a hook refuses. errno is left alone. With
+// STAVE_ZERO the item is zeroed, after the constructor. A cache serves a request in some 5 ns; otherwise a lock is taken, and new pages
+// may be needed. With STAVE_WAITOK it may sleep.
 void *stave_zone_alloc(struct stave_zone *zone, int flags);
 void *stave_zone_alloc_arg(struct stave_zone *zone, void *arg, int flags);
 // Gives an item back; null does nothing. Never sleeps.
@@ -125,16 +126,17 @@ void stave_zone_free_arg(struct stave_zone *zone, void *item, void *arg);
 // Returns when an item could be had.
 void stave_zone_wait(struct stave_zone *zone);
 // The count of an item of a zone with STAVE_ZONE_REFCNT, for the caller's atomic operations: 0 at first, and left alone by the zone.
-// It is there as long as the zone, also of an item that is free. An address that is no item ends the process.
+// It exists as long as the zone, also while the item is free. An address that is no item ends the process.
 uint32_t *stave_zone_find_refcnt(struct stave_zone *zone, const void *item);
 
-// Of zones with STAVE_ZONE_PCPU: an item is copies, of which that of CPU 0 is returned. STAVE_ZERO zeroes all.
+// For zones with STAVE_ZONE_PCPU: an item has a copy for each CPU; that of CPU 0 is returned. STAVE_ZERO zeroes all copies.
 void *stave_zone_alloc_pcpu(struct stave_zone *zone, void *arg, int flags);
 void stave_zone_free_pcpu(struct stave_zone *zone, void *item, void *arg);
 // The copy of one CPU, below stave_zone_pcpu_copies.
 void *stave_zone_pcpu_copy(void *item, size_t cpu);
 size_t stave_zone_pcpu_copies(void);
-// The zone that all share for copies of 4, 8, 16, 32 or 64 bytes, which is not to be destroyed; null for other sizes, and without memory.
+// A zone that the whole program shares for copies of 4, 8, 16, 32 or 64 bytes, and that must not be destroyed; null for other sizes, and
+// without memory.
 struct stave_zone *stave_zone_pcpu_zone(size_t bytes);
 
 // Memory domains: parts of the memory that are nearer to some CPUs than to others, NUMA nodes, numbered from 0. How many there are; 0
