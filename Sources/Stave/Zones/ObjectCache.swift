@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Object caches: what UMA's init and fini, ctor and dtor are for. Objects that are dear to make stay made between their uses.
+// Object caches: what UMA's init and fini, ctor and dtor are for. Objects that are expensive to make stay made between their uses.
 //
 //                make                     object()
 //   zone below ─────────►  cache, free  ─────────────►  in use          make: once for many uses
