@@ -9,7 +9,9 @@
 __asm__(".pushsection .stapsdt.base, \"aR\", @progbits\n\t.globl stave_probe_base\n\t.hidden stave_probe_base\nstave_probe_base:\n\t.space 1\n\t.popsection");
 
 // Semaphores begin a page of the file. A linker may have another writable segment end in the page before, which is mapped twice then;
-// and in a process that starts while somebody watches, the kernel counts in the first writable mapping of a semaphore's place.
+// and in a process that starts while somebody watches, the kernel counts in the first writable mapping of a semaphore's place. What
+// describes restartable sequences goes before them, where it takes room that would be empty.
+__asm__(".pushsection __rseq_cs, \"awR\", @progbits\n\t.balign 32\n\t.popsection");
 __asm__(".pushsection .probes, \"aw\", @progbits\n\t.balign 4096\n\t.popsection");
 
 union stave_free_base stave_free_base_storage STAVE_SEMAPHORE;

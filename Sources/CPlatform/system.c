@@ -80,7 +80,8 @@ long stave_move_pages(int mover, uintptr_t to, uintptr_t from, size_t bytes) {
   STAVE_MAY_FAIL;
   // Nobody waits for the page.
   struct { uint64_t to, from, bytes, mode; int64_t moved; } pages = { to, from, bytes, 1 /* DONTWAKE */, 0 };
-  return stave_syscall6(SYS_ioctl, mover, _IOWR(UFFDIO, 0x05, pages) /* UFFDIO_MOVE */, (long)&pages, 0, 0, 0);
+  long answer = stave_syscall6(SYS_ioctl, mover, _IOWR(UFFDIO, 0x05, pages) /* UFFDIO_MOVE */, (long)&pages, 0, 0, 0);
+  return answer == 0 || pages.moved > 0 ? pages.moved : answer;
 }
 
 long stave_zero_page(int mover, uintptr_t page, size_t bytes) {

@@ -27,7 +27,7 @@ public struct GuardedBlock: BitwiseCopyable {
   public var freeStack: UInt32
   /// How its pages are not like other regions', 0 where they are (Unevenness). Changed by reports at any time.
   var unevenness: Int32
-  /// Among those without a block.
+  /// Among those without a block, and of ready regions; of a block, how many bytes on each side of it are filled, if there are so many.
   var next: UInt32
   /// The keg's number of the zone whose item it is, 0 for none; `typeHash` is its name's then.
   public var zone: UInt32

@@ -59,6 +59,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   }
 
   /// The first of so many free pages in a row, from the cursor on, in the lane or before it.
+  @inline(never)
   func findRun(_ count: UInt32, inLane isLane: Bool, isUneven: inout Bool) -> UInt32? {
     var first = isLane ? pointee.laneCursor : pointee.cursor, page = first
     var steps = 0

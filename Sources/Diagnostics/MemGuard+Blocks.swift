@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// A guarded block from its request to its end. Its pages are fresh from the system, so it is zero; what of them is not the block's is
-// filled, and looked at when it is freed: so a write next to the block that no guard can catch is found then.
+// A guarded block from its request to its end. Its pages are fresh from the system, or cleared, so it is zero; what of them is not the
+// block's is filled, and looked at when it is freed: so a write next to the block that no guard can catch is found then. Where few blocks
+// are guarded that is done to some bytes on each side only, so that a free does not bring pages of filling into the caches.
 
 import Accounting
 import CPlatform
@@ -29,6 +30,8 @@ public struct GuardDamage {
 
 extension UnsafeMutablePointer where Pointee == MemGuard {
   static var filling: UInt8 { 0x42 }
+  /// Bytes of it on each side of a block, where few are guarded.
+  static var nearBytes: UInt32 { 128 }
 
   /// A block of `size` bytes, zeroed, at a multiple of `alignment`; nil if it is declined, which is counted.
   public func allocate(_ size: UInt, alignment: UInt, type: TypePointer?, zone: KegPointer? = nil, stack: UInt32) -> UnsafeMutableRawPointer? {
@@ -43,7 +46,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     var isUneven = false
     pointee.lock.lock()
     let width = pointee.width, offset = offset(of: size, alignment: alignment, in: dataBytes)
-    let ready = mayMove(offset: offset, pages: dataCount) ? takeReady() : nil
+    let ready = mayMove(offset: offset, pages: dataCount) ? takeReady(pages: dataCount) : nil
     guard let index = ready ?? takeRegion(2 * width + extra + dataCount, isUneven: &isUneven) else {
       pointee.lock.unlock()
       return decline(&pointee.withoutAddresses)
@@ -61,15 +64,18 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     block.pointee.typeHash = type?.pointee.name.hash ?? zone?.pointee.name.hash ?? 0
     block.pointee.allocationStack = stack
     block.pointee.freeStack = 0
+    block.pointee.next = guardsMany ? .max : Self.nearBytes
     block.pointee.state = GuardedState.closing
+    pointee.mostUsedBytes = Swift.max(pointee.mostUsedBytes, pointee.usedBytes + Int64(dataBytes))
     pointee.lock.unlock()
     if ready != nil {
-      // The page has another block's bytes.
+      // The pages have another block's bytes.
       set(block.pointee.address, block.end, to: 0)
-      set(dirt.start, Swift.min(dirt.end, block.pointee.address), to: Self.filling)
-      set(Swift.max(dirt.start, block.end), dirt.end, to: Self.filling)
+      beside(block) { set(Swift.max($0, dirt.start), Swift.min($1, dirt.end), to: Self.filling) }
     } else if open(block, isUneven: isUneven) {
       beside(block) { set($0, $1, to: Self.filling) }
+      // Only pages that are there can be moved.
+      if dataCount > 1 && mayMove(offset: offset, pages: dataCount) && size > 0 { set(block.end - 1, block.end, to: 0) }
     } else {
       block.pointee.state = isUneven ? GuardedState.lost : GuardedState.freed
       return decline(&pointee.refused)
@@ -135,14 +141,16 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   // MARK: - Beside the block
 
-  /// Calls `body` with the parts of its pages that are not the block's: before it, and behind.
+  /// Calls `body` with what is filled of its pages: before the block, and behind.
   @inline(__always)
   private func beside(_ block: GuardedBlockPointer, _ body: (UInt, UInt) -> Void) {
     let start = address(ofPage: block.pointee.dataPage), end = start + UInt(block.pointee.dataCount) * UInt(pageBytes)
-    if block.pointee.address > start { body(start, block.pointee.address) }
-    if block.end < end { body(block.end, end) }
+    let near = UInt(block.pointee.next)
+    if block.pointee.address > start { body(block.pointee.address - Swift.min(near, block.pointee.address - start), block.pointee.address) }
+    if block.end < end { body(block.end, block.end + Swift.min(near, end - block.end)) }
   }
 
+  @inline(never)
   private func set(_ start: UInt, _ end: UInt, to byte: UInt8) {
     if start < end { UnsafeMutableRawPointer(bitPattern: start)!.initializeMemory(as: UInt8.self, repeating: byte, count: Int(end - start)) }
   }

@@ -116,12 +116,10 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   }
 
   /// The descriptor is not there, not in this thread's table. If the lane is not watched either, the next user opens another.
-  /// Answers false.
-  func checkMover() -> Bool {
-    if stave_madvise(address(ofPage: pointee.laneStart), pageBytes, advisePopulateRead) == -14 /* EFAULT */ { return false }
+  func checkMover() {
+    if stave_madvise(address(ofPage: pointee.laneStart), pageBytes, advisePopulateRead) == -14 /* EFAULT */ { return }
     pointee.mover = 0
     pointee.laneOwn?.pointee = 0
-    return false
   }
 
   /// All memory is locked (mlockall), as the range's first page is, which is a guard: no program locks that alone.
@@ -152,6 +150,15 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     closeMover()
     pointee.openings = 0
     if isOn && guardsMany && pointee.laneState == LaneState.open { _ = openLane(isFresh: wasThere) }
+  }
+
+  /// The program has given back a page of a live block itself (madvise), and touches it again: elsewhere the system would give it zeros.
+  /// In the handler of a fault.
+  func bringBack(_ address: UInt) -> Bool {
+    guard let block = block(around: address), block.isOut, address >= block.pointee.address, address < block.end, isInLane(block.pointee.dataPage)
+    else { return false }
+    let answer = stave_zero_page(pointee.mover, address.roundedDown(to: UInt(pageBytes)), pageBytes)
+    return answer == 0 || answer == Self.isThere
   }
 
   // MARK: - Marks

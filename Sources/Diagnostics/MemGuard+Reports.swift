@@ -19,6 +19,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// In the handler of a fault. True if the program may go on, at the same instruction. No lock is taken.
   public func reportFault(_ fault: UnsafePointer<stave_fault>) -> Bool {
+    if bringBack(fault.pointee.address) { return true }
     stave_add(&pointee.reports, 1)
     var report = Report("memguard")
     switch fault.pointee.access {

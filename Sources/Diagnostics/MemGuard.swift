@@ -15,7 +15,7 @@
 //   cursor   addresses are taken from here on and up, so that they come back as late as can be (L43); at the end it wraps
 //   opened   how much of the range has been used. It grows while less than `keptBytes` is open, or a quarter of it is in use
 //   lot      a CPU's count of requests until the next that is guarded
-//   ready    a region without a block whose page can be touched: the next block of less than a page is there without a system call
+//   ready    a region without a block whose page can be touched: the next block of as many is there without a system call
 //   lane     the range's last part, where ready regions come from: there a missing page is a guard (MemGuard+Lane)
 //
 // How pages are closed. Linux 6.13 has guards that are marks in the page tables (MADV_GUARD_INSTALL): the opened range is one mapping,
@@ -28,9 +28,9 @@
 // no lock: the record's state goes from live to closing to freed, and who does not win the first step frees a block twice. For the next
 // block's page it takes the lock if that is to be had at once.
 //
-// Cost of a guarded block: a system call to move its page to the next one's region, some 2 µs with both stacks and a look at the
-// handlers of two signals (Documentation/Decisions.md); where pages cannot be moved, or it has several, one to open its pages, a fault at the first touch of
-// each, and one to close them, 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its
+// Cost of a guarded block of up to two pages: a system call to move them to the next one's region, some 2 µs with both stacks and a look
+// at the handlers of two signals (Documentation/Decisions.md), and as much again in a program whose caches are full of other things;
+// where pages cannot be moved, or it has more, one to open its pages, a fault at the first touch of each, and one to close them, 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its
 // addresses are used again: 9 MB for 1 GiB of addresses.
 
 import Accounting
@@ -102,9 +102,12 @@ public struct MemGuard: ~Copyable {
   /// Lines that blocks have in the process's map, and may have.
   var lines: Int32
   var mostLines: Int32
-  /// Regions that are ready, linked, and how many.
-  var ready: UInt32
-  var readyCount: UInt32
+  /// Regions that are ready, linked, of one page and of two; how many pages they have, and had at least since the period began.
+  var ready: InlineArray<2, UInt32>
+  var readyPages: UInt32
+  var leastReadyPages: UInt32
+  /// Bytes of pages that blocks had at once since then, or that were kept of before.
+  var mostUsedBytes: Int64
   /// The descriptor by which pages are moved, and how the system tells it from others; 0: none. How often one has been opened.
   var mover: Int32
   var openings: Int32

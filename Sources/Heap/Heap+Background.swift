@@ -7,6 +7,7 @@
 
 import Accounting
 import CPlatform
+import Diagnostics
 import Pages
 import Primitives
 import Synchronization
@@ -66,7 +67,7 @@ extension Heap {
   /// Bytes that could go back if nobody needed them: cached runs, and what malloc's zones hold in depots, free slabs and the
   /// cells of this CPU. Read without locks: a guess. A few loads for each class.
   static var idleBytes: UInt {
-    var bytes = arena.pointee.cachedBytes + zones.idleTypedBytes
+    var bytes = arena.pointee.cachedBytes + zones.idleTypedBytes + memGuard.readyBytes
     let cells = CPUCache.cellsHere
     for index in 0..<SizeClass.count {
       guard let zone = heap.pointee.classZones[index] else { continue }
@@ -195,6 +196,7 @@ extension Heap {
     if arena.pointee.largeAllocations == heap.pointee.background.lastLargeAllocations { arena.forgetRecentBlocks() }
     heap.pointee.background.lastLargeAllocations = arena.pointee.largeAllocations
     if arena.purgeIdle() > 0 { didSomething = true }
+    if memGuard.trimReady() > 0 { didSomething = true }
     if isNearLimit && trim() > 0 { didSomething = true }
     // What was freed a moment ago has not lain for a period yet.
     let left = idleBytes
@@ -207,6 +209,6 @@ extension Heap {
     guard heap.isReady else { return 0 }
     for cpu in 0..<Int(root.pointee.cpuCount) { _ = emptyCaches(of: cpu) }
     reclaimAll(.drain)
-    return arena.purge(recentToo: true)
+    return arena.purge(recentToo: true) + memGuard.trimReady(all: true)
   }
 }

@@ -19,6 +19,9 @@ public struct Zone: ~Copyable {
   public var size: Int
   /// Index of this zone's cells, 0 for none.
   public var cell: Int
+  /// Where its cells are for who asks for an item, and for who frees one, and wants nothing else; 0 where that is not all (Zone+Quick).
+  public internal(set) var quickCell: UInt64
+  public internal(set) var quickFreeCell: UInt64
   /// Slots of a cell at most.
   public var cellCapacity: Int
   /// Items that a bucket of this zone holds: the present wish, its least and greatest value.
@@ -168,7 +171,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
     zone.initialize(
       to: Zone(
         next: pointee.first, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: keg.pointee.layout.size, cell: cell,
-        cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? Swift.max(bucketSize, 254) : bucketSize,
+        quickCell: 0, quickFreeCell: 0, cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? Swift.max(bucketSize, 254) : bucketSize,
         bucketSizeMin: bucketSize, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
         directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, type: 0, depotLock: FutexLock(rank: LockRank.depot),
         walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: constructor, destructor: destructor, zoneInit: nil,

@@ -127,9 +127,9 @@ extension OnRoot {
           precondition(fcntl(mover, F_GETFD) >= 0)
         }
         precondition(memGuard.pointee.mover == mover && memGuard.pointee.openings == 1 && openPlaces(places) == 0)
-        let ready = memGuard.pointee.readyCount
+        let ready = memGuard.pointee.readyPages
         usePairs(40)
-        precondition(memGuard.pointee.readyCount > ready || ready > 0)
+        precondition(memGuard.pointee.readyPages > ready || ready > 0)
       }
     }
 

@@ -33,9 +33,9 @@ extension OnRoot {
           precondition(memGuard.pointee.laneTaken <= 1024 / 4 + 64 * 3, "\(memGuard.pointee.laneTaken)")
         }
         memGuard.checkInvariants()
-        precondition(memGuard.pointee.laneTaken > 1024 / 4 && memGuard.pointee.readyCount == 0 && openPlaces(Array(places)) == 0)
+        precondition(memGuard.pointee.laneTaken > 1024 / 4 && memGuard.pointee.readyPages == 0 && openPlaces(Array(places)) == 0)
         for block in held { Heap.free(block) }
-        precondition(memGuard.pointee.laneTaken == 0 && memGuard.pointee.readyCount > 0)
+        precondition(memGuard.pointee.laneTaken == 0 && memGuard.pointee.readyPages > 0)
         usePairs(400)
       }
     }
@@ -55,7 +55,7 @@ extension OnRoot {
         guardUp()
         setGuard(.onreport, 1)
         usePairs(7)
-        let region = memGuard.record(memGuard.pointee.ready), page = memGuard.address(ofPage: region.pointee.dataPage)
+        let region = memGuard.record(memGuard.pointee.ready[0]), page = memGuard.address(ofPage: region.pointee.dataPage)
         for address in [page - 1, page + 4096] {
           var fault = stave_fault()
           fault.address = address

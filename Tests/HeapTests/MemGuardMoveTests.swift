@@ -32,10 +32,10 @@ extension OnRoot {
           case 2: precondition(stave_mmap(place, 4096, 3, 1 /* SHARED */ | 0x20 | mapFixed) > 0)
           default: break
           }
-          let ready = memGuard.pointee.readyCount, cursor = memGuard.pointee.laneCursor
+          let ready = memGuard.pointee.readyPages, cursor = memGuard.pointee.laneCursor
           Heap.free(block)
           precondition(memGuard.pointee.laneCursor == cursor + 3 && !isReadable(block.address), "\(round)")
-          precondition(memGuard.pointee.readyCount == (round == 2 ? ready : ready + 1), "\(round)")
+          precondition(memGuard.pointee.readyPages == (round == 2 ? ready : ready + 1), "\(round)")
           precondition(memGuard.pointee.openings == 1)
         }
         usePairs(100)
@@ -51,8 +51,9 @@ extension OnRoot {
         var inLane = many()
         for block in inLane { Heap.free(block) }
         inLane = many()
-        // So many pages can be ready; the others are given back.
         let others = many()
+        // As if so many had never been in use at once: 64 pages can be ready, the others are given back.
+        memGuard.pointee.mostUsedBytes = 0
         for block in others + inLane { Heap.free(block) }
         close(memGuard.pointee.mover)
         let behind = inLane.map { ($0.address | 4095) + 1 }
@@ -68,9 +69,9 @@ extension OnRoot {
         let places = freedBlocks(20), block = Heap.allocate(300)!
         fill(block, 300, 4)
         let sharer = Sharer(block, 300, 4)
-        let (cursor, ready) = (memGuard.pointee.laneCursor, memGuard.pointee.readyCount)
+        let (cursor, ready) = (memGuard.pointee.laneCursor, memGuard.pointee.readyPages)
         Heap.free(block)
-        precondition(!isReadable(block.address) && memGuard.pointee.readyCount == ready)
+        precondition(!isReadable(block.address) && memGuard.pointee.readyPages == ready)
         precondition(memGuard.pointee.laneCursor == cursor && memGuard.pointee.mover > 0)
         // Nothing is said of it to be there.
         let next = memGuard.address(ofPage: cursor + memGuard.pointee.width)

@@ -96,7 +96,8 @@ static inline long stave_madvise(uintptr_t address, size_t length, int advice) {
 // fork. Opened nowhere where a filter of system calls may end the process for it.
 long stave_open_mover(uintptr_t start, size_t bytes);
 // The memory of `bytes` from `from` on lies at `to` from now on, where there was none; at `from` there is none. -EINVAL in another process
-// than the one that opened it, -EBUSY where a child of fork shares it or the kernel is at work on it. May wait for a lock of the kernel's.
+// than the one that opened it, -EBUSY where a child of fork shares it or the kernel is at work on it. How many bytes were moved, fewer if
+// one of the pages could not be; or -errno, if none could. May wait for a lock of the kernel's.
 long stave_move_pages(int mover, uintptr_t to, uintptr_t from, size_t bytes);
 // A mapping that has come in between is the descriptor's, too: 0, or -errno.
 long stave_register(int mover, uintptr_t start, size_t bytes);
