@@ -39,7 +39,7 @@ func makeSecondaryZoneAlone(name: FixedName, hooks: ZoneHooks, flags: ZoneFlags,
 extension UnsafeMutablePointer where Pointee == Keg {
   /// Of a secondary zone on it: the keg's, but for those that concern caches.
   func secondaryFlags(_ flags: ZoneFlags) -> ZoneFlags {
-    let own = ZoneFlags.noBucket.union(.maxBucket).union(.unmanaged)
+    let own = ZoneFlags.ofCaches
     return ZoneFlags(rawValue: pointee.flags.rawValue & ~own.union(.smr).rawValue | flags.rawValue & own.rawValue).union(.secondary)
   }
 }

@@ -8,8 +8,8 @@
 //   packet = stave_m_prepend(packet, sizeof(struct header), STAVE_NOWAIT);   // null: the packet has been freed
 //   struct header *header = stave_mtod(packet, struct header *);
 //
-// A chain belongs to whoever holds its first mbuf; there is no lock in it. A range beyond a chain's end ends the process, where nothing
-// else is said. The whole story: stave_mbuf(3).
+// A chain belongs to whoever holds its first mbuf; there is no lock in it. A packet has less than 2 GiB. A range beyond a chain's end, and
+// data where there is no room for it, end the process, where nothing else is said. The whole story: stave_mbuf(3).
 
 #ifndef STAVE_MBUF_H
 #define STAVE_MBUF_H
@@ -107,7 +107,7 @@ void stave_m_extadd(struct stave_mbuf *mbuf, void *buffer, uint32_t size, void (
 // The same with a count of the lender's, which grows by one; free_fn is called when an mbuf brings it to 0.
 void stave_m_extaddref(struct stave_mbuf *mbuf, void *buffer, uint32_t size, uint32_t *count,
                        void (*free_fn)(void *buffer, void *arg1, void *arg2), void *arg1, void *arg2, uint32_t flags);
-// An mbuf without storage shares another's, whose data it has.
+// An mbuf without storage shares another's, whose data it has. Where that has none, or the first has, the process ends.
 void stave_m_dupcl(struct stave_mbuf *mbuf, struct stave_mbuf *other);
 
 // Its data as a pointer of a type.
@@ -209,9 +209,10 @@ struct stave_mbuf *stave_m_getptr(struct stave_mbuf *chain, size_t offset, size_
 // Bytes of the chain.
 size_t stave_m_length(struct stave_mbuf *chain);
 // Writes bytes over those of the chain, which grows if it must. Returns how many were written: fewer if there is no memory, or where
-// bytes are shared.
+// bytes are shared; 0 if a packet cannot reach so far.
 size_t stave_m_copyback(struct stave_mbuf *chain, size_t offset, size_t length, const void *bytes);
-// Writes bytes behind those of the chain. 1, or 0 without memory: what has been written stays.
+// Writes bytes behind those of the chain. 1, or 0 without memory: what has been written stays. Also 0, and nothing is written, for more
+// bytes than a packet can have.
 int stave_m_append(struct stave_mbuf *chain, size_t length, const void *bytes);
 // 1 if the chain is sound; with `repair` what can be repaired is.
 int stave_m_sanity(struct stave_mbuf *chain, int repair);
@@ -261,12 +262,13 @@ void stave_mbufq_drain(struct stave_mbufq *queue);
 
 // Limits, of what is out and cached; 0, as at first, for none.
 enum { STAVE_MBUF_MBUFS = 1, STAVE_MBUF_CLUSTERS, STAVE_MBUF_JUMBOP, STAVE_MBUF_JUMBO9, STAVE_MBUF_JUMBO16 };
-// Sets one of them. 0, or -1 with EINVAL for less than the present one, and for clusters while fewer mbufs may be than clusters; or
-// with ENOMEM. One caller at a time.
+// Sets one of them. 0, or -1 with EINVAL for less than the present one (which is lowered by taking it away first), and, where mbufs have
+// a limit, if those of all clusters together were above it then; or with ENOMEM.
 int stave_mbuf_set_max(int which, size_t items);
 // The present one.
 size_t stave_mbuf_get_max(int which);
-// Sets all of them, for about so many bytes.
+// Sets all of them, for about so many bytes, to 1 at least; 0 takes all away. 0, or -1 with EINVAL, and nothing changed, where one would be
+// lowered; or with ENOMEM.
 int stave_mbuf_set_max_bytes(size_t bytes);
 
 struct stave_mbuf_figures { int64_t used, cached, max; };

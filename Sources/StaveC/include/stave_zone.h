@@ -75,21 +75,22 @@ typedef void (*stave_zone_freef)(void *arg, void *pages, size_t bytes);
 // Which version the library has, in three bytes: (STAVE_VERSION_MAJOR << 16 | STAVE_VERSION_MINOR << 8 | STAVE_VERSION_PATCH).
 uint32_t stave_zone_version(void);
 
-// A zone of items of `size` bytes. All hooks are optional. 31 bytes of the name are kept. Null with EINVAL for a size of 0, an invalid
-// alignment, and flags that contradict each other or are unknown; with ENOMEM if there is no memory, or no room for another zone: there
-// are some 8000. Takes locks; allocates no page yet.
+// A zone of items of `size` bytes. All hooks are optional. 31 bytes of the name are kept. Null with EINVAL for a size that no slab can
+// have (0, more than 2^40, with PCPU more than a page), an invalid alignment, and flags that contradict each other or are unknown; with
+// ENOMEM if there is no memory, or no room for another zone: there are some 8000. Takes locks; allocates no page yet.
 struct stave_zone *stave_zone_create(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                      stave_zone_fini fini, size_t align, uint32_t flags);
 // A zone with its own caches, hooks and figures on the pages of another, which must outlive it. init and fini run when an item comes from
 // there and goes back. Only the flags MAXBUCKET, NOBUCKET and UNMANAGED have an effect. Null as above.
 struct stave_zone *stave_zone_create_secondary(const char *name, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                                stave_zone_fini fini, uint32_t flags, struct stave_zone *primary);
-// The caches of a zone for pointers that `import` brings and `release` takes back; both get `arg`. `size` is for hooks and figures.
+// The caches of a zone for pointers that `import` brings and `release` takes back; both get `arg`. `size` is for hooks and figures. It has
+// no pages: null with EINVAL for other flags than MAXBUCKET, NOBUCKET and UNMANAGED, and without either function; else as above.
 struct stave_zone *stave_zone_create_cache(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                            stave_zone_fini fini, stave_zone_import import, stave_zone_release release, void *arg,
                                            uint32_t flags);
 // A zone whose reuse is deferred by the sections of `smr`, or with null of a context of its own. The constructor's argument is null, and
-// the destructor runs when no reader is left.
+// the destructor runs when no reader is left. Null as above, with EINVAL also for the flags PCPU, FIRSTTOUCH and ROUNDROBIN.
 struct stave_zone *stave_zone_create_smr(const char *name, size_t size, stave_zone_ctor ctor, stave_zone_dtor dtor, stave_zone_init init,
                                          stave_zone_fini fini, size_t align, uint32_t flags, struct stave_smr *smr);
 // Ends a zone that nobody uses any more; null does nothing. Items still out are reported and lost with their pages. Returns their
@@ -104,20 +105,23 @@ int stave_zone_add_keg(struct stave_zone *zone, struct stave_zone *primary);
 
 // Sets the init and fini that run between pages and caches, also for a zone that is not secondary.
 void stave_zone_set_hooks(struct stave_zone *zone, stave_zone_init init, stave_zone_fini fini);
-// Sets where a zone with STAVE_ZONE_NOTPAGE gets its pages from; -1 with EINVAL for others. `zeroed`: all of them are zero. Both functions
-// are called without locks; a free may call freef.
+// Sets where a zone with STAVE_ZONE_NOTPAGE gets its pages from; -1 with EINVAL for others, and without allocf. `zeroed`: all of them are
+// zero. Both functions are called without locks; a free may call freef. With NOFREE freef may be null: the pages are then the caller's
+// when the zone ends.
 int stave_zone_set_source(struct stave_zone *zone, stave_zone_allocf allocf, stave_zone_freef freef, void *arg, int zeroed);
-// Reserves addresses for `count` items, in whole slabs, which is also the most that there can be; implies NOFREE. 0, or -1 with ENOMEM.
+// Reserves addresses for `count` items, in whole slabs, which is also the most that there can be; implies NOFREE. 0, or -1 with ENOMEM;
+// with EINVAL for no items, and for a zone that is nothing but caches.
 int stave_zone_reserve_addresses(struct stave_zone *zone, size_t count);
 // Keeps the last `count` free items for requests with STAVE_USE_RESERVE.
 void stave_zone_reserve(struct stave_zone *zone, size_t count);
-// Makes slabs for `count` more free items, at any time. 0, or -1 with ENOMEM: slabs made until then stay. Reclaiming
-// gives the slabs back like any others, unless the zone has a reserve or STAVE_ZONE_NOFREE.
+// Makes slabs for `count` more free items, at any time. 0, or -1 with ENOMEM: slabs made until then stay; or with EINVAL for a zone that
+// is nothing but caches. Reclaiming gives the slabs back like any others, unless the zone has a reserve or STAVE_ZONE_NOFREE.
 int stave_zone_prealloc(struct stave_zone *zone, size_t count, int flags);
 
 // An item. Null with STAVE_NOWAIT when there is no memory or the zone is at its limit, and if a hook refuses. errno is left alone. With
-// STAVE_ZERO the item is zeroed, after the constructor. A cache serves a request in some 5 ns; otherwise a lock is taken, and new pages
-// may be needed. With STAVE_WAITOK it may sleep.
+// STAVE_ZERO the item is zeroed, after the constructor: nothing is left of what ctor and init have written, so it is not for zones that
+// have them. A cache serves a request in some 5 ns; otherwise a lock is taken, and new pages may be needed. With STAVE_WAITOK it may
+// sleep.
 void *stave_zone_alloc(struct stave_zone *zone, int flags);
 void *stave_zone_alloc_arg(struct stave_zone *zone, void *arg, int flags);
 // Gives an item back; null does nothing. Never sleeps.
