@@ -37,9 +37,9 @@
 // reports or a sleep (L36), so a drain hook may put; it may not wait. Those who drain begin with a pool only where nobody has its lock
 // at that moment, or is about to give it up; what they have taken out they put back as everybody does.
 //
-// Costs: get and put some 70 ns each, uncontended, with a thousand pages as with a hundred thousand (Documentation/pool-cost.svg); what
-// the processor's cache does not hold comes on top. A pool is a zone, a keg and this structure, some 1,100 bytes; each page has 48
-// bytes more than a zone's slab. Zones' tables show pools like zones: allocations are gets, frees are puts.
+// Costs: get and put some 20 ns each, uncontended (Documentation/Zones.md), longer where the page is in no processor cache; a get looks at
+// one page however many there are (Documentation/pool-cost.svg). A pool is a zone, a keg and this structure, some 1,100 bytes; each page
+// has 48 bytes more than a zone's slab. Zones' tables show pools like zones: allocations are gets, frees are puts.
 //
 // Weak points, known: one lock a pool, so threads wait for each other; the shared back-end's page is a unit of 64 KiB, of which a pool
 // with few items uses a part; while item checks are on, what a pool cache held before stays held until it is asked for.

@@ -78,7 +78,8 @@ extension Pool where Element: ~Copyable {
     try await core.getInTurn().assumingMemoryBound(to: Element.self)
   }
 
-  /// An owned item again, of memory and value that ``PoolItem/release()`` gave out.
+  /// Makes an owned item again of memory that ``PoolItem/release()`` gave out, or of memory of this pool that has been initialised. Nothing
+  /// is checked: each element may be adopted once, by the pool that it came from.
   @inlinable
   public func adopt(_ element: UnsafeMutablePointer<Element>) -> PoolItem<Element> { PoolItem(element, core) }
 }

@@ -79,7 +79,8 @@ public final class HandleCache<Handle: BitwiseCopyable>: AnyZone, @unchecked Sen
   }
 
   /// A handle with an owner; at the limit, when it is this task's turn: tasks and threads that wait are served in the order in which
-  /// they came.
+  /// they came. A handle that was already in another CPU's cache is found by looking again: after 10 ms, then ever more rarely, up to
+  /// once a second.
   ///
   /// ```swift
   /// let files = try HandleCache<Int32>("files", limit: 3) { room, _ in

@@ -31,7 +31,7 @@ typedef void (*stave_pool_drain_hook)(void *arg, int flags);
 // the allocator's pages among it, else with ENOMEM. Takes no page yet.
 struct stave_pool *stave_pool_create(const char *name, size_t size, size_t align, size_t offset, uint32_t flags,
                                      struct stave_pool_allocator *allocator);
-// Ends a pool, with its caches; null does nothing. Items that are out are reported, and lost; how many.
+// Ends a pool, with its caches; null does nothing. Items still out are reported and lost. Returns their number.
 size_t stave_pool_destroy(struct stave_pool *pool);
 // An item. Null with STAVE_NOWAIT when none is to be had at once, also because another thread is fetching a page at that moment, and with
 // STAVE_LIMITFAIL at the limit; else it may sleep. One lock.
