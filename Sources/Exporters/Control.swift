@@ -124,7 +124,7 @@ public struct GlobalControl: Sendable {
       let options = $0.snapshot.options
       return options.count > Option.memguardPages.rawValue ? 1 | (options[Option.memguardPages.rawValue] == 1 ? 2 : 0) : nil
     },
-    number("vm.memguard.frequency_hits", "Requests that the lot fell on.") { $0.snapshot.guards.hits },
+    number("vm.memguard.frequency_hits", "Requests that were chosen at random.") { $0.snapshot.guards.hits },
     number("vm.memguard.minsize_reject", "Requests that were smaller than minsize.") { $0.snapshot.guards.tooSmall },
     number("vm.memguard.mapsize", "Bytes of addresses reserved for guarded blocks; 0 until MemGuard is first switched on.") { $0.snapshot.guards.mapped },
     number("vm.memguard.mapstart", "Where they begin.") { $0.snapshot.guards.start },
@@ -190,7 +190,7 @@ public struct ZoneControl: Sendable {
     number("stats.allocs", "Allocations since the start.") { Int($0.allocations) },
     number("stats.frees", "Frees since the start.") { Int(max(0, $0.frees)) },
     number("stats.fails", "Allocations that failed.") { Int($0.failures) },
-    number("stats.xdomain", "Items freed by a CPU of another memory domain than theirs.") { Int($0.crossFrees) },
+    number("stats.xdomain", "Items freed by a CPU of another memory domain than theirs, of zones that keep each near its CPU.") { Int($0.crossFrees) },
   ] + domain(0)
 
   /// Those of a memory domain, of which most zones have one, 0.

@@ -50,7 +50,7 @@ public struct ZoneColumn: Sendable {
     number("REQ", "requests", .always, "Requests since the start.") { Int($0.zone.allocations) },
     number("FAIL", "fail", .always, "Requests that failed.") { Int($0.zone.failures) },
     number("SLEEP", "sleep", .always, "Requests that had to wait.") { Int($0.zone.sleeps) },
-    number("XDOMAIN", "xdomain", .always, "Items freed by a CPU of another memory domain than theirs.") { Int($0.zone.crossFrees) },
+    number("XDOMAIN", "xdomain", .always, "Items freed by a CPU of another memory domain than theirs, of zones that keep each near its CPU.") { Int($0.zone.crossFrees) },
     number("REQ/s", "requests-per-second", .rate, "Requests in a second, since the last look.") { row in
       row.before.map { ZoneTable.rate(row.zone, row.now, $0) } ?? 0
     },

@@ -46,6 +46,13 @@ public func printZones(to file: Int32) {
   line.number(arena.pointee.cachedBytes + arena.pointee.recentBytes)
   line.text(" bytes\n")
   line.write(to: file)
+  guard let table = memoryDomains.pointee.table else { return }
+  line.text("memory domains: ")
+  line.number(UInt(table.pointee.policies))
+  line.text(" ranges with a policy, ")
+  line.number(UInt(table.pointee.refusedPolicies))
+  line.text(" without for want of one\n")
+  line.write(to: file)
 }
 
 private func appendRow(_ zone: ZonePointer, to line: inout Report) {

@@ -14,6 +14,7 @@ extension PageSource {
       free: { _, start, bytes in Pages.arena.releaseSlab(start.address, bytes: UInt(bytes)) },
       context: nil, isZeroed: false)
     source.isOurs = true
+    source.isArena = true
     return source
   }
 }

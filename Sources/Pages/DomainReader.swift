@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Memory domains as /sys/devices/system/node tells of them: which nodes there are and which of them have memory, lists of numbers such as
-// 0-1,4; and for each node the CPUs in it. CPUs in none are counted to the first.
+// 0-1,4; and for each node the CPUs in it. CPUs in none are counted to the first, or, where there are more nodes than sixteen, to the last
+// of these, as those of the nodes beyond are.
 
 import CPlatform
 import Primitives
@@ -72,7 +73,10 @@ struct DomainReader {
     let count = Int(table.pointee.count)
     switch fact {
     case .nodes:
-      guard count < DomainTable.most, number < 1024 else { return }
+      guard count < DomainTable.most, number < 1024 else {
+        for cpu in 0..<Int(Pages.root.pointee.cpuCount) { table.cpus[cpu] = UInt8(Swift.max(0, count - 1)) }
+        return
+      }
       table.pointee.nodes[count] = UInt16(number)
       table.pointee.count += 1
     case .memory:

@@ -20,6 +20,8 @@ public struct PageSource {
   public var isZeroed: Bool
   /// The core's own, which may be called with locks held, unlike an author's.
   public var isOurs = false
+  /// `arena`, in whose place memory of a domain may come from runs (DomainRuns).
+  public var isArena = false
 
   public init(allocate: Allocate, free: Free, context: UnsafeMutableRawPointer?, isZeroed: Bool) {
     self.allocate = allocate

@@ -15,14 +15,17 @@ public struct ReservedRange {
   public var stride: UInt
   public var slabBytes: Int
   public var places: Int
+  /// It has a policy, from its start to its end.
+  var isPlaced = false
   // Behind it, the words of the bitmap.
 }
 
 public typealias ReservedRangePointer = UnsafeMutablePointer<ReservedRange>
 
 extension UnsafeMutablePointer where Pointee == Arena {
-  /// Nil if there is no room for so many addresses, or no memory for the bitmap. One madvise.
-  public func reserveRange(slabs: Int, slabBytes: Int) -> ReservedRangePointer? {
+  /// Nil if there is no room for so many addresses, or no memory for the bitmap. One madvise. `domain`: that of the pages, as one policy
+  /// for all of them; 255 for none.
+  public func reserveRange(slabs: Int, slabBytes: Int, domain: Int = 255) -> ReservedRangePointer? {
     guard slabs > 0, slabBytes > 0, let stride = UInt(slabBytes).roundedUp(to: unitBytes) else { return nil }
     let (bytes, isTooLong) = stride.multipliedReportingOverflow(by: UInt(slabs))
     guard !isTooLong, bytes <= pointee.windowEnd - pointee.windowStart else { return nil }
@@ -36,13 +39,14 @@ extension UnsafeMutablePointer where Pointee == Arena {
     let range = memory.assumingMemoryBound(to: ReservedRange.self)
     range.initialize(to: ReservedRange(start: start.address, stride: stride, slabBytes: slabBytes, places: slabs))
     range.free.insertAll()
+    if domain != 255 { range.pointee.isPlaced = memoryDomains.bind(start.address, Int(bytes), to: domain) }
     return range
   }
 
-  /// Its addresses are the arena's again. No place is taken any more.
+  /// Its addresses are the arena's again, unless the system keeps a policy there. No place is taken any more.
   public func giveUpRange(_ range: ReservedRangePointer) {
-    let places = range.pointee.places
-    releaseSlab(range.pointee.start, bytes: range.pointee.stride * UInt(places))
+    let places = range.pointee.places, start = range.pointee.start, bytes = range.pointee.stride * UInt(places)
+    if !range.pointee.isPlaced || memoryDomains.unbind(start, Int(bytes)) { releaseSlab(start, bytes: bytes) }
     metadataPages.free(UnsafeMutableRawPointer(range), bytes: ReservedRangePointer.bytes(places: places))
   }
 }

@@ -83,4 +83,4 @@ public func zoneAllocDomain(
 }
 
 @_silgen_name("stave_zone_domain_of")
-public func zoneDomainOf(_ zone: ZonePointer, _ item: UnsafeMutableRawPointer) -> Int32 { Int32(zone.domain(of: item)) }
+public func zoneDomainOf(_ zone: ZonePointer, _ item: UnsafeMutableRawPointer?) -> Int32 { Int32(zone.domain(of: item)) }

@@ -38,9 +38,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
       if let header { pointee.headerKeg!.giveOne(header) }
       return nil
     }
-    placePages(start)
+    let isPlaced = memoryDomains.pointee.placeSlab?(UnsafeMutableRawPointer(self), start, true) ?? false
     guard hideFromDumps(start) else {
-      returnPages(start, header: header)
+      returnPages(start, header: header, isPlaced: isPlaced)
       return nil
     }
     let slab: SlabPointer
@@ -53,7 +53,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
     }
     slab.initialize(
       to: Slab(
-        next: nil, previous: nil, freeCount: UInt16(layout.items), flags: layout.isOffPage ? Slab.offPageFlag : 0, colour: takeColour(),
+        next: nil, previous: nil, freeCount: UInt16(layout.items),
+        flags: (layout.isOffPage ? Slab.offPageFlag : 0) | (isPlaced ? Slab.placedFlag : 0),
+        colour: takeColour(),
         kegIndex: pointee.index))
     freeItems(of: slab).insertAll()
     if layout.hasCounts { counts(of: slab).initialize(repeating: 0, count: layout.items) }
@@ -130,15 +132,19 @@ extension UnsafeMutablePointer where Pointee == Keg {
   }
 
   func returnPages(of slab: SlabPointer) {
-    returnPages(UnsafeMutableRawPointer(bitPattern: base(of: slab))!, header: slab.isOffPage ? UnsafeMutableRawPointer(slab.prefix) : nil)
+    returnPages(
+      UnsafeMutableRawPointer(bitPattern: base(of: slab))!, header: slab.isOffPage ? UnsafeMutableRawPointer(slab.prefix) : nil,
+      isPlaced: slab.pointee.flags & Slab.placedFlag != 0)
   }
 
-  private func returnPages(_ start: UnsafeMutableRawPointer, header: UnsafeMutableRawPointer?) {
+  private func returnPages(_ start: UnsafeMutableRawPointer, header: UnsafeMutableRawPointer?, isPlaced: Bool) {
     showInDumps(start)
-    displacePages(start)
-    FutexLock.enterHook(maySleep: false)
-    pointee.source.free(pointee.source.context, start, pointee.layout.slabBytes)
-    FutexLock.leaveHook(maySleep: false)
+    // Of ours none with another's policy.
+    if !isPlaced || memoryDomains.pointee.placeSlab?(UnsafeMutableRawPointer(self), start, false) ?? true || !pointee.source.isOurs {
+      FutexLock.enterHook(maySleep: false)
+      pointee.source.free(pointee.source.context, start, pointee.layout.slabBytes)
+      FutexLock.leaveHook(maySleep: false)
+    }
     if let header { pointee.headerKeg!.giveOne(header) }
   }
 

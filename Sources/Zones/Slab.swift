@@ -20,6 +20,8 @@ public struct Slab {
   public var kegIndex: UInt32
 
   public static let offPageFlag: UInt8 = 1
+  /// Its pages have policies of their own (Keg+Domains).
+  static var placedFlag: UInt8 { 2 }
 }
 
 /// What precedes an off-page header.

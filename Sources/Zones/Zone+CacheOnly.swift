@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Cache-only zones: the caches of a zone for pointers that come from an author's function and go back to another (spec 2.13). They own no
+// Cache-only zones: the caches of a zone for pointers that come from an author's function and go back to another. They own no
 // memory. Connections, descriptors wrapped in objects, blocks of a fixed pool: whatever is dear to get and the same once had.
 //
 // There is no slab, and so no item check, no trash and no guard; what is freed is taken for what was imported.

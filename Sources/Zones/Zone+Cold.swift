@@ -42,33 +42,54 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// them: an item that is allocated has its memory. From then on the zone gives no slab back. While it is cold. False if there is
   /// no room for the addresses. May make system calls.
   public func reserveAddresses(for count: Int) -> Bool {
-    var all = 0
+    // All of them, before anything changes.
+    var ranges = InlineArray<16, ReservedRangePointer?>(repeating: nil)
+    var taken = 0
     var isDone = true
-    let hasParts = forEachPart {
-      let items = isDone ? $0.reserveRange(for: share(of: count)) : 0
-      isDone = items > 0
-      all += items
+    let hasParts = forEachPart { part in
+      guard isDone else { return }
+      ranges[taken] = part.takeRange(for: share(of: count))
+      if ranges[taken] == nil { isDone = false } else { taken += 1 }
     }
-    if !hasParts { all = reserveRange(for: count) }
-    guard isDone && all > 0 else { return false }
+    if !hasParts {
+      ranges[0] = takeRange(for: count)
+      isDone = ranges[0] != nil
+    }
+    guard isDone else {
+      for index in 0..<taken { arena.giveUpRange(ranges[index]!) }
+      return false
+    }
+    var all = 0
+    taken = 0
+    if hasParts {
+      forEachPart { part in
+        all += part.use(ranges[taken]!)
+        taken += 1
+      }
+    } else {
+      all = use(ranges[0]!)
+    }
     pointee.flags.insert(.noFree)
     setLimit(all)
     return true
   }
 
-  /// For how many items there are addresses then; 0 for none.
-  private func reserveRange(for count: Int) -> Int {
-    guard demandCold("the addresses") else { return 0 }
-    let keg = pointee.keg, items = keg.pointee.layout.items
-    guard count > 0, let range = arena.reserveRange(slabs: (count - 1) / items + 1, slabBytes: keg.pointee.layout.slabBytes)
-    else { return 0 }
+  private func takeRange(for count: Int) -> ReservedRangePointer? {
+    let layout = pointee.keg.pointee.layout
+    guard demandCold("the addresses"), count > 0 else { return nil }
+    return arena.reserveRange(slabs: (count - 1) / layout.items + 1, slabBytes: layout.slabBytes, domain: Int(pointee.keg.pointee.domain))
+  }
+
+  /// For how many items there are addresses then.
+  private func use(_ range: ReservedRangePointer) -> Int {
+    let keg = pointee.keg
     keg.giveUpRange()
     keg.pointee.range = range
     pointee.flags.insert(.noFree)
     keg.pointee.flags.insert(.noFree)
     keg.followTrash()
     change(to: .reserved(range))
-    return range.pointee.places * items
+    return range.pointee.places * keg.pointee.layout.items
   }
 
   /// The last `count` free items of the keg are for requests with `useReserve`; others have to bring new pages. Nothing is allocated for

@@ -26,10 +26,18 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return hand(item, flags, argument)
   }
 
-  /// The memory domain that an item of this zone is in: 0 for zones without a policy.
-  public func domain(of item: UnsafeMutableRawPointer) -> Int {
+  /// The memory domain that an item of this zone is in; -1 for an address in none of its slabs. 0, whatever the address, for zones without
+  /// a policy.
+  public func domain(of item: UnsafeMutableRawPointer?) -> Int {
     guard pointee.domains != nil else { return 0 }
-    return Int(ownerKeg(of: item.address).pointee.domain)
+    return ownPart(of: UInt(bitPattern: item)).map { Int($0.part.pointee.keg.pointee.domain) } ?? -1
+  }
+
+  /// The part in one of whose slabs an address is. A few loads for each domain.
+  private func ownPart(of address: UInt) -> (part: ZonePointer, slab: SlabPointer)? {
+    guard case .slab(let header) = ownerMap.pointee.owner(of: address) else { return nil }
+    let slab = header.assumingMemoryBound(to: Slab.self)
+    return pointee.domains!.part(number: slab.pointee.kegIndex).map { ($0, slab) }
   }
 
   @inline(never)
@@ -67,11 +75,19 @@ extension UnsafeMutablePointer where Pointee == Zone {
   private func popItem() -> UnsafeMutableRawPointer? { pointee.cell != 0 ? CPUCache.pop(pointee.cell) : nil }
   private func refillFromDepot() -> UnsafeMutableRawPointer? { takeBucket().map { refill(from: $0) } }
 
-  /// To the part of the item's domain: this CPU's cell for it.
+  /// To the part of the item's domain: this CPU's cell for it, or, while somebody waits, its slab. What is none of our items is reported.
   func freeHome(_ item: UnsafeMutableRawPointer, stack: UInt32) -> Bool {
-    let domains = pointee.domains!, number = Int(ownerKeg(of: item.address).pointee.domain)
-    if number != domains.numberHere { stave_add(&pointee.crossFrees, 1) }
-    let part = domains.pointee.parts[number]!
+    let domains = pointee.domains!
+    guard let (part, slab) = ownPart(of: item.address), part.pointee.keg.index(of: item.address, in: slab) != nil else {
+      reportBadFree("free of an address that is no item", item.address, keg: pointee.keg)
+      return false
+    }
+    if Int(part.pointee.keg.pointee.domain) != domains.numberHere { stave_add(&pointee.crossFrees, 1) }
+    if pointee.flags.contains(.awaited) {
+      stave_add(&pointee.directFrees, 1)
+      var address = item.address
+      return release(&address, count: 1, stack: stack) == 1
+    }
     if part.pointee.cell != 0, CPUCache.push(part.pointee.cell, item) == .pushed { return true }
     return part.freeSlow(item, stack: stack)
   }
@@ -92,7 +108,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return domains.pointee.parts[first]!.pointee.keg.take(into: items, count: share, flags: flags)
   }
 
-  /// The part whose depot gives or gets a bucket (spec 2.22.3).
+  /// The part whose depot gives or gets a bucket.
   func chooseDepot(isTaking: Bool) -> ZonePointer {
     let domains = pointee.domains!
     var loads = DomainLoads()
@@ -105,12 +121,14 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   // MARK: - All parts
 
-  /// Of what is in a memory domain alone. A zone without a policy is in domain 0.
+  /// Of what is in a memory domain alone; but the CPUs' caches of a zone with `roundRobin`, which hold items of all, are emptied. A zone
+  /// without a policy is in domain 0.
   public func reclaim(_ request: Reclaim, domain: Int) {
     if pointee.domains == nil {
       if domain == 0 { reclaimAlone(request) }
     } else {
       forEachPart { if Int($0.pointee.keg.pointee.domain) == domain { $0.reclaimAlone(request) } }
+      if request == .drainCPU && pointee.cell != 0 { reclaimAlone(request) }
     }
   }
 
@@ -196,4 +214,5 @@ public func reclaimAll(_ request: Reclaim, domain: Int) {
     guard !zone.pointee.flags.intersects(ZoneFlags.unmanaged.union(.part)) else { return }
     zone.whileReclaiming { zone.reclaim(request, domain: domain) }
   }
+  drainZonesOwn()
 }

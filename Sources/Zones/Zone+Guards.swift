@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Zones whose items MemGuard takes over (spec 8.14). MemGuard lies above this target, and is reached through four functions that it puts
+// Zones whose items MemGuard takes over. MemGuard lies above this target, and is reached through four functions that it puts
 // into the root. While a zone is meant, a request of it that the lot falls on is a guarded block instead of an item of a slab:
 //
 //   allocate    MemGuard's block, then the keg's init, the zone's init, the constructor
@@ -51,7 +51,11 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func followGuards() {
     let apart = ZoneFlags.internal.union(.malloc).union(.vm).union(.refCount).union(.noTouch).union(.perCPU).union(.noDump).union(.cacheOnly).union(.smr).union(.part)
     let mayBe = !pointee.flags.intersects(apart) && pointee.keg.pointee.source.isOurs
-    stave_store32(&pointee.isGuarded, mayBe && zoneGuards.pointee.isMeant?(self) ?? false ? 1 : 0)
+    let isMeant = mayBe && zoneGuards.pointee.isMeant?(self) ?? false
+    pointee.depotLock.lock()
+    stave_store32(&pointee.isGuarded, isMeant ? 1 : 0)
+    settleQuickly()
+    pointee.depotLock.unlock()
   }
 
   /// The request as a guarded item; nil if it is none, or, with `isRefused`, if a hook refuses.

@@ -155,7 +155,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   /// Frees go round the cells while somebody waits. The depot's lock is held.
-  private func settle() { change(.awaited, isOn: isAwaited) }
+  private func settle() {
+    change(.awaited, isOn: isAwaited)
+    settleQuickly()
+  }
 
   /// Of deferred reuse a free cannot help at once: who waits looks into the queue.
   private var isAwaited: Bool { pointee.bound.first != nil && !pointee.flags.contains(.smr) }

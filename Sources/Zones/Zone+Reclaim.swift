@@ -20,6 +20,11 @@ public func reclaimAll(_ request: Reclaim) {
   forEachZone { zone in
     if !zone.pointee.flags.contains(.unmanaged) { zone.whileReclaiming { zone.reclaimAlone(request) } }
   }
+  drainZonesOwn()
+}
+
+/// Slabs of buckets and headers that are wholly free.
+func drainZonesOwn() {
   zones.pointee.reclaimLock.lock()
   for index in 0..<8 { zones.pointee.bucketKegs[index]?.drain() }
   for index in 0..<5 { zones.pointee.headerKegs[index]?.drain() }
@@ -116,7 +121,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     if request != .trim { freeEmptyBuckets() }
     // A depot that has several kegs' items has given them back just now.
-    if pointee.moreKegCount < 0 { drainKegsOfParts() } else { pointee.keg.drain() }
+    if pointee.moreKegCount < 0 { drainKegsOfParts() } else { pointee.keg.drain(isUrgent: request != .trim) }
     noteReclaim(request, slabsBefore: before)
   }
 

@@ -19,6 +19,9 @@ public struct Zone: ~Copyable {
   public var size: Int
   /// Index of this zone's cells, 0 for none.
   public var cell: Int
+  /// Where its cells are for who asks for an item, and for who frees one, and wants nothing else; 0 where that is not all (Zone+Quick).
+  public internal(set) var quickCell: UInt64
+  public internal(set) var quickFreeCell: UInt64
   /// Slots of a cell at most.
   public var cellCapacity: Int
   /// Items that a bucket of this zone holds: the present wish, its least and greatest value.
@@ -66,7 +69,7 @@ public struct Zone: ~Copyable {
   public internal(set) var deferral: UnsafeMutablePointer<Deferral>?
   /// Of a zone over several memory domains, and of its parts (Zone+Domains).
   public internal(set) var domains: UnsafeMutablePointer<ZoneDomains>?
-  /// Items that were freed by a CPU of another domain than theirs.
+  /// Items that were freed by a CPU of another domain than theirs; of zones with `firstTouch`.
   public internal(set) var crossFrees: Int64
 }
 
@@ -109,7 +112,7 @@ public func makeZone(
   if flags.intersects(.ofDomains) {
     return makeZoneOfDomains(name: name, size: size, alignMask: alignMask, flags: flags, hooks: hooks, source: source)
   }
-  if flags.contains(.perCPU) { memoryDomains.look() }
+  if flags.contains(.perCPU) { memoryDomains.lookForZones() }
   guard let flags = flags.completed,
     let layout = SlabLayout.choose(
       size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes, cpuCount: Int(root.pointee.cpuCount))
@@ -168,7 +171,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
     zone.initialize(
       to: Zone(
         next: pointee.first, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: keg.pointee.layout.size, cell: cell,
-        cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? Swift.max(bucketSize, 254) : bucketSize,
+        quickCell: 0, quickFreeCell: 0, cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? Swift.max(bucketSize, 254) : bucketSize,
         bucketSizeMin: bucketSize, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
         directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, type: 0, depotLock: FutexLock(rank: LockRank.depot),
         walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: constructor, destructor: destructor, zoneInit: nil,
@@ -245,7 +248,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
     // Of a keg that several zones share, items are theirs that have asked for them. Those of a zone with parts are lost with these.
     let countsItself = isSecondary || pointee.importItems != nil || keg.pointee.secondaries > 0
     let guarded = Int(pointee.guardedItems)
-    let lost = (ownsParts ? 0 : countsItself ? Int(ZoneCounts(self).used) : keg.outstanding) + guarded
+    // And those of a secondary one with parts are counted in front: where an item was asked for and where it was freed may be two parts.
+    let isCountedElsewhere = ownsParts || isSecondary && pointee.flags.contains(.part)
+    let lost = (isCountedElsewhere ? 0 : countsItself ? Int(ZoneCounts(self).used) : keg.outstanding) + guarded
     if lost > 0 { reportLost(lost, guarded: guarded, pages: countsItself ? 0 : keg.pointee.slabCount * keg.pointee.layout.slabBytes / pageBytes) }
     if pointee.cell != 0 { CPUCache.removeCell(pointee.cell) }
     zones.pointee.listLock.lock()
@@ -267,8 +272,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
       zones.pointee.kegZone!.giveOne(UnsafeMutableRawPointer(keg))
     }
     let parts = pointee.flags.contains(.part) ? nil : pointee.domains
+    // A walk that is at one gives room back to us.
+    parts?.leaveLists()
     zones.pointee.zoneZone!.giveOne(UnsafeMutableRawPointer(self))
-    return lost + (parts?.destroy(keepingNumber: guarded > 0) ?? 0)
+    return lost + (parts?.end(keepingNumber: guarded > 0) ?? 0)
   }
 
   /// Items that callers have, guarded ones too.

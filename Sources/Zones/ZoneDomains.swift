@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Zones over several memory domains (spec 2.22): what such a zone has besides, its making and its end. It is a family: the zone that its
+// Zones over several memory domains: what such a zone has besides, its making and its end. It is a family: the zone that its
 // author knows, in front, and a part for each domain that has memory, which is a zone with a keg of that domain. An item's slab tells its
 // keg, and so its domain.
 //
@@ -44,7 +44,7 @@ func makeZoneOfDomains(name: FixedName, size: Int, alignMask: Int, flags: ZoneFl
   guard let flags = flags.completed,
     let alone = SlabLayout.choose(size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes)
   else { return nil }
-  memoryDomains.look()
+  memoryDomains.lookForZones()
   let desired = Bucket.desiredCapacity(itemBytes: alone.itemBytes), cells = flags.contains(.noBucket) ? 0 : desired * 2
   guard memoryDomains.count > 1 else {
     return makeZone(
@@ -91,6 +91,7 @@ private struct PartMaker {
         name: name, layout: layout, alignMask: alignMask, flags: flags, hooks: hooks, source: source, cellCapacity: cells,
         bucketSize: Bucket.desiredCapacity(itemBytes: layout.itemBytes), reciprocal: ~0)
       part?.pointee.keg.pointee.domain = UInt8(domain)
+      if source.isArena { part?.pointee.keg.pointee.source = .arena(domain: domain) }
       return part
     }
     guard let whole = primary.pointee.parts[domain] else { return nil }
@@ -117,7 +118,8 @@ private func divide(
   var first: ZonePointer? = nil
   for domain in 0..<domains.pointee.count where memoryDomains.hasMemory(domain) {
     guard let part = maker.make(domain) else {
-      _ = domains.destroy(keepingNumber: false)
+      domains.leaveLists()
+      _ = domains.end(keepingNumber: false)
       return nil
     }
     part.pointee.domains = domains
@@ -135,7 +137,10 @@ private func divide(
     front.pointee.moreKegCount = -1
     domains.pointee.front = front
   }
-  if front == nil { _ = domains.destroy(keepingNumber: false) }
+  if front == nil {
+    domains.leaveLists()
+    _ = domains.end(keepingNumber: false)
+  }
   return front
 }
 
@@ -153,9 +158,12 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
 
 extension UnsafeMutablePointer where Pointee == ZoneDomains {
   /// The keg of a part, by its number.
-  func keg(number: UInt32) -> KegPointer? {
+  func keg(number: UInt32) -> KegPointer? { part(number: number)?.pointee.keg }
+
+  /// A part, by its keg's number.
+  func part(number: UInt32) -> ZonePointer? {
     for domain in 0..<pointee.count {
-      if let keg = pointee.parts[domain]?.pointee.keg, keg.pointee.index == number { return keg }
+      if let part = pointee.parts[domain], part.pointee.keg.pointee.index == number { return part }
     }
     return nil
   }
@@ -172,11 +180,16 @@ extension UnsafeMutablePointer where Pointee == ZoneDomains {
     return number
   }
 
-  /// The parts go after the front has gone: how many items are lost with them. `keepingNumber`: guarded items of the front are out.
-  func destroy(keepingNumber: Bool) -> Int {
+  /// No walk is at a part any more, and none gives room back to the front.
+  func leaveLists() {
+    for domain in 0..<pointee.count { pointee.parts[domain]?.leaveList() }
+  }
+
+  /// The parts, which are in no list, go after the front has gone: how many items are lost with them. `keepingNumber`: guarded items of
+  /// the front are out.
+  func end(keepingNumber: Bool) -> Int {
     var lost = 0, isFirst = true
     // Depots may have each other's items: all are emptied, by us or by a walk that is at one, before the first keg goes.
-    for domain in 0..<pointee.count { pointee.parts[domain]?.leaveList() }
     for domain in 0..<pointee.count { pointee.parts[domain]?.reclaimAlone(.drainCPU) }
     for domain in 0..<pointee.count {
       guard let part = pointee.parts[domain] else { continue }

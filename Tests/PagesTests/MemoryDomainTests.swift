@@ -33,6 +33,18 @@ private final class FakeNodes {
   }
 }
 
+/// get_mempolicy(2) of an address: the mode, and the first 64 nodes.
+private func policy(at address: UInt) -> (mode: Int32, nodes: UInt64) {
+  var mode: Int32 = -1
+  var nodes = [UInt64](repeating: 0, count: 16)
+  _ = nodes.withUnsafeMutableBytes { nodes in
+    withUnsafeMutablePointer(to: &mode) {
+      stave_syscall6(Int(SYS_get_mempolicy), Int(bitPattern: $0), Int(bitPattern: nodes.baseAddress!), 1024, Int(address), 2 /* MPOL_F_ADDR */, 0)
+    }
+  }
+  return (mode, nodes[0])
+}
+
 /// As if the machine had so many CPUs.
 private func withCPUs(_ count: UInt32, _ body: () -> Void) {
   let before = Pages.root.pointee.cpuCount
@@ -65,9 +77,30 @@ extension OnRoot {
         // Nobody says which have memory: all.
         let two = FakeNodes(["online": "0-1\n", "node1/cpulist": "1,3,70000,4-9\n"]).read(cpus: 4)
         #expect(two?.count == 2 && two?.memory == 0b11 && two?.domains == [0, 1, 0, 1])
-        let many = FakeNodes(["online": "0-39\n", "has_memory": "0-39\n", "node15/cpulist": "2\n", "node16/cpulist": "3\n"]).read(cpus: 4)
-        #expect(many?.count == 16 && many?.memory == 0xffff && many?.domains == [0, 0, 15, 0])
+        let many = FakeNodes(["online": "0-39\n", "has_memory": "0-39\n", "node0/cpulist": "0\n", "node1/cpulist": "1\n", "node15/cpulist": "2\n", "node16/cpulist": "3\n"]).read(cpus: 4)
+        #expect(many?.count == 16 && many?.memory == 0xffff && many?.domains == [0, 1, 15, 15])
       }
+    }
+
+    @Test func `a policy is asked of the system for the node of a domain, and taken away again`() throws {
+      let state = memoryDomains
+      state.pointee.table?.end()
+      state.initialize(to: MemoryDomains(faked: 2, isKnown: 0, table: nil, place: nil))
+      state.look()
+      defer {
+        state.pointee.table?.end()
+        state.initialize(to: MemoryDomains(faked: 0, isKnown: 0, table: nil, place: nil))
+      }
+      // One node that hardly any machine has, and the one that each has.
+      (state.pointee.table!.pointee.nodes[0], state.pointee.table!.pointee.nodes[1]) = (1000, 0)
+      let pages = try #require(mmap(nil, 4 * pageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
+      defer { munmap(pages, 4 * pageBytes) }
+      let start = UInt(bitPattern: pages)
+      guard stave_mbind(start, pageBytes, 0, nil, 0, 0) == 0 else { return announceSkip("the system refuses mbind") }
+      #expect(placePages(start + UInt(pageBytes), 2 * pageBytes, 1))
+      #expect((0..<4).map { policy(at: start + UInt($0 * pageBytes)).mode } == [0, 1, 1, 0] && policy(at: start + UInt(pageBytes)).nodes == 1)
+      #expect(!placePages(start, pageBytes, 0) && placePages(start, 4 * pageBytes, -1))
+      #expect((0..<4).allSatisfy { policy(at: start + UInt($0 * pageBytes)).mode == 0 })
     }
 
     @Test func `this machine's are those of its files, and as many as are wished for can be made up`() throws {

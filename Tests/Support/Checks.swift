@@ -88,6 +88,7 @@ func check(_ zone: ZonePointer, holding: Int? = nil, sourceLocation: SourceLocat
   let (held, outstanding) = family(of: zone)
   demand(held == outstanding, "used \(counts.used) + cells \(counts.cached) + depot \(zone.pointee.depotItems), with zones on its kegs \(held) ≠ out of the kegs \(outstanding)")
   zone.checkLimit()
+  zone.checkQuickness()
   if let holding { demand(Int(counts.used) == holding, "used is \(counts.used), held are \(holding)") }
 }
 

@@ -34,10 +34,27 @@ static void constructed(void) {
   }
   for (int number = 0; number < MANY; number++) stave_zone_free(zone, items[number]);
   CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN_CPU, 1) == 0 && stave_zone_memory(zone) > 0);
-  CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN_CPU, 0) == 0 && stave_zone_memory(zone) == 0);
-  CHECK(stave_zone_reclaim_domain(NULL, STAVE_RECLAIM_DRAIN, 1) == 0);
+  CHECK(stave_zone_reclaim_domain(NULL, STAVE_RECLAIM_DRAIN_CPU, 0) == 0 && stave_zone_memory(zone) == 0);
+  CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN, 1) == 0);
   CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN, 2) == -1 && errno == EINVAL);
   CHECK(stave_zone_reclaim_domain(zone, 9, 0) == -1 && stave_zone_reclaim_domain(zone, STAVE_RECLAIM_TRIM, -1) == -1);
+  CHECK(stave_zone_domain_of(zone, items) == -1 && stave_zone_domain_of(zone, NULL) == -1);
+  // Another on its slabs knows their domains.
+  struct stave_zone *second = stave_zone_create_secondary("second", NULL, NULL, NULL, NULL, 0, zone);
+  for (int number = 0; number < 6; number++) items[number] = stave_zone_alloc_domain(second, NULL, number % 2, STAVE_WAITOK);
+  CHECK(stave_zone_domain_of(second, items[5]) == 1);
+  for (int number = 0; number < 6; number++) stave_zone_free(second, items[number]);
+  CHECK(stave_zone_destroy(second) == 0 && stave_zone_destroy(zone) == 0);
+  // Who waits for memory of a domain is counted.
+  zone = stave_zone_create("bounded", 4000, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, STAVE_ZONE_FIRSTTOUCH);
+  CHECK(stave_zone_reserve_addresses(zone, 2) == 0);
+  int count = 0;
+  struct stave_zone_stat stat;
+  while ((items[count] = stave_zone_alloc_domain(zone, NULL, 1, STAVE_NOWAIT)) != NULL) count++;
+  CHECK(count > 0 && stave_zone_alloc_domain(zone, NULL, 1, STAVE_WAITOK | STAVE_CANFAIL) == NULL);
+  stave_zone_get_stat(zone, &stat);
+  CHECK(stat.sleeps == 1 && stat.fails == 2);
+  while (count > 0) stave_zone_free(zone, items[--count]);
   CHECK(stave_zone_destroy(zone) == 0);
 }
 
@@ -81,6 +98,12 @@ static void roundRobin(void) {
   }
   CHECK(abs(counts[0] - counts[1]) <= 64);
   for (int number = 0; number < MANY; number++) stave_zone_free(zone, items[number]);
+  struct stave_zone_stat stat;
+  stave_zone_get_stat(zone, &stat);
+  CHECK(stat.xdomain == 0 && stat.cached > 0);
+  for (int domain = 0; domain < 2; domain++) CHECK(stave_zone_reclaim_domain(zone, STAVE_RECLAIM_DRAIN_CPU, domain) == 0);
+  stave_zone_get_stat(zone, &stat);
+  CHECK(stat.cached == 0 && stave_zone_memory(zone) == 0);
   CHECK(stave_zone_destroy(zone) == 0);
 }
 

@@ -91,6 +91,8 @@ extension OnRoot {
           items[turn] = zone.allocate(.wait)!
           check(zone, holding: 30)
         }
+        // All five went to who waited, from another domain than theirs.
+        #expect(policy == .roundRobin ? zone.pointee.crossFrees == 0 : zone.pointee.crossFrees >= 5)
         // One that waits without a thread.
         var waiter = ZoneWaiter()
         waiter.wake = { _ in }

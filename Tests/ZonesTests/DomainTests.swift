@@ -12,11 +12,6 @@ import Testing
 @testable import TestSupport
 @testable import Zones
 
-/// Where pages were asked for: the recorder is a C function.
-private enum Placed {
-  nonisolated(unsafe) static var calls: [(start: UInt, bytes: Int, domain: Int32)] = []
-}
-
 extension OnRoot {
   @Suite struct DomainTests {
     init() { Stage.up() }
@@ -108,8 +103,10 @@ extension OnRoot {
           zone.freeAll(items)
           check(zone, holding: 0)
           let again = zone.takeMany(1200)
-          #expect(Set(again).count == 1200 && zone.pointee.crossFrees == 0)
+          hop(to: 1)
           zone.freeAll(again)
+          #expect(Set(again).count == 1200 && zone.pointee.crossFrees == 0, "a free does not look where its item is")
+          hop(to: 0)
           zone.reclaim(.drainCPU)
           #expect(zone.capacity == 0)
           check(zone, holding: 0)
@@ -135,6 +132,12 @@ extension OnRoot {
         zone.freeAll(zone.takeMany(4000))
         let held = zone.parts.map { $0.pointee.depotItems }
         #expect(held.min()! > 0 && held.max()! <= 2 * held.min()! + 254 && zone.pointee.full == nil, "\(held)")
+        // The near one has none: the other serves.
+        zone.parts[0].drainDepot(keeping: 0)
+        #expect(zone.chooseDepot(isTaking: true) == zone.parts[1] && zone.chooseDepot(isTaking: false) == zone.parts[0])
+        let items = zone.takeMany(held[1] + 100)
+        #expect(zone.parts[1].pointee.depotItems == 0)
+        zone.freeAll(items)
         check(zone, holding: 0)
         #expect(zone.destroy() == 0)
       }
@@ -205,7 +208,7 @@ extension OnRoot {
         hop(to: 0)
         let items = zone.takeMany(50)
         #expect(zone.spread(items) == [0, 50] && zone.allocate(domain: 0) == nil && zone.pointee.failures == 1)
-        #expect(zone.allocate(domain: 0, .wait.union(.canFail)) == nil && zone.pointee.failures == 2)
+        #expect(zone.allocate(domain: 0, .wait.union(.canFail)) == nil && zone.pointee.failures == 2 && zone.pointee.sleeps == 1)
         mocks[1].isRefusing = true
         let rest = zone.takeMany(1000)
         #expect(rest.count < 1000 && zone.spread(rest)[0] == 0)
@@ -243,8 +246,7 @@ extension OnRoot {
 
     @Test func `memory is asked for near: a slab's in its domain, a copy's in its CPU's, and given back to nobody`() {
       withDomains(2) {
-        memoryDomains.pointee.place = { start, bytes, domain in Placed.calls.append((start, bytes, domain)) }
-        Placed.calls = []
+        Placed.record()
         let zone = makeTestZone("placed", 3000, flags: .firstTouch)
         for domain in 0..<2 {
           hop(to: domain)
@@ -264,10 +266,17 @@ extension OnRoot {
           #expect(Placed.calls[cpu].domain == cpu % 2 && perCPUCopy(of: item, cpu: cpu).address - Placed.calls[cpu].start < UInt(pageBytes))
         }
         Placed.calls = []
+        // CPUs of one domain that follow each other have one policy.
+        for cpu in 0..<perCPUCopies { memoryDomains.pointee.table!.cpus[cpu] = 1 }
+        let many = (0...copies.pointee.keg.pointee.layout.items).map { _ in copies.allocatePerCPU()! }
+        #expect(Placed.calls.map(\.domain) == [1] && Placed.calls[0].bytes == copies.pointee.keg.pointee.layout.slabBytes)
+        for cpu in 0..<perCPUCopies { memoryDomains.pointee.table!.cpus[cpu] = UInt8(cpu % 2) }
+        for item in many { copies.freePerCPU(item) }
+        Placed.calls = []
         plain.free(plain.allocate())
         #expect(Placed.calls.isEmpty)
         copies.freePerCPU(item)
-        #expect(copies.destroy() == 0 && plain.destroy() == 0 && Placed.calls.map(\.domain) == [-1])
+        #expect(copies.destroy() == 0 && plain.destroy() == 0 && Placed.calls.allSatisfy { $0.domain == -1 })
       }
     }
   }

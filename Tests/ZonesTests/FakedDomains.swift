@@ -25,6 +25,23 @@ func withDomains<Result>(_ count: Int, empty: Set<Int> = [], _ body: () -> Resul
   return body()
 }
 
+/// Where pages were asked for: the recorder is a C function.
+enum Placed {
+  typealias Call = (start: UInt, bytes: Int, domain: Int32)
+  nonisolated(unsafe) static var calls: [Call] = []
+  /// As if the system did not take policies back.
+  nonisolated(unsafe) static var keeps = false
+
+  /// From now on, with domains made up.
+  static func record() {
+    (calls, keeps) = ([], false)
+    memoryDomains.pointee.place = { start, bytes, domain in
+      Placed.calls.append((start, bytes, domain))
+      return domain >= 0 || !Placed.keeps
+    }
+  }
+}
+
 extension UnsafeMutablePointer where Pointee == MemoryDomains {
   func forget() {
     pointee.table?.end()

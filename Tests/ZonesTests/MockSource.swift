@@ -20,6 +20,8 @@ final class MockSource {
   /// Refuses the call of this number (1 is the next), then works again.
   var refuseAt = 0
   var isRefusing = false
+  /// Serves only who may wait.
+  var wantsPatience = false
   var lastWait: Int32 = 0
   /// A call came in while one of our locks was held.
   var sawLock = false
@@ -42,7 +44,7 @@ final class MockSource {
           mock.refuseAt -= 1
           if mock.refuseAt == 0 { return nil }
         }
-        if mock.isRefusing { return nil }
+        if mock.isRefusing || mock.wantsPatience && wait & WaitFlags.wait.rawValue == 0 { return nil }
         let inner = PageSource.arena
         guard let memory = inner.allocate(inner.context, bytes, wait) else { return nil }
         if let dirt = mock.dirt { memory.initializeMemory(as: UInt8.self, repeating: dirt, count: bytes) }

@@ -95,15 +95,15 @@ public enum Packets {
     return state
   }
 
-  /// Sets a limit on what is in packets and kept together; 0 for none. It holds at once, and wakes whoever waits and may go on now. A
-  /// limit is raised or taken away, not lowered: `.outOfRange` for one below that which there is. It is also thrown, where mbufs have a
-  /// limit, if the limits of all kinds of clusters together were above it then; kinds without a limit do not count.
+  /// Sets a limit on how many there may be in packets and cached, together; 0 for none. It holds at once, and wakes those who wait and can
+  /// go on now. A limit can be raised or removed, but not lowered: `.outOfRange` for one below the present limit. The same, if mbufs have a
+  /// limit, where the limits of all kinds of clusters together would exceed it; kinds without a limit do not count.
   public static func setLimit(_ kind: Kind, to count: Int) throws(PacketError) {
     let state = try started()
     guard Heap.alone({ state.setLimit(kind.limit, count) }) else { throw .outOfRange }
   }
 
-  /// 0: none.
+  /// The limit of a kind; 0 for none.
   public static func limit(_ kind: Kind) -> Int { state?.limit(kind.limit) ?? 0 }
 
   /// Sums over all CPUs, taken while they change. Nil only where packets cannot be had at all.

@@ -26,9 +26,10 @@ extension Zone where Element: ~Copyable {
     core.allocate(domain: domain, request.core)?.assumingMemoryBound(to: Element.self)
   }
 
-  /// The memory domain that an element of this zone lies in; 0 for a zone without a policy. A few loads.
+  /// The memory domain that an element of this zone lies in; 0 for a zone without a policy. -1 for an address in no slab of a zone with
+  /// one. A few loads.
   public func domain(of element: UnsafeMutablePointer<Element>) -> Int { core.domain(of: UnsafeMutableRawPointer(element)) }
 
-  /// Elements that were freed by a CPU of another domain than theirs.
+  /// Elements that were freed by a CPU of another domain than theirs; counted for zones with ``ZoneFlags/firstTouch``.
   public var crossDomainFrees: Int { Int(core.pointee.crossFrees) }
 }
