@@ -5,9 +5,10 @@
 #                 `stave metrics --listen`
 # make run        a real program on Stave, with its zones live
 # make test       all tests
-# make bench      Stave against every peer that is installed (make bench-peers installs them)
+# make bench      Stave against every peer that is installed (make bench-peers installs them with the system's package manager, as root)
 # make bench-modes  what item checks, guard bytes and guards cost real programs
-# make bench-zones  zones, pools, deferred reuse, packets and the relay against what others have, in some minutes: QUICK=--quick
+# make bench-zones  zones, pools, deferred reuse, packets and the relay against what others have, in a quarter of an hour;
+#                 QUICK=--quick: in five minutes
 # make measured   FILE=Benchmarks/results/DATE.json: the section "Measured" of README.md, from that session; draws its pictures;
 #                 TYPES=Benchmarks/results/DATE-types.json: the same for Documentation/Types.md;
 #                 MODES=Benchmarks/results/DATE-modes.json: for Documentation/Caught.md; ZONES=…-zones.json: for Documentation/Zones.md

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // A relay for TCP and UDP on packet buffers, and the same on NIO's ByteBuffer and on malloc. Here: swift build -c release, then
-// .build/release/relay-swift 5202 127.0.0.1 5201. And packet-speed: what single operations on packets cost.
+// .build/release/relay-swift 5202 127.0.0.1 5201. And packet-speed: what single operations on packets cost; framer: the example
+// of StaveNIO's documentation.
 
 import PackageDescription
 
@@ -25,5 +26,11 @@ let package = Package(
       dependencies: [
         .product(name: "Stave", package: "stave"), .product(name: "StaveNIO", package: "stave"),
         .product(name: "NIOCore", package: "swift-nio"),
+      ]),
+    .executableTarget(
+      name: "framer",
+      dependencies: [
+        .product(name: "Stave", package: "stave"), .product(name: "StaveNIO", package: "stave"),
+        .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       ]),
   ])

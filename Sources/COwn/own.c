@@ -2,6 +2,9 @@
 //
 // The start of a core that a program has linked in for zones of its own, whose malloc may be another: once, at the first use; and what
 // libc is to call at fork and at the end. libstave's own start is CStaveMalloc/start.c, which must come before everything.
+//
+// What is done once is done under one lock, which fork takes: so a child never finds anything half done, by a thread that it does not have.
+// The handlers are there before anything is: registered at the first use they would be missing from a fork that has begun already.
 
 #define _GNU_SOURCE
 #include "COwn.h"
@@ -14,37 +17,55 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct stave_own_steps own;
+// The thread pointer of the thread that is in fork, to which the lock is open: another handler of the program may make a zone.
+static uintptr_t forker;
 
-// glibc's fork takes the lock of the list of streams after the handlers have run, and a thread that holds it may want a lock of ours.
+static _Bool is_forking(void) { return __atomic_load_n(&forker, __ATOMIC_RELAXED) == (uintptr_t)__builtin_thread_pointer(); }
+static void set_forking(_Bool yes) { __atomic_store_n(&forker, yes ? (uintptr_t)__builtin_thread_pointer() : 0, __ATOMIC_RELAXED); }
+
+void stave_lock_own(void) {
+  if (!is_forking()) pthread_mutex_lock(&lock);
+}
+void stave_unlock_own(void) {
+  if (!is_forking()) pthread_mutex_unlock(&lock);
+}
+
+// glibc's fork takes the lock of the list of streams after the handlers have run, and a thread that holds it may want a lock of ours: so
+// that lock is taken first.
 extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
 extern void _IO_list_resetlock(void) __attribute__((weak));
 
 static void prepare_fork(void) {
-  pthread_mutex_lock(&lock);
   if (_IO_list_lock) _IO_list_lock();
-  own.prepare_fork();
+  pthread_mutex_lock(&lock);
+  set_forking(1);
+  if (own.begin) own.prepare_fork();
 }
 static void parent_after_fork(void) {
-  own.parent_after_fork();
-  if (_IO_list_unlock) _IO_list_unlock();
+  if (own.begin) own.parent_after_fork();
+  set_forking(0);
   pthread_mutex_unlock(&lock);
+  if (_IO_list_unlock) _IO_list_unlock();
 }
 static void child_after_fork(void) {
-  own.child_after_fork();
-  if (_IO_list_resetlock) _IO_list_resetlock();
+  if (own.begin) own.child_after_fork();
+  set_forking(0);
   lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+  if (_IO_list_resetlock) _IO_list_resetlock();
 }
 
-void stave_begin_own(struct stave_own_steps steps) {
-  pthread_mutex_lock(&lock);
-  if (own.begin == NULL) {
-    own = steps;
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(prepare_fork, parent_after_fork, child_after_fork); }
+
+_Bool stave_begin_own(struct stave_own_steps steps) {
+  stave_lock_own();
+  _Bool is_first = own.begin == NULL, is_begun = 1;
+  if (is_first) {
     stave_keep_program_name(program_invocation_name);
-    // First, so that a fork meanwhile waits for the lock.
-    pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
-    own.begin(getauxval(AT_SECURE) ? NULL : (const char *const *)environ);
-    atexit(own.finish);
+    is_begun = steps.begin(getauxval(AT_SECURE) ? NULL : (const char *const *)environ);
+    if (is_begun) own = steps;
   }
-  pthread_mutex_unlock(&lock);
+  stave_unlock_own();
+  if (is_first && is_begun) atexit(steps.finish);
+  return is_begun;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Addresses for a region: from the cursor on and up, over what has never been used and what is freed, and once round from the range's
-// start (L43, spec 8.7). And how pages are opened and closed.
+// start (L43). And how pages are opened and closed.
 
 import CPlatform
 import Pages

@@ -3,7 +3,7 @@
 // # MemGuard
 //
 // Guarded blocks: each on pages of its own, with pages that cannot be touched on both sides, and no pages at all once it is free. So a
-// write or read beyond a block, and any touch of one that was freed, is a fault at that very instruction (spec 8).
+// write or read beyond a block, and any touch of one that was freed, is a fault at that very instruction.
 //
 //   range    | … | guard | block's pages | guard | guard | freed: no pages | guard | …  cursor →  … | never used |
 //                  └─────── one region ──────┘

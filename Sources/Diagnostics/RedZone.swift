@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// RedZone (spec 9): how a block lies between its guard bytes, and what the bytes around it say. Pure functions of bytes and
+// RedZone: how a block lies between its guard bytes, and what the bytes around it say. Pure functions of bytes and
 // addresses, for the process itself (Heap+RedZone) and for who looks from outside (Inspection/RedZoneCheck).
 //
 //   item or large block

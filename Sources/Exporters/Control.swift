@@ -124,7 +124,7 @@ public struct GlobalControl: Sendable {
       let options = $0.snapshot.options
       return options.count > Option.memguardPages.rawValue ? 1 | (options[Option.memguardPages.rawValue] == 1 ? 2 : 0) : nil
     },
-    number("vm.memguard.frequency_hits", "Requests that the lot fell on.") { $0.snapshot.guards.hits },
+    number("vm.memguard.frequency_hits", "Requests that were chosen at random.") { $0.snapshot.guards.hits },
     number("vm.memguard.minsize_reject", "Requests that were smaller than minsize.") { $0.snapshot.guards.tooSmall },
     number("vm.memguard.mapsize", "Bytes of addresses reserved for guarded blocks; 0 until MemGuard is first switched on.") { $0.snapshot.guards.mapped },
     number("vm.memguard.mapstart", "Where they begin.") { $0.snapshot.guards.start },

@@ -19,7 +19,8 @@ public enum ShowTable {
     var table = TextTable(["Zone", "Size", "Used", "Free", "Requests", "Sleeps", "Bucket", "Total Mem", "XFree"])
     let zones = snapshot.zones.filter { $0.allocations > 0 || $0.slabs > 0 }
     table.rows = descending(zones, total).map { zone in
-      [zone.label] + [zone.size, zone.used, zone.free, Int(zone.allocations), Int(zone.sleeps), zone.bucketSize, total(zone), 0].map(String.init)
+      let figures = [zone.size, zone.used, zone.free, Int(zone.allocations), Int(zone.sleeps), zone.bucketSize, total(zone), Int(zone.crossFrees)]
+      return [zone.label] + figures.map(String.init)
     }
     return table
   }

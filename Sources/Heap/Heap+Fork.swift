@@ -23,7 +23,8 @@ extension Heap {
   }
 
   public static func parentAfterFork() {
-    guard heap.isReady else { return }
+    // Locks were taken, whatever has begun since.
+    guard stave_is_fork_owner() else { return }
     stave_own_fork(false)
     metadataPages.pointee.lock.unlock()
     memGuard.unlockAfterFork(inChild: false)
@@ -34,7 +35,7 @@ extension Heap {
   }
 
   public static func childAfterFork() {
-    guard heap.isReady else { return }
+    guard stave_is_fork_owner() else { return }
     stave_own_fork(false)
     metadataPages.pointee.lock.resetInChild()
     memGuard.unlockAfterFork(inChild: true)

@@ -77,7 +77,7 @@ extension InspectionError {
       "\(path.printable) does not hold the memory at \(address.hexadecimal), and no matching file supplies it."
         + " Set coredump_filter (core(5)) to include private memory, and keep the program's files beside the core."
     case .noStave(let target):
-      "no Stave in \(target.printable): start the program with `stave run -- program`, or LD_PRELOAD=libstave.so."
+      "no Stave in \(target.printable): start the program with `stave run -- program`, or with LD_PRELOAD=/usr/local/lib/libstave.so.0."
     case .versionMismatch(let found, let expected):
       "version mismatch: the process has Stave's structures in version \(found), this command reads version \(expected)."
         + " Use the `stave` that came with its libstave.so."

@@ -9,18 +9,30 @@ import Heap
 import Pages
 
 extension Heap {
-  /// True once this copy of the core serves. The first call sets it up, and others wait for it: a few milliseconds at most. False if
-  /// the system has no memory for it; the next call tries again. Not to be called from signal handlers.
+  /// True once this copy of the core serves. The first call sets it up, and others wait for it: a few milliseconds at most; a thread that
+  /// forks meanwhile waits as well, so that the child has the core, or none. False if the system has no memory for it; the next call
+  /// tries again. Not to be called from signal handlers.
+  @inline(never)
   public static func startOwn() -> Bool {
     if heap.isReady { return true }
     if root.pointee.isOwn == 0 { root.pointee.isOwn = 1 }
-    stave_begin_own(
+    return stave_begin_own(
       stave_own_steps(
-        begin: { heap.configure(environment: $0) },
+        begin: {
+          heap.configure(environment: $0)
+          return heap.isReady
+        },
         prepare_fork: { Heap.prepareFork() },
         parent_after_fork: { Heap.parentAfterFork() },
         child_after_fork: { Heap.childAfterFork() },
         finish: { heap.finish() }))
-    return heap.isReady || heap.start()
+  }
+
+  /// Runs `body` while no other thread is in such a body, or in `startOwn`, and none forks: what is done once, or one at a time. Takes a
+  /// lock, which is not recursive. Not in signal handlers.
+  public static func alone<Result>(_ body: () -> Result) -> Result {
+    stave_lock_own()
+    defer { stave_unlock_own() }
+    return body()
   }
 }

@@ -24,6 +24,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
       count += 1
       end = next
     }
+    let most = Swift.max(most, 0)
     while count > most {
       count -= mergeIntoRoom(atMost: count - most)
       if count <= most { break }

@@ -55,6 +55,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   }
 
   /// A mbuf with a piece of this one's data, shared or its own.
+  @inline(never)
   private func copyMbuf(_ offset: Int, _ count: Int, _ wait: WaitFlags, withHeader: Bool, keepsPlace: Bool = false) -> MbufPointer? {
     guard let new = packets.get(wait, type: type) else { return nil }
     if withHeader {

@@ -7,11 +7,12 @@ import Zones
 
 extension UnsafeMutablePointer where Pointee == Mbuf {
   /// Makes room for `count` bytes before the data, and counts them in the packet's length: in the first mbuf if it has leading room,
-  /// else in a new one. The new first mbuf; nil, and the whole chain is freed, where none is to be had or `count` is more than one holds.
+  /// else in a new one. The new first mbuf; nil, and the whole chain is freed, where none is to be had or `count` is negative, or more
+  /// than one holds.
   @inline(__always)
   public func prepend(_ count: Int, _ wait: WaitFlags = .noWait) -> MbufPointer? {
     let first: MbufPointer
-    if leadingSpace >= count {
+    if UInt(bitPattern: count) <= UInt(bitPattern: leadingSpace) {
       pointee.data -= count
       length += count
       first = self
@@ -43,9 +44,10 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   }
 
   /// Writes bytes behind the chain's, into the last mbuf's room and new mbufs. False where memory ran out: what was written before
-  /// stays, and the packet's length counts it.
+  /// stays, and the packet's length counts it. False, and nothing is written, for a negative count, or more than a packet can have.
   @discardableResult
   public func append(_ count: Int, from bytes: UnsafeRawPointer) -> Bool {
+    guard count >= 0, count <= Mbuf.mostBytes - (hasHeader ? packetLength : 0) else { return false }
     var mbuf = last, done = 0
     while done < count {
       if mbuf.trailingSpace == 0 {
@@ -63,9 +65,10 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
 
   /// Writes bytes over the chain's from `offset` on. The chain grows where it must, with zeros between its end and `offset`, and the
   /// packet's length with it. How many bytes were written: it ends early where memory does, or where data must not be changed
-  /// because it is shared or read-only (see `unshare`).
+  /// because it is shared or read-only (see `unshare`). None for a negative bound, or an end where no packet can have one.
   @discardableResult
   public func copyBack(_ offset: Int, _ count: Int, from bytes: UnsafeRawPointer) -> Int {
+    guard offset >= 0, count >= 0, offset <= Mbuf.mostBytes, count <= Mbuf.mostBytes - offset else { return 0 }
     var reached = 0, done = 0, mbuf = self
     // `reached` bytes lie before `mbuf`, whose data is filled up, where it is the last, as far as the bytes go.
     while true {
@@ -109,6 +112,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   /// The same for two packets: the length is that of both.
   public func concatenatePacket(_ other: MbufPointer) {
     demand(hasHeader && other.hasHeader, "packets are put together that have no header")
+    demand(other.packetLength <= Mbuf.mostBytes - packetLength, "packets are put together that are longer than one can be")
     packetLength += other.packetLength
     other.demote()
     concatenate(other)

@@ -13,6 +13,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   /// The chain with its first `count` bytes in its first mbuf, at most 168. Where they are that already nothing is done (T20). Else
   /// a first mbuf with external storage is left and another put before it, which can be written.
   public func pullUp(_ count: Int) -> MbufPointer? {
+    guard count >= 0 else { return fail() }
     if count <= length { return self }
     if !isExternal, isWritable, count <= length + trailingSpace, let rest = pointee.next {
       return fill(count, from: rest)
@@ -23,7 +24,8 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
 
   /// The same always into a new first mbuf, with `leading` bytes of room before them; `count` and `leading` together are at most 168.
   public func copyUp(_ count: Int, leading: Int) -> MbufPointer? {
-    guard count >= 0, leading >= 0, count + leading <= Mbuf.roomWithHeader, let new = packets.get(.noWait, type: type) else {
+    let most = Mbuf.roomWithHeader
+    guard count >= 0, leading >= 0, leading <= most, count <= most - leading, let new = packets.get(.noWait, type: type) else {
       return fail()
     }
     if hasHeader {

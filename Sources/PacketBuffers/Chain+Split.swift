@@ -75,7 +75,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   /// Takes bytes off: `count` at the head, which leaves emptied mbufs where they are; or, if negative, as many at the tail, where
   /// emptied mbufs are freed, but for the first. Of more than there are all go. The packet's length tells what is left.
   public func trim(by count: Int) {
-    count < 0 ? trimTail(-count) : trimHead(count)
+    count < 0 ? trimTail(count == .min ? .max : -count) : trimHead(count)
   }
 
   private func trimHead(_ count: Int) {

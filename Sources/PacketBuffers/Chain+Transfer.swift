@@ -20,10 +20,16 @@ public struct Transfer {
   /// Bytes that are left.
   public private(set) var remaining = 0
 
-  /// Of `count` pieces, which stay where they are.
+  /// Of `count` pieces, which stay where they are. The process ends where one is negative or nowhere, or all are more than `Int.max`.
   public init(_ pieces: UnsafePointer<MemoryPiece>, count: Int) {
     piece = pieces
-    for index in 0..<count { remaining += pieces[index].count }
+    demand(count >= 0, "a transfer of a negative number of pieces")
+    for index in 0..<count {
+      let piece = pieces[index]
+      demand(piece.count == 0 || piece.count > 0 && piece.start != nil, "a transfer with a piece that is no memory")
+      demand(piece.count <= Int.max - remaining, "a transfer of more bytes than there can be")
+      remaining += piece.count
+    }
   }
 
   /// The next bytes in one piece, at most `most` and at least one; they count as transferred. Some are left.
@@ -50,7 +56,9 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     _ transfer: inout Transfer, length: Int = 0, leading: Int = 0, _ wait: WaitFlags = .noWait, flags: MbufFlags = .packetHeader
   ) -> MbufPointer? {
     let total = length > 0 ? Swift.min(length, transfer.remaining) : transfer.remaining
-    guard leading >= 0, leading < Mbuf.roomWithHeader, let chain = getChain(Swift.max(total + leading, 1), wait, flags: flags) else { return nil }
+    guard leading >= 0, leading < Mbuf.roomWithHeader, total <= Mbuf.mostBytes,
+      let chain = getChain(Swift.max(total + leading, 1), wait, flags: flags)
+    else { return nil }
     chain.pointee.data += leading
     var left = total, next: MbufPointer? = chain
     while let mbuf = next, left > 0 {
@@ -70,7 +78,7 @@ extension UnsafeMutablePointer where Pointee == PacketState {
   public func getCopy(
     of bytes: UnsafeRawPointer, _ count: Int, offset: Int = 0, receivedOn: UInt = 0, copy: DeviceCopy? = nil
   ) -> MbufPointer? {
-    guard offset >= 0, offset <= Mbuf.roomWithHeader, count >= 0 else { return nil }
+    guard offset >= 0, offset <= Mbuf.roomWithHeader, count >= 0, count <= Mbuf.mostBytes else { return nil }
     var copies = Copies(first: nil, last: nil), done = 0
     repeat {
       let isFirst = copies.first == nil, before = isFirst ? offset : 0, wanted = count - done + before
@@ -102,7 +110,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   /// Copies the chain's first bytes to where a transfer is: `length` of them or all for 0, as many as the transfer has room for. How many.
   @discardableResult
   public func scatter(to transfer: inout Transfer, length: Int = 0) -> Int {
-    let total = Swift.min(length > 0 ? length : Self.all, transfer.remaining)
+    let total = Swift.min(length > 0 ? length : .max, transfer.remaining)
     var done = 0, next: MbufPointer? = self
     while let mbuf = next, done < total {
       var offset = 0

@@ -106,13 +106,13 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   }
 
   /// Lends storage to an mbuf that has none: its data begins at `buffer`, and is none yet. `free` takes it back from the last
-  /// mbuf that shares it. The process ends where `type` is one of the zones' own, or the mbuf has storage already.
+  /// mbuf that shares it. The process ends where `type` is one of the zones' own, the mbuf has storage already, or `size` is 2 GiB or more.
   public func lend(
     _ buffer: UnsafeMutableRawPointer, size: Int, type: StorageType = .disposable, flags: MbufFlags = .none, free: @escaping StorageFree,
     _ argument1: UnsafeMutableRawPointer? = nil, _ argument2: UnsafeMutableRawPointer? = nil
   ) {
     demand(!type.isOurs && type != .counted, "storage lent as one of the zones' own")
-    demand(!isExternal, "storage lent to an mbuf that has some")
+    demandRoom(size)
     attach(buffer, size: size, type: type, free: free, argument1, argument2)
     self.flags.insert(flags)
   }
@@ -122,15 +122,23 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
     _ buffer: UnsafeMutableRawPointer, size: Int, count: ReferenceCountPointer, flags: MbufFlags = .none, free: @escaping StorageFree,
     _ argument1: UnsafeMutableRawPointer? = nil, _ argument2: UnsafeMutableRawPointer? = nil
   ) {
-    demand(!isExternal, "storage lent to an mbuf that has some")
+    demandRoom(size)
     count.pointee.value.wrappingAdd(1, ordering: .relaxed)
     attach(buffer, size: size, type: .counted, free: free, argument1, argument2)
     storage.pointee.count = count
     self.flags.insert(flags)
   }
 
-  /// Shares the storage of `other`, from which nothing but that is taken. This mbuf has none. Both are read-only until one goes.
+  private func demandRoom(_ size: Int) {
+    demand(!isExternal, "storage lent to an mbuf that has some")
+    demand(size >= 0 && size <= Mbuf.mostBytes, "storage lent that is longer than an mbuf can tell")
+  }
+
+  /// Shares the storage of `other`, from which nothing but that is taken. This mbuf has none. Both are read-only until one goes. The
+  /// process ends where either is not so.
   public func share(_ other: MbufPointer) {
+    demand(other.isExternal, "storage is shared that an mbuf does not have")
+    demand(!isExternal, "storage is shared with an mbuf that has some")
     other.storage.pointee.count.add()
     storage.initialize(to: other.storage.pointee)
     pointee.data = other.pointee.data

@@ -9,6 +9,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   /// Takes over the packet header of `other`, its tags and the flags that go with it; `other` is then an mbuf without one. This mbuf
   /// keeps its data where that is; inside it there is less room, and none of it is used yet.
   public func moveHeader(from other: MbufPointer) {
+    demand(other.hasHeader, "the packet header of an mbuf that has none")
     takeHeaderFlags(of: other)
     header.initialize(to: other.header.pointee)
     other.header.pointee.tags = nil
@@ -18,6 +19,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   /// Gets a copy of the packet header of `other`, with tags of its own, which replace those that it had. False where there is no
   /// memory for them: then it has a header with no tags.
   public func copyHeader(from other: MbufPointer, _ wait: WaitFlags) -> Bool {
+    demand(other.hasHeader, "the packet header of an mbuf that has none")
     if hasHeader { deleteTags() }
     takeHeaderFlags(of: other)
     header.initialize(to: other.header.pointee)
@@ -26,6 +28,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   }
 
   private func takeHeaderFlags(of other: MbufPointer) {
+    demand(isExternal || length <= Mbuf.roomWithHeader, "a packet header for an mbuf that has no room for it")
     flags = other.flags.intersection(.copied).union(flags.intersection(.ofStorage)).union(.packetHeader)
     if !isExternal { pointee.data = roomStart }
   }
@@ -58,6 +61,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   /// Makes the packet header say how long the chain is.
   @discardableResult
   public func fixHeader() -> Int {
+    demand(hasHeader, "the packet header of an mbuf that has none")
     packetLength = chainLength
     return packetLength
   }

@@ -65,6 +65,8 @@ extension Mbuf {
   /// Bytes of data that an mbuf holds itself, and one with a packet header.
   public static var room: Int { size - headerOffset }
   public static var roomWithHeader: Int { size - storageOffset }
+  /// Bytes of a packet, whose length is a signed word.
+  public static var mostBytes: Int { Int(Int32.max) }
   /// The least amount that is worth a cluster.
   public static var leastForCluster: Int { roomWithHeader + 1 }
 }
@@ -126,9 +128,19 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   public var leadingSpace: Int { isWritable ? pointee.data - roomStart : 0 }
   public var trailingSpace: Int { isWritable ? roomStart + room - end : 0 }
 
-  /// Places the data, of which there is none yet, so that `count` bytes end where the room does, but for rounding down to a word.
+  /// Places the data, of which there is none yet, so that `count` bytes end where the room does, but for rounding down to a word. More
+  /// than there is room for, or less than there is data, ends the process.
   public func align(_ count: Int) {
+    demand(count >= length && count <= room, "data is placed where it does not fit")
     pointee.data = roomStart + ((room - count) & ~7)
+  }
+
+  /// Changes where the data is. Outside the room the process ends.
+  public func setData(_ data: UnsafeMutableRawPointer, _ length: Int) {
+    let leading = data - roomStart
+    demand(leading >= 0 && leading <= room && length >= 0 && length <= room - leading, "data is placed where it does not fit")
+    pointee.data = data
+    self.length = length
   }
 
   /// The last of the chain.

@@ -104,7 +104,7 @@ func demand(_ isTrue: Bool, _ what: StaticString) {
 }
 
 @inline(never)
-func endProcess(_ what: StaticString) -> Never {
+public func endProcess(_ what: StaticString) -> Never {
   var report = Report("packet buffers")
   report.text(what)
   report.text("\n")

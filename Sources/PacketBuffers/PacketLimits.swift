@@ -30,28 +30,40 @@ extension UnsafeMutablePointer where Pointee == PacketState {
   public func limit(_ what: PacketLimit) -> Int { zone(of: what).limit }
 
   /// Sets, raises or takes away (0) a limit, at any time; who waits goes on if there is room now (L75). False, and nothing changed,
-  /// for a limit below the present one; for one of clusters also while fewer mbufs may be than clusters may be already: EINVAL.
+  /// for a negative one, one below the present one, and where fewer mbufs could be than the limits of all clusters allow together: EINVAL.
   /// One caller at a time.
   public func setLimit(_ what: PacketLimit, _ items: Int) -> Bool {
-    guard items >= 0 else { return false }
-    if items > 0 {
-      guard items >= limit(what) else { return false }
-      if what != .mbufs && limit(.mbufs) > 0 && limit(.mbufs) < allClusterLimits { return false }
-    }
+    guard items == 0 || items > 0 && items >= limit(what) && leavesMbufs(what, items) else { return false }
     zone(of: what).setLimit(items)
     return true
   }
 
-  private var allClusterLimits: Int { limit(.clusters) + limit(.pages) + limit(.nines) + limit(.sixteens) }
+  /// Whether there may be as many mbufs as clusters then. Without a limit there may be any number of the one, or of the others.
+  private func leavesMbufs(_ what: PacketLimit, _ items: Int) -> Bool {
+    let clusters = limit(.clusters) + limit(.pages) + limit(.nines) + limit(.sixteens)
+    if what == .mbufs { return items >= clusters }
+    return limit(.mbufs) == 0 || items <= limit(.mbufs) - (clusters - limit(what))
+  }
 
-  /// Sets those limits for use of about so many bytes: a quarter each in clusters of 2 KiB and of a page, a sixth each in those of 9
-  /// and 16 KiB, and as many mbufs as clusters at least. False where one of them would be lowered; those before it are set.
+  /// Sets all limits for use of about so many bytes: a quarter each in clusters of 2 KiB and of a page, a sixth each in those of 9 and
+  /// 16 KiB, one of each at least, and as many mbufs as clusters at least; or with 0 takes all away. False, and nothing changed, where
+  /// one would be lowered, or for less than 0. One caller at a time.
   public func setLimits(bytes: Int) -> Bool {
-    let clusters = bytes / Cluster.size / 4, pages = bytes / Cluster.page / 4
-    let nines = bytes / Cluster.nine / 6, sixteens = bytes / Cluster.sixteen / 6
+    guard bytes >= 0 else { return false }
+    func share(_ size: Int, _ part: Int) -> Int { bytes == 0 ? 0 : Swift.max(1, bytes / size / part) }
+    let clusters = share(Cluster.size, 4), pages = share(Cluster.page, 4)
+    let nines = share(Cluster.nine, 6), sixteens = share(Cluster.sixteen, 6)
     let mbufs = Swift.max(bytes / Mbuf.size / 5, clusters + pages + nines + sixteens)
-    return setLimit(.mbufs, mbufs) && setLimit(.clusters, clusters) && setLimit(.pages, pages) && setLimit(.nines, nines)
-      && setLimit(.sixteens, sixteens)
+    func mayBe(_ what: PacketLimit, _ items: Int) -> Bool { items == 0 || items >= limit(what) }
+    guard mayBe(.mbufs, mbufs), mayBe(.clusters, clusters), mayBe(.pages, pages), mayBe(.nines, nines), mayBe(.sixteens, sixteens) else {
+      return false
+    }
+    zone(of: .mbufs).setLimit(mbufs)
+    zone(of: .clusters).setLimit(clusters)
+    zone(of: .pages).setLimit(pages)
+    zone(of: .nines).setLimit(nines)
+    zone(of: .sixteens).setLimit(sixteens)
+    return true
   }
 
   /// What is said and done at limits.

@@ -71,10 +71,11 @@ extension UnsafeMutablePointer where Pointee == PacketState {
 
   /// Mbufs for `length` bytes behind `chain`; without one a new chain. Of the flags `packetHeader` counts for a new chain, and
   /// `endOfRecord`, which goes on the last mbuf and is taken from what was last. Nil where any of them is refused: then `chain` is
-  /// as it was. For no bytes the answer is `chain` (T8).
+  /// as it was; so for a negative length, and one that no packet can have. For no bytes the answer is `chain` (T8).
   public func getChain(
     _ length: Int, _ wait: WaitFlags = .noWait, type: MbufType = .data, flags: MbufFlags = .packetHeader, after chain: MbufPointer? = nil
   ) -> MbufPointer? {
+    guard length >= 0, length <= Mbuf.mostBytes else { return nil }
     var first: MbufPointer? = nil, last: MbufPointer? = nil
     var left = length
     var kind: MbufFlags = chain == nil && flags.contains(.packetHeader) ? .packetHeader : .none

@@ -32,8 +32,8 @@ extension UnsafeMutablePointer where Pointee == PacketTag {
 extension UnsafeMutablePointer where Pointee == PacketState {
   /// A tag with `length` bytes that are not set; nil where memory is not to be had.
   public func getTag(id: UInt16, cookie: UInt32, length: Int, _ wait: WaitFlags = .noWait) -> PacketTagPointer? {
-    let size = MemoryLayout<PacketTag>.stride + length
-    guard length >= 0, length <= Int(UInt16.max) - 64, size <= SizeClass.largest, let zone = tagZone(size) else { return nil }
+    guard length >= 0, length <= SizeClass.largest - MemoryLayout<PacketTag>.stride else { return nil }
+    guard let zone = tagZone(MemoryLayout<PacketTag>.stride + length) else { return nil }
     guard !isRefused, let item = zone.allocate(wait) else { return nil }
     let tag = item.assumingMemoryBound(to: PacketTag.self)
     tag.initialize(to: PacketTag(next: nil, id: id, length: UInt16(length), cookie: cookie, free: nil))
@@ -59,6 +59,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   }
 
   public func prependTag(_ tag: PacketTagPointer) {
+    demand(hasHeader, "a tag for an mbuf that has no packet header")
     tag.pointee.next = firstTag
     firstTag = tag
   }

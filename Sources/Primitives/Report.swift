@@ -54,9 +54,9 @@ public struct Report {
   }
 
   @inline(never)
-  public mutating func text(endingAtZero text: UnsafePointer<UInt8>) {
+  public mutating func text(endingAtZero text: UnsafePointer<UInt8>, most: Int = .max) {
     var next = text
-    while next.pointee != 0 {
+    while next.pointee != 0 && next - text < most {
       byte(next.pointee)
       next += 1
     }

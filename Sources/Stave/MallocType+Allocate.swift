@@ -17,8 +17,8 @@ extension MallocType {
     public let rawValue: Int32
     public init(rawValue: Int32) { self.rawValue = rawValue }
 
-    /// Sleeps until there is memory; nil only for what can never be had. Without it a request that cannot be served at once is nil.
-    /// Without Stave it means nothing.
+    /// Blocks the thread until there is memory; the answer is nil only for what can never be had. Without this a request that cannot be
+    /// served at once is nil. Not for asynchronous code, whose other tasks need the thread. Without Stave it has no effect.
     public static let wait = Request(rawValue: 1)
     /// The memory is zero.
     public static let zero = Request(rawValue: 2)

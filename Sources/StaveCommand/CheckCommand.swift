@@ -13,7 +13,8 @@ struct CheckCommand: ParsableCommand {
     discussion: """
       Blocks have guard bytes while the option `redzone` is on: stave set PID redzone=1, or STAVE_OPTIONS=redzone:1 from the start. The \
       library looks at them when a block is freed; this command looks at those that live. A process is held meanwhile, all of its threads, \
-      and goes on afterwards. The exit status is 1 if a block is damaged.
+      and goes on afterwards. The exit status is 1 if a block is damaged, and if the process or file cannot be read; \
+      then nothing is on standard output.
       """)
 
   @OptionGroup var target: TargetArguments

@@ -45,8 +45,8 @@ struct SetCommand: ParsableCommand {
     commandName: "set", abstract: "Change options of a running process, and limits of its malloc types.",
     discussion: """
       The request goes into a mailbox in the process, which checks it and takes it over itself; whoever may trace the process may \
-      ask. The command waits a second and a half for the answer; after that the request stays and the command says "pending": a \
-      process that neither runs its background thread nor takes more than its caches hold answers when it next does. Options are those \
+      ask. The command waits a second and a half for the answer; after that it prints "pending". A process without its background thread, \
+      whose calls are all served by its caches, answers at its next slow call. Options are those \
       of the process's malloc; those of a program's or library's own zones are changed with --root.
       """)
 

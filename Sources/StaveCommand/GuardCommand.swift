@@ -30,7 +30,7 @@ struct GuardCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Guard memory that this library asks for only, as libfoo.so.1; counts memory for libraries from then on (types=library).", valueName: "file"))
   var library: String?
 
-  @Option(help: ArgumentHelp("Guard one of so many requests, by lot; 1 all.", valueName: "n"))
+  @Option(help: ArgumentHelp("Guard one of n requests, at random; 1: all.", valueName: "n"))
   var oneIn: Int64?
 
   @Option(help: ArgumentHelp("Guard requests of at least so many bytes.", valueName: "bytes"))
@@ -48,7 +48,7 @@ struct GuardCommand: ParsableCommand {
   @Option(help: ArgumentHelp("1: check each malloc and free, and fill what is free; 0: no more.", valueName: "0|1"))
   var check: Int64?
 
-  @Flag(help: "Guard every request that is meant; what is said without any other option to begin with the defaults.")
+  @Flag(help: "Guard every matching request. Use it alone to start with the defaults.")
   var on = false
 
   @Flag(help: "Guard nothing from now on: neither by pages nor by guard bytes nor by item checks.")

@@ -13,8 +13,8 @@ struct LeaksCommand: ParsableCommand {
     discussion: """
       A block is lost if its address is in no register, stack, global or thread-local variable, in no other memory that the program has \
       mapped, and in no block that can be reached from there. A process is held meanwhile, all of its threads, and goes on afterwards. \
-      Whoever asked for a block is known of blocks with guard bytes or guards (stave set PID redzone=1). The exit status is 1 if a block \
-      is lost.
+      The allocating stack is known only for blocks with guard bytes or guards (stave set PID redzone=1). The exit status is 1 if a \
+      block is lost, and if the process or file cannot be read; then nothing is on standard output.
       """)
 
   @OptionGroup var target: TargetArguments

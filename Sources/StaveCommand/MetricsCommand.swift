@@ -21,7 +21,7 @@ struct MetricsCommand: ParsableCommand {
 
   @OptionGroup var target: TargetArguments
 
-  @Option(help: ArgumentHelp("Answer HTTP requests at this address.", valueName: "host:port"))
+  @Option(help: ArgumentHelp("Answer HTTP requests at this address. Only in a command built with make TRAITS=NIO.", valueName: "host:port"))
   var listen: String?
 
   @Option(help: ArgumentHelp("Write to a file instead, in the format of node_exporter's textfile collector; replaced as a whole.", valueName: "file"), completion: .file())

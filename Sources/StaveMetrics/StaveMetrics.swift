@@ -20,6 +20,8 @@
   import Inspection
   import Synchronization
 
+  /// Hands the figures of this process's malloc on to swift-metrics, at each ``update()``. Keep one for as long as the program runs: it
+  /// remembers which metrics it has registered, and how far counters have come. May be used by any thread.
   public final class StaveMetrics: Sendable {
     /// One metric with one set of labels.
     private struct Key: Hashable {
@@ -67,6 +69,7 @@
 
     /// Why there are no figures.
     public struct Failure: Error, CustomStringConvertible {
+      /// The reason in a sentence for people, such as "this process's malloc is not Stave".
       public let description: String
 
       fileprivate init(_ error: InspectionError) {

@@ -40,7 +40,10 @@ public func mDuplicate(_ packet: MbufPointer, _ how: Int32) -> MbufPointer? { pa
 public func mDefragment(_ packet: MbufPointer, _ how: Int32) -> MbufPointer? { packet.defragment(WaitFlags(rawValue: how)) }
 
 @_silgen_name("stave_m_collapse")
-public func mCollapse(_ chain: MbufPointer, _ how: Int32, _ most: Int) -> MbufPointer? { chain.collapse(most, WaitFlags(rawValue: how)) }
+public func mCollapse(_ chain: MbufPointer, _ how: Int32, _ most: Int) -> MbufPointer? {
+  // More mbufs than a chain can have are any number.
+  chain.collapse(most < 0 ? .max : most, WaitFlags(rawValue: how))
+}
 
 @_silgen_name("stave_m_unshare")
 public func mUnshare(_ chain: MbufPointer, _ how: Int32) -> MbufPointer? { chain.unshare(WaitFlags(rawValue: how)) }

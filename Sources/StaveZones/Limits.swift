@@ -7,7 +7,7 @@ import Pages
 import Zones
 
 @_silgen_name("stave_zone_set_max")
-public func zoneSetMax(_ zone: ZonePointer, _ items: Int) -> Int { zone.setLimit(items) }
+public func zoneSetMax(_ zone: ZonePointer, _ items: Int) -> Int { zone.setLimit(items < 0 ? .max : items) }
 
 @_silgen_name("stave_zone_get_max")
 public func zoneGetMax(_ zone: ZonePointer) -> Int { zone.limit }

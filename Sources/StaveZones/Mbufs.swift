@@ -13,10 +13,7 @@ public func mData(_ mbuf: MbufPointer) -> UnsafeMutableRawPointer { mbuf.pointee
 public func mLength(_ mbuf: MbufPointer) -> Int { mbuf.length }
 
 @_silgen_name("stave_m_set_data")
-public func mSetData(_ mbuf: MbufPointer, _ data: UnsafeMutableRawPointer, _ length: Int) {
-  mbuf.pointee.data = data
-  mbuf.length = length
-}
+public func mSetData(_ mbuf: MbufPointer, _ data: UnsafeMutableRawPointer, _ length: Int) { mbuf.setData(data, length) }
 
 @_silgen_name("stave_m_next")
 public func mNext(_ mbuf: MbufPointer) -> MbufPointer? { mbuf.pointee.next }

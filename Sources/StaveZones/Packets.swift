@@ -3,33 +3,24 @@
 // stave_mbuf.h: the start of packet buffers, mbufs and clusters got and freed, limits, figures.
 
 import CPlatform
+import Heap
+import Own
 import PacketBuffers
 import Zones
 
-private enum Start {
-  static var cold: Int32 { 0 }
-  static var starting: Int32 { 1 }
-  static var done: Int32 { 2 }
-}
-
-/// Of the six zones, which are made at the first request.
-nonisolated(unsafe) private var packetsAre: Int32 = 0
+/// 1 when the six zones have been made, at the first request.
+nonisolated(unsafe) private var hasZones: Int32 = 0
 
 @inline(__always)
-func hasPackets() -> Bool { stave_load32(&packetsAre) == Start.done || startPackets() }
+func hasPackets() -> Bool { stave_load32(&hasZones) != 0 || startPackets() }
 
 /// One thread starts, others wait for it. A failed start is tried again by the next request.
 @inline(never)
 private func startPackets() -> Bool {
   guard isReady() else { return false }
-  while true {
-    if stave_load32(&packetsAre) == Start.done { return true }
-    if stave_swap32(&packetsAre, Start.cold, Start.starting) {
-      let isDone = packets.start()
-      _ = stave_swap32(&packetsAre, Start.starting, isDone ? Start.done : Start.cold)
-      return isDone
-    }
-    _ = stave_yield()
+  return Heap.alone {
+    if stave_load32(&hasZones) == 0 && packets.start() { _ = stave_exchange32(&hasZones, 1) }
+    return stave_load32(&hasZones) != 0
   }
 }
 
@@ -96,24 +87,30 @@ public func mFreeCluster(_ cluster: UnsafeMutableRawPointer?, _ size: Int) {
   if let cluster { packets.freeCluster(cluster, size: size) }
 }
 
+/// Who takes storage back; the process ends where nobody does.
+private func lender(_ free: StorageFree?) -> StorageFree {
+  guard let free else { endProcess("storage lent that nobody takes back") }
+  return free
+}
+
 @c(stave_m_extadd)
 public func mExtAdd(
-  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ free: StorageFree,
+  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ free: StorageFree?,
   _ argument1: UnsafeMutableRawPointer?, _ argument2: UnsafeMutableRawPointer?, _ flags: UInt32, _ type: Int32
 ) {
   mbuf.assumingMemoryBound(to: Mbuf.self).lend(
-    buffer, size: Int(size), type: StorageType(rawValue: UInt8(truncatingIfNeeded: type)), flags: settable(flags), free: free, argument1,
-    argument2)
+    buffer, size: Int(size), type: StorageType(rawValue: UInt8(truncatingIfNeeded: type)), flags: settable(flags), free: lender(free),
+    argument1, argument2)
 }
 
 @c(stave_m_extaddref)
 public func mExtAddReferenced(
-  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ count: UnsafeMutableRawPointer, _ free: StorageFree,
-  _ argument1: UnsafeMutableRawPointer?, _ argument2: UnsafeMutableRawPointer?, _ flags: UInt32
+  _ mbuf: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ size: UInt32, _ count: UnsafeMutableRawPointer,
+  _ free: StorageFree?, _ argument1: UnsafeMutableRawPointer?, _ argument2: UnsafeMutableRawPointer?, _ flags: UInt32
 ) {
   mbuf.assumingMemoryBound(to: Mbuf.self).lend(
-    buffer, size: Int(size), count: count.assumingMemoryBound(to: ReferenceCount.self), flags: settable(flags), free: free, argument1,
-    argument2)
+    buffer, size: Int(size), count: count.assumingMemoryBound(to: ReferenceCount.self), flags: settable(flags), free: lender(free),
+    argument1, argument2)
 }
 
 @_silgen_name("stave_m_dupcl")
@@ -136,7 +133,7 @@ private func limit(_ number: Int32) -> PacketLimit? {
 public func mbufSetLimit(_ which: Int32, _ items: Int) -> Int32 {
   guard let limit = limit(which) else { return orInvalid(false) }
   guard hasPackets() else { return orNoMemory(false) }
-  return orInvalid(packets.setLimit(limit, items))
+  return orInvalid(Heap.alone { packets.setLimit(limit, items) })
 }
 
 @_silgen_name("stave_mbuf_get_max")
@@ -146,7 +143,9 @@ public func mbufLimit(_ which: Int32) -> Int {
 }
 
 @_silgen_name("stave_mbuf_set_max_bytes")
-public func mbufSetLimits(_ bytes: Int) -> Int32 { hasPackets() ? orInvalid(packets.setLimits(bytes: bytes)) : orNoMemory(false) }
+public func mbufSetLimits(_ bytes: Int) -> Int32 {
+  hasPackets() ? orInvalid(Heap.alone { packets.setLimits(bytes: bytes) }) : orNoMemory(false)
+}
 
 @_silgen_name("stave_mbuf_get_stat")
 public func mbufGetStatistics(_ result: UnsafeMutablePointer<PacketCounts>) -> Int32 {

@@ -12,11 +12,15 @@ public func poolCreate(
   _ name: UnsafePointer<CChar>, _ size: Int, _ align: Int, _ offset: Int, _ flags: UInt32, _ allocator: PoolAllocatorPointer?
 ) -> PoolPointer? {
   let known = ZoneFlags.noTouch.union(.offPage).union(.notPage).rawValue
-  guard size > 0, align >= 0, align & (align + 1) == 0, offset >= 0, offset < size, flags & ~known == 0 else {
+  guard isReady(), let allocator = allocator ?? zones.sharedPoolAllocator() else {
+    _ = stave_no_memory()
+    return nil
+  }
+  guard flags & ~known == 0, allocator.layout(size: size, alignMask: align, offset: offset, flags: ZoneFlags(rawValue: flags)) != nil else {
     _ = stave_invalid()
     return nil
   }
-  guard isReady(),
+  guard
     let pool = makePool(
       name: FixedName(cString: name), size: size, alignMask: align, offset: offset, flags: ZoneFlags(rawValue: flags), allocator: allocator)
   else {
@@ -39,7 +43,7 @@ public func poolPut(_ pool: PoolPointer, _ item: UnsafeMutableRawPointer?) {
 
 @_silgen_name("stave_pool_prime")
 public func poolPrime(_ pool: PoolPointer, _ items: Int, _ flags: Int32) -> Int32 {
-  orNoMemory(pool.prime(items, WaitFlags(rawValue: flags)))
+  orNoMemory(items >= 0 && pool.prime(items, WaitFlags(rawValue: flags)))
 }
 
 @_silgen_name("stave_pool_setlowat")
@@ -51,7 +55,8 @@ public func poolSetHigh(_ pool: PoolPointer, _ items: Int) { pool.setHigh(items 
 /// A negative number of items, which is size_t's greatest, is no limit.
 @_silgen_name("stave_pool_sethardlimit")
 public func poolSetHardLimit(_ pool: PoolPointer, _ items: Int, _ message: UnsafePointer<UInt8>?, _ seconds: UInt32) {
-  pool.setLimit(items < 0 ? .max : items, text: message, interval: Int64(seconds) * 1_000_000_000)
+  pool.setLimitMessage(message, interval: Int64(seconds) * 1_000_000_000)
+  pool.setLimit(items < 0 ? .max : items)
 }
 
 @_silgen_name("stave_pool_set_drain_hook")
@@ -72,9 +77,11 @@ public func poolGetStatistics(_ pool: PoolPointer, _ result: UnsafeMutablePointe
 
 @_silgen_name("stave_pool_allocator_create")
 public func poolAllocatorCreate(
-  _ allocate: PageSource.Allocate, _ free: PageSource.Free, _ argument: UnsafeMutableRawPointer?, _ pageSize: Int, _ alignment: Int
+  _ allocate: PageSource.Allocate?, _ free: PageSource.Free?, _ argument: UnsafeMutableRawPointer?, _ pageSize: Int, _ alignment: Int
 ) -> PoolAllocatorPointer? {
-  guard pageSize > 0, alignment >= 0, alignment & (alignment &- 1) == 0, alignment > 0 || pageSize & (pageSize - 1) == 0 else {
+  guard let allocate, let free, pageSize >= 512, pageSize & 7 == 0, alignment >= 0, alignment & (alignment &- 1) == 0,
+    alignment > 0 || pageSize & (pageSize - 1) == 0
+  else {
     _ = stave_invalid()
     return nil
   }

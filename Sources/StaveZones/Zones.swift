@@ -20,7 +20,9 @@ private func make(_ name: UnsafePointer<CChar>, _ size: Int, _ align: Int, _ fla
   -> UnsafeMutableRawPointer?
 {
   guard isReady() else { return stave_no_memory() }
-  guard size > 0, isAlignment(align), let known = checked(flags) else { return stave_invalid() }
+  guard size > 0, isAlignment(align), let known = checked(flags),
+    SlabLayout.choose(size: size, alignMask: align, flags: known, pageBytes: pageBytes, cpuCount: perCPUCopies) != nil
+  else { return stave_invalid() }
   guard let zone = make(FixedName(cString: name), known) else { return stave_no_memory() }
   return UnsafeMutableRawPointer(zone)
 }
@@ -42,7 +44,7 @@ public func zoneCreateSMR(
   _ name: UnsafePointer<CChar>, _ size: Int, _ constructor: Constructor?, _ destructor: Destructor?, _ initialize: ItemHook?,
   _ finish: ItemFinish?, _ align: Int, _ flags: UInt32, _ smr: UnsafeMutableRawPointer?
 ) -> UnsafeMutableRawPointer? {
-  make(name, size, align, flags) {
+  make(name, size, align, flags | ZoneFlags.smr.rawValue) {
     makeSMRZone(
       name: $0, size: size, alignMask: align, flags: $1,
       hooks: ZoneHooks(constructor: constructor, destructor: destructor, initialize: initialize, finish: finish),
@@ -69,9 +71,10 @@ public func zoneCreateSecondary(
 @c(stave_zone_create_cache)
 public func zoneCreateCache(
   _ name: UnsafePointer<CChar>, _ size: Int, _ constructor: Constructor?, _ destructor: Destructor?, _ initialize: ItemHook?,
-  _ finish: ItemFinish?, _ importItems: ItemImport, _ releaseItems: ItemRelease, _ argument: UnsafeMutableRawPointer?, _ flags: UInt32
+  _ finish: ItemFinish?, _ importItems: ItemImport?, _ releaseItems: ItemRelease?, _ argument: UnsafeMutableRawPointer?, _ flags: UInt32
 ) -> UnsafeMutableRawPointer? {
-  make(name, size, 7, flags) {
+  guard let importItems, let releaseItems, flags & ~ZoneFlags.ofCaches.rawValue == 0 else { return stave_invalid() }
+  return make(name, size, 7, flags) {
     makeCacheOnlyZone(
       name: $0, size: size, hooks: ZoneHooks(constructor: constructor, destructor: destructor, initialize: initialize, finish: finish),
       flags: $1, argument: argument, importItems: importItems, releaseItems: releaseItems)
@@ -95,23 +98,31 @@ public func zoneSetHooks(_ zone: ZonePointer, _ initialize: ItemHook?, _ finish:
   zone.setZoneHooks(initialize: initialize, finish: finish)
 }
 
-/// Only for zones whose pages need not be the arena's.
+/// Only for zones whose pages need not be the arena's. What is never given back needs nobody who takes it.
 @_silgen_name("stave_zone_set_source")
 public func zoneSetSource(
-  _ zone: ZonePointer, _ allocate: PageSource.Allocate, _ free: PageSource.Free, _ argument: UnsafeMutableRawPointer?, _ isZeroed: Int32
+  _ zone: ZonePointer, _ allocate: PageSource.Allocate?, _ free: PageSource.Free?, _ argument: UnsafeMutableRawPointer?, _ isZeroed: Int32
 ) -> Int32 {
-  guard zone.pointee.flags.contains(.notPage) else { return orInvalid(false) }
-  zone.setSource(PageSource(allocate: allocate, free: free, context: argument, isZeroed: isZeroed != 0))
+  let flags = zone.pointee.flags
+  guard flags.contains(.notPage), let allocate, free != nil || flags.contains(.noFree) else { return orInvalid(false) }
+  zone.setSource(PageSource(allocate: allocate, free: free ?? PageSource.none.free, context: argument, isZeroed: isZeroed != 0))
   return 0
 }
 
+/// More than this is no number of items that there can be.
+private var mostItems: Int { 1 << 40 }
+
 @_silgen_name("stave_zone_reserve_addresses")
-public func zoneReserveAddresses(_ zone: ZonePointer, _ count: Int) -> Int32 { orNoMemory(zone.reserveAddresses(for: count)) }
+public func zoneReserveAddresses(_ zone: ZonePointer, _ count: Int) -> Int32 {
+  guard count != 0, !zone.pointee.flags.contains(.cacheOnly) else { return orInvalid(false) }
+  return orNoMemory(0...mostItems ~= count && zone.reserveAddresses(for: count))
+}
 
 @_silgen_name("stave_zone_reserve")
-public func zoneReserve(_ zone: ZonePointer, _ count: Int) { zone.setReserve(count) }
+public func zoneReserve(_ zone: ZonePointer, _ count: Int) { zone.setReserve(0...mostItems ~= count ? count : mostItems) }
 
 @_silgen_name("stave_zone_prealloc")
 public func zonePrealloc(_ zone: ZonePointer, _ count: Int, _ flags: Int32) -> Int32 {
-  orNoMemory(zone.preallocate(count, WaitFlags(rawValue: flags)))
+  guard !zone.pointee.flags.contains(.cacheOnly) else { return orInvalid(false) }
+  return orNoMemory(0...mostItems ~= count && zone.preallocate(count, WaitFlags(rawValue: flags)))
 }

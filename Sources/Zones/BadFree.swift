@@ -13,8 +13,10 @@ import Primitives
 public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer?) {
   var report = Report("bad free")
   report.text(what)
-  report.text(" at ")
-  report.address(address)
+  // What a cache-only zone has are no addresses; Swift's handles of fewer than eight bytes have a bit of their own besides.
+  let isHandle = keg?.pointee.flags.contains(.cacheOnly) ?? false
+  report.text(isHandle ? " of handle " : " at ")
+  report.address(isHandle && keg!.pointee.layout.size < 8 ? address & ~(1 << 62) : address)
   describeNearest(to: address, keg: keg, in: &report)
   let owner = lastOwner(of: address)
   itemChecks.describe(owner, "; freed before by type ", in: &report)

@@ -44,12 +44,13 @@ public struct Deferral: ~Copyable {
 }
 
 /// Makes a zone with deferred reuse: as `makeZone`, with a context that others have too, or else one of its own. Nil when memory,
-/// cells or kegs run out.
+/// cells or kegs run out, and for flags that contradict deferred reuse: `perCPU`, and policies for memory domains.
 public func makeSMRZone(
   name: FixedName, size: Int, alignMask: Int = 7, flags: ZoneFlags = .none, hooks: ZoneHooks = ZoneHooks(), source: PageSource = .arena,
   smr shared: SMRPointer? = nil
 ) -> ZonePointer? {
-  guard let layout = SlabLayout.choose(size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes),
+  guard let flags = flags.union(.smr).completed,
+    let layout = SlabLayout.choose(size: size, alignMask: alignMask, flags: flags, pageBytes: pageBytes),
     let keg = zones.deferralKeg(), let raw = keg.takeOne()
   else { return nil }
   let bucketSize = Bucket.desiredCapacity(itemBytes: layout.itemBytes)
@@ -59,7 +60,7 @@ public func makeSMRZone(
   }
   guard
     let zone = makeZone(
-      name: name, layout: layout, alignMask: alignMask, flags: flags.union(.smr), hooks: hooks, source: source, cellCapacity: 0,
+      name: name, layout: layout, alignMask: alignMask, flags: flags, hooks: hooks, source: source, cellCapacity: 0,
       bucketSize: bucketSize, reciprocal: ~0)
   else {
     if shared == nil { smr.destroy() }

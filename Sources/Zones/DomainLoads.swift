@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // From which memory domain's depot a bucket is taken, and to which one it goes, where all hold the same mixture: a pure function of how
-// many items each holds (spec 2.22.3, T3).
+// many items each holds (T3).
 
 public struct DomainLoads {
   /// Items of each; below 0 for a domain that has no depot.

@@ -66,10 +66,11 @@ extension UnsafeMutablePointer where Pointee == Keg {
     pointee.lock.lock()
   }
 
-  /// Releases all wholly free slabs beyond what the reserve needs. Returns whether anything was released.
+  /// Releases all wholly free slabs beyond what the reserve needs; of a pool what has long been idle, or with `isUrgent` all that is.
+  /// Returns whether anything was released.
   @discardableResult
-  func drain() -> Bool {
-    if let reclaim = pointee.reclaimPool, let pool = pointee.pool { return reclaim(UnsafeMutableRawPointer(pool)) }
+  func drain(isUrgent: Bool = false) -> Bool {
+    if let reclaim = pointee.reclaimPool, let pool = pointee.pool { return reclaim(UnsafeMutableRawPointer(pool), isUrgent) }
     guard !pointee.flags.contains(.noFree) || pointee.flags.contains(.dying) else { return false }
     pointee.lock.lock()
     let surplus = takeSurplusSlabs(keeping: 0), trash = pointee.trash

@@ -61,7 +61,7 @@ public struct Keg: ~Copyable {
   public internal(set) var domain: UInt8 = 255
   /// Of a pool's keg (Pool): the pool, and what it does when it is asked to give back.
   public internal(set) var pool: PoolPointer? = nil
-  var reclaimPool: (@convention(c) (UnsafeMutableRawPointer) -> Bool)? = nil
+  var reclaimPool: (@convention(c) (_ pool: UnsafeMutableRawPointer, _ isUrgent: Bool) -> Bool)? = nil
   /// Addresses that are this keg's alone; nil where the source has them (Zone+Cold).
   var range: ReservedRangePointer?
 }

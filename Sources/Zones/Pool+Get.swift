@@ -6,8 +6,9 @@ import CPlatform
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Pool {
-  /// An item, or nil: with `noWait` when there is none to be had at once, with `limitFail` at the limit. With `wait` it may sleep,
-  /// until an item is put or a page goes back to the back-end. Looks at one page; takes the pool's lock once, unless it has to grow.
+  /// An item, or nil: with `noWait` when there is none to be had at once, also because another thread is fetching a page, whatever memory
+  /// there is (K10); with `limitFail` at the limit. With `wait` it may sleep, until an item is put or a page goes back to the back-end.
+  /// Looks at one page; takes the pool's lock once, unless it has to grow.
   /// Who asks without `isCounted` may try again, and says `noteFailure` when giving up.
   public func get(_ given: WaitFlags = .noWait, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
     let flags = given.checked
@@ -57,6 +58,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
       }
       if let page = keg.current { return page }
       if pointee.isGrowing {
+        if !flags.maySleep, askBack(flags, &hasAsked) { continue }
         guard flags.maySleep else { return nil }
         sleep(on: grown, after: pointee.grown.number)
         continue
@@ -77,12 +79,12 @@ extension UnsafeMutablePointer where Pointee == Pool {
   private func askBack(_ flags: WaitFlags, _ hasAsked: inout Bool) -> Bool {
     let holds = cachesHoldObjects
     guard holds || !hasAsked && pointee.drainHook != nil else { return false }
-    pointee.keg.pointee.lock.unlock()
     if holds {
+      pointee.keg.pointee.lock.unlock()
       flushCaches(idleOnly: false, waitsForLock: true)
     } else {
       hasAsked = true
-      callDrainHook(flags)
+      runDrainHook(flags)
     }
     pointee.keg.pointee.lock.lock()
     return true
@@ -94,15 +96,15 @@ extension UnsafeMutablePointer where Pointee == Pool {
     let now = zones.pointee.pools.now
     if let said = pointee.limitSaid, now - said < pointee.limitInterval { return false }
     pointee.limitSaid = now
-    let limit = pointee.limit
-    pointee.keg.pointee.lock.unlock()
+    // The text may go as soon as the lock is free. What is composed here fits the report, so that nothing is written yet.
     var report = Report("pool limit")
     pointee.keg.sayName(in: &report)
     report.text(": ")
-    report.text(endingAtZero: message)
+    report.text(endingAtZero: message, most: 500)
     report.text("; ")
-    report.number(UInt(limit))
+    report.number(UInt(pointee.limit))
     report.text(" items are out\n")
+    pointee.keg.pointee.lock.unlock()
     report.write()
     pointee.keg.pointee.lock.lock()
     return true

@@ -2,20 +2,24 @@
 //
 // Pages: growing by one, and the marks and limits that say how many there are to be.
 
+import CPlatform
 import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Pool {
   /// One page more; the lock is held before and after, and dropped meanwhile. False if the back-end has none. Nobody else is growing.
-  func grow(_ flags: WaitFlags) -> Bool {
+  /// `isForMark`: nobody waits for it, so siblings are asked for no more than what has long been idle.
+  func grow(_ flags: WaitFlags, isForMark: Bool = false) -> Bool {
     let keg = pointee.keg
     let made = keg.pointee.slabsMade
     pointee.isGrowing = true
+    pointee.isForMark = isForMark
     pointee.hasMetBusy = false
     _ = keg.makeSlab(flags: flags)
     pointee.isGrowing = false
     let hasGrown = keg.pointee.slabsMade != made
     if hasGrown {
+      _ = stave_add_fetching(&pointee.growths, 1)
       keg.tail(of: keg.pointee.free.first!).pointee.idleSince = zones.pointee.pools.now
       pointee.mostPages = Swift.max(pointee.mostPages, pages)
       if returned.advance() { returned.wake() }
@@ -27,7 +31,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
 
   /// Grows, without waiting, until the low water mark is reached or the back-end refuses. The lock is held before and after.
   func catchUp() {
-    while pointee.keg.pointee.freeItems < pointee.lowItems && !pointee.isGrowing && grow(.noWait) {}
+    while pointee.keg.pointee.freeItems < pointee.lowItems && !pointee.isGrowing && grow(.noWait, isForMark: true) {}
   }
 
   /// Adds pages for `items` now. They stay until the pool is destroyed. False if the back-end refuses, or with `noWait` if another
@@ -67,25 +71,27 @@ extension UnsafeMutablePointer where Pointee == Pool {
     pointee.keg.pointee.lock.unlock()
   }
 
-  /// At most so many items are out at a time; objects in caches are called back first. Sets the high water mark, too. A request that
-  /// meets the limit has `message` written, at most once in `interval` nanoseconds; none if it is empty. `Int.max`: no limit. What is out
-  /// beyond a new limit stays out.
-  public func setLimit(_ items: Int, message: StaticString = "", interval: Int64 = 0) {
-    setLimit(items, text: message.utf8Start, interval: interval)
-  }
-
-  /// The same; the text ends with a zero byte and stays its owner's.
-  public func setLimit(_ items: Int, text: UnsafePointer<UInt8>?, interval: Int64) {
+  /// At most so many items are out at a time; objects in caches are called back first. Sets the high water mark, too. `Int.max`: no limit.
+  /// What is out beyond a new limit stays out.
+  public func setLimit(_ items: Int) {
     pointee.keg.pointee.lock.lock()
     pointee.limit = Swift.max(0, items)
-    (pointee.limitMessage, pointee.limitInterval, pointee.limitSaid) = (text, interval, nil)
     pointee.highPages = items == .max ? .max : pages(for: pointee.limit)
     let isAwaited = returned.advance()
     pointee.keg.pointee.lock.unlock()
     if isAwaited { returned.wake() }
   }
 
-  /// What gives back items that the pool's owner can do without: called when the pool cannot serve a request, and at each reclaim.
+  /// A request that meets the limit has the text's first 500 bytes written, at most once in `interval` nanoseconds; nil or an empty one:
+  /// none. The text ends with a zero byte and stays its owner's, who may free it once another is set: it is read under the lock.
+  public func setLimitMessage(_ text: UnsafePointer<UInt8>?, interval: Int64) {
+    pointee.keg.pointee.lock.lock()
+    (pointee.limitMessage, pointee.limitInterval, pointee.limitSaid) = (text, interval, nil)
+    pointee.keg.pointee.lock.unlock()
+  }
+
+  /// What gives back items that the pool's owner can do without: called when the pool cannot serve a request, and at each reclaim, by one
+  /// thread at a time; the others do without. One that is running when another is set goes on.
   public func setDrainHook(_ hook: PoolDrainHook?, argument: UnsafeMutableRawPointer? = nil) {
     pointee.keg.pointee.lock.lock()
     (pointee.drainHook, pointee.drainArgument) = (hook, argument)

@@ -8,8 +8,8 @@ import Primitives
 
 extension UnsafeMutablePointer where Pointee == Pool {
   /// Gives back the pages that have been empty for the time of inactivity, but for the minimum and the low water mark. True exactly if
-  /// a page went back meanwhile. Where another thread has the lock, nothing goes: it never blocks on this pool. `isUrgent`: objects and
-  /// pages go however short they have been idle.
+  /// a page went back meanwhile. Each step begins only where no other thread has the lock, but for a moment; objects that caches gave up
+  /// are put as all are, under the lock. `isUrgent`: objects and pages go however short they have been idle.
   @discardableResult
   public func reclaim(isUrgent: Bool = false) -> Bool { tryReclaim(isUrgent: isUrgent) ?? false }
 
@@ -17,7 +17,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
   func tryReclaim(isUrgent: Bool) -> Bool? {
     let before = pointee.pagesFreed
     flushCaches(idleOnly: !isUrgent, waitsForLock: false)
-    callDrainHook(.noWait)
+    if pointee.keg.pointee.lock.lock(orTryBriefly: true) { runDrainHook(.noWait) }
     let hadLock = releaseIdlePages(isUrgent: isUrgent, waitsForLock: false)
     return pointee.pagesFreed != before ? true : hadLock ? false : nil
   }
@@ -42,11 +42,16 @@ extension UnsafeMutablePointer where Pointee == Pool {
     return true
   }
 
-  func callDrainHook(_ flags: WaitFlags) {
-    guard let hook = pointee.drainHook else { return }
+  /// Runs the drain hook, unless a thread is in it: this one, perhaps, by way of another pool (K23). The lock is held before, not after.
+  @inline(never)
+  func runDrainHook(_ flags: WaitFlags) {
+    let (given, argument) = (pointee.drainHook, pointee.drainArgument)
+    pointee.keg.pointee.lock.unlock()
+    guard let hook = given, stave_claim(&pointee.isDraining) else { return }
     FutexLock.enterHook(maySleep: false)
-    hook(pointee.drainArgument, flags.rawValue)
+    hook(argument, flags.rawValue)
     FutexLock.leaveHook(maySleep: false)
+    pointee.isDraining = 0
   }
 }
 

@@ -68,6 +68,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
     pointee.returned.waiters = 0
     pointee.grown.waiters = 0
     pointee.isGrowing = false
+    pointee.isDraining = 0
     pointee.wanting = 0
     pointee.allocator.pointee.wanting = 0
     var cache = pointee.caches

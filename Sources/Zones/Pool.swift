@@ -34,11 +34,12 @@
 //
 // Locks: the keg's lock is the pool's, for its caches too, so whatever holds kegs at fork holds pools (Pool+Wait). The siblings' list
 // is under the zone list's lock, and one that is visited stays, by the `walks` of its zone. No lock is held over the back-end, hooks,
-// reports or a sleep (L36), so a drain hook may put; it may not wait. Those who drain take a pool's lock only by trying.
+// reports or a sleep (L36), so a drain hook may put; it may not wait. Those who drain begin with a pool only where nobody has its lock
+// at that moment, or is about to give it up; what they have taken out they put back as everybody does.
 //
-// Costs: get and put some 70 ns each, uncontended, with a thousand pages as with a hundred thousand (Documentation/pool-cost.svg); what
-// the processor's cache does not hold comes on top. A pool is a zone, a keg and this structure, some 1,100 bytes; each page has 48
-// bytes more than a zone's slab. Zones' tables show pools like zones: allocations are gets, frees are puts.
+// Costs: get and put some 20 ns each, uncontended (Documentation/Zones.md), longer where the page is in no processor cache; a get looks at
+// one page however many there are (Documentation/pool-cost.svg). A pool is a zone, a keg and this structure, some 1,100 bytes; each page
+// has 48 bytes more than a zone's slab. Zones' tables show pools like zones: allocations are gets, frees are puts.
 //
 // Weak points, known: one lock a pool, so threads wait for each other; the shared back-end's page is a unit of 64 KiB, of which a pool
 // with few items uses a part; while item checks are on, what a pool cache held before stays held until it is asked for.
@@ -87,6 +88,8 @@ public struct Pool: ~Copyable {
   var limitSaid: Int64? = nil
   public internal(set) var mostPages = 0
   var isGrowing = false
+  /// The growth is one for the low water mark.
+  var isForMark = false
   /// The last growth passed a sibling by whose lock another thread had.
   var hasMetBusy = false
   /// What requests sleep on (Pool+Wait).
@@ -95,13 +98,16 @@ public struct Pool: ~Copyable {
   public internal(set) var caches: PoolCachePointer? = nil
   var drainHook: PoolDrainHook? = nil
   var drainArgument: UnsafeMutableRawPointer? = nil
+  /// 1 while a thread is in the drain hook, which may ask other pools, and they this one.
+  var isDraining: UInt32 = 0
   /// Pages looked at by gets, puts and reclaims.
   var pageSteps = 0
 
   /// Requests that wait for the back-end; changed with atomic additions.
   var wanting: Int64 = 0
-  /// Pages given back so far; likewise.
+  /// Pages given back so far, and times that it has grown; likewise.
   var pagesFreed: Int64 = 0
+  var growths: Int64 = 0
 }
 
 public typealias PoolPointer = UnsafeMutablePointer<Pool>
@@ -137,12 +143,7 @@ public func makePool(
   name: FixedName, size: Int, alignMask: Int = 7, offset: Int = 0, flags: ZoneFlags = .none, allocator given: PoolAllocatorPointer? = nil
 ) -> PoolPointer? {
   guard let kegs = zones.poolKegs(), let allocator = given ?? zones.sharedPoolAllocator() else { return nil }
-  let isInOwnerMap = allocator.pointee.isInOwnerMap && !flags.contains(.notPage)
-  guard alignMask < allocator.pointee.alignment,
-    let layout = SlabLayout.page(
-      size: size, alignMask: alignMask, offset: offset, flags: flags, pageBytes: allocator.pointee.pageBytes, isInOwnerMap: isInOwnerMap,
-      isAligned: !flags.contains(.notPage) && allocator.pointee.alignment >= pageBytes)
-  else { return nil }
+  guard let layout = allocator.layout(size: size, alignMask: alignMask, offset: offset, flags: flags) else { return nil }
   guard let raw = kegs.pools.takeOne() else { return nil }
   let pool = raw.assumingMemoryBound(to: Pool.self)
   guard
@@ -163,7 +164,7 @@ public func makePool(
   keg.pointee.lock.lock()
   keg.pointee.colours = layout.colours(alignMask: alignMask)
   keg.pointee.pool = pool
-  keg.pointee.reclaimPool = { $0.assumingMemoryBound(to: Pool.self).reclaim() }
+  keg.pointee.reclaimPool = { $0.assumingMemoryBound(to: Pool.self).reclaim(isUrgent: $1) }
   keg.pointee.lock.unlock()
   return pool
 }
@@ -196,8 +197,14 @@ extension UnsafeMutablePointer where Pointee == Pool {
     return lost
   }
 
-  /// Items in the hands of those who asked for them, objects in caches among them.
-  public var itemsOut: Int { pointee.keg.outstanding }
+  /// Items in the hands of those who asked for them, objects in caches among them. Takes the lock.
+  public var itemsOut: Int {
+    pointee.keg.pointee.lock.lock()
+    defer { pointee.keg.pointee.lock.unlock() }
+    return pointee.keg.outstanding
+  }
+  /// How often it has got a page: who looks before and after a request knows whether that was for one.
+  public var growthCount: UInt64 { stave_load64(&pointee.growths) }
   /// Its pages, those that stay.
   var pages: Int { pointee.keg.pointee.slabCount }
   var minimum: Int { Swift.max(pointee.lowPages, pointee.primedPages) }

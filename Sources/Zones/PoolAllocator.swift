@@ -4,7 +4,8 @@
 // there is no *memory* the page source itself waits, if the request may. Where there is no *room*, that is address space or a quota of
 // the source's own, it returns nil; then siblings of the pool are asked, one after the other, for what is idle, until one has freed a
 // page, and the source is asked again. No sibling is asked twice in a round, each round begins with another one, and the pool that
-// grows is left out. The first round takes what has been idle for long; if there is no such page, a second takes any idle one (V14).
+// grows is left out, and so are others that are growing. The first round takes what has been idle for long; if there is no such page, a
+// second takes any idle one (V14), but not for a low water mark.
 
 import CPlatform
 import Pages
@@ -44,9 +45,21 @@ public func makePoolAllocator(
   return allocator
 }
 
+extension UnsafeMutablePointer where Pointee == PoolAllocator {
+  /// How pages are divided into items of a pool; nil for what no pool can be: absurd sizes, an alignment that pages do not have.
+  @inline(never)
+  public func layout(size: Int, alignMask: Int, offset: Int = 0, flags: ZoneFlags = .none) -> SlabLayout? {
+    guard alignMask < pointee.alignment else { return nil }
+    return SlabLayout.page(
+      size: size, alignMask: alignMask, offset: offset, flags: flags, pageBytes: pointee.pageBytes,
+      isInOwnerMap: pointee.isInOwnerMap && !flags.contains(.notPage),
+      isAligned: !flags.contains(.notPage) && pointee.alignment >= Pages.pageBytes)
+  }
+}
+
 extension UnsafeMutablePointer where Pointee == ZonesState {
-  /// The back-end of pools that name none: units of the arena. It stays.
-  func sharedPoolAllocator() -> PoolAllocatorPointer? {
+  /// The back-end of pools that name none: units of the arena. It stays. Nil when memory is not to be had.
+  public func sharedPoolAllocator() -> PoolAllocatorPointer? {
     if let shared = pointee.pools.shared { return shared }
     guard let made = makePoolAllocator(source: .arena, pageBytes: Int(unitBytes), isInOwnerMap: true) else { return nil }
     pointee.listLock.lock()
@@ -101,7 +114,9 @@ extension UnsafeMutablePointer where Pointee == PoolAllocator {
   }
 
   /// Asks the siblings of a pool that cannot grow for pages. Whether one has freed any.
-  func drainSiblings(of pool: PoolPointer) -> Bool { drainRound(for: pool, isUrgent: false) || drainRound(for: pool, isUrgent: true) }
+  func drainSiblings(of pool: PoolPointer) -> Bool {
+    drainRound(for: pool, isUrgent: false) || !pool.pointee.isForMark && drainRound(for: pool, isUrgent: true)
+  }
 
   private func drainRound(for grower: PoolPointer, isUrgent: Bool) -> Bool {
     let list = zones
@@ -121,7 +136,10 @@ extension UnsafeMutablePointer where Pointee == PoolAllocator {
         next = pointee.first
         continue
       }
-      if pool != grower && !pool.pointee.zone.pointee.flags.contains(.dying) {
+      if pool != grower && pool.pointee.isGrowing {
+        // What it has is its own to use; and this may be the work of its drain hook (K23).
+        grower.pointee.hasMetBusy = true
+      } else if pool != grower && !pool.pointee.zone.pointee.flags.contains(.dying) {
         pool.pointee.zone.pointee.walks += 1
         list.pointee.listLock.unlock()
         let hasFreed = pool.tryReclaim(isUrgent: isUrgent)

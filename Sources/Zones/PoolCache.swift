@@ -32,6 +32,8 @@ public struct PoolCache: ~Copyable {
   public internal(set) var puts = 0
   /// Objects in groups.
   public internal(set) var held = 0
+  /// Set when it has been given up: what is called once it has gone.
+  var whenGone: PoolCacheEnd? = nil
 }
 
 public struct PoolGroup {
@@ -43,6 +45,8 @@ public struct PoolGroup {
   var objects = InlineArray<16, UInt>(repeating: 0)
 }
 
+/// Told with the hooks' argument that a cache that was given up does not need it any more.
+public typealias PoolCacheEnd = @convention(c) (_ argument: UnsafeMutableRawPointer?) -> Void
 public typealias PoolCachePointer = UnsafeMutablePointer<PoolCache>
 typealias PoolGroupPointer = UnsafeMutablePointer<PoolGroup>
 
@@ -68,25 +72,6 @@ extension UnsafeMutablePointer where Pointee == Pool {
     }
     return false
   }
-
-  /// Gives objects of all caches back to the pool: those of idle groups, or all. Where another thread has the lock, none, unless it
-  /// `waitsForLock`.
-  func flushCaches(idleOnly: Bool, waitsForLock: Bool) {
-    guard pointee.caches != nil, pointee.keg.pointee.lock.lock(orTryBriefly: !waitsForLock) else { return }
-    let latest = idleOnly ? zones.pointee.pools.now - PoolsState.inactivity : .max
-    var next = pointee.caches
-    while let cache = next {
-      // It is not destroyed while it is visited.
-      cache.pointee.visits += 1
-      let groups = cache.detachGroups(idleSince: latest)
-      pointee.keg.pointee.lock.unlock()
-      cache.empty(groups)
-      pointee.keg.pointee.lock.lock()
-      next = cache.pointee.next
-      if cache.pointee.visits > 0 { cache.pointee.visits -= 1 }
-    }
-    pointee.keg.pointee.lock.unlock()
-  }
 }
 
 extension UnsafeMutablePointer where Pointee == PoolCache {
@@ -94,6 +79,13 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
 
   /// An object; nil as the pool's get, and if the constructor refuses.
   public func get(_ given: WaitFlags = .noWait, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
+    var isRefused = false
+    return get(given, isCounted: isCounted, isRefused: &isRefused)
+  }
+
+  /// The same; `isRefused` is set where the constructor refuses.
+  @inline(never)
+  public func get(_ given: WaitFlags, isCounted: Bool, isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     let flags = given.checked, pool = pointee.pool
     keg.pointee.lock.lock()
     pointee.gets &+= 1
@@ -104,7 +96,7 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
     guard let item = pool.get(flags, isCounted: isCounted) else { return nil }
     guard let constructor = pointee.constructor else { return item }
     FutexLock.enterHook(maySleep: flags.maySleep)
-    let isRefused = constructor(item, keg.pointee.layout.size, pointee.argument, flags.rawValue) != 0
+    isRefused = constructor(item, keg.pointee.layout.size, pointee.argument, flags.rawValue) != 0
     FutexLock.leaveHook(maySleep: flags.maySleep)
     guard isRefused else { return item }
     pool.put(item)
@@ -115,8 +107,8 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
   public func put(_ object: UnsafeMutableRawPointer) {
     keg.pointee.lock.lock()
     pointee.puts &+= 1
-    let isAwaited = pointee.pool.pointee.returned.waiters + pointee.pool.pointee.grown.waiters > 0
-    let isKept = !isAwaited && !CPUCache.isPassedBy && hasRoom()
+    // The lock may have been dropped for room: who has begun to wait meanwhile has not seen this object.
+    let isKept = pointee.pool.pointee.waiters == 0 && !CPUCache.isPassedBy && hasRoom() && pointee.pool.pointee.waiters == 0
     if isKept {
       let group = pointee.current!
       group.pointee.objects[group.pointee.count] = object.address
@@ -133,23 +125,6 @@ extension UnsafeMutablePointer where Pointee == PoolCache {
     let groups = detachGroups(idleSince: .max)
     keg.pointee.lock.unlock()
     empty(groups)
-  }
-
-  /// Invalidates the cache and ends it. Nothing may use it any more. Objects that are out are the pool's items now.
-  public func destroy() {
-    let pool = pointee.pool
-    keg.pointee.lock.lock()
-    while pointee.visits > 0 {
-      keg.pointee.lock.unlock()
-      _ = stave_yield()
-      keg.pointee.lock.lock()
-    }
-    var place = withUnsafeMutablePointer(to: &pool.pointee.caches) { $0 }
-    while let other = place.pointee, other != self { place = withUnsafeMutablePointer(to: &other.pointee.next) { $0 } }
-    place.pointee = pointee.next
-    keg.pointee.lock.unlock()
-    invalidate()
-    zones.pointee.pools.cacheKeg!.giveOne(UnsafeMutableRawPointer(self))
   }
 
   // MARK: - Groups; the lock is held

@@ -157,7 +157,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func initialize(_ items: UnsafeMutablePointer<UInt>, count: Int, _ hook: ItemHook, _ flags: WaitFlags) -> Int {
     var flags = flags
     for index in 0..<count {
-      // With one in hand no more is waited for (spec 2.6.6): what others wait for would be kept from them meanwhile.
+      // With one in hand no more is waited for: what others wait for would be kept from them meanwhile.
       if index == 1 { flags = flags.subtracting(WaitFlags.wait.union(.canFail)).union(.noWait) }
       FutexLock.enterHook(maySleep: flags.maySleep)
       let isRefused = hook(UnsafeMutableRawPointer(bitPattern: items[index])!, pointee.size, flags.rawValue) != 0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Cache-only zones: the caches of a zone for pointers that come from an author's function and go back to another (spec 2.13). They own no
+// Cache-only zones: the caches of a zone for pointers that come from an author's function and go back to another. They own no
 // memory. Connections, descriptors wrapped in objects, blocks of a fixed pool: whatever is dear to get and the same once had.
 //
 // There is no slab, and so no item check, no trash and no guard; what is freed is taken for what was imported.
@@ -18,7 +18,8 @@ public typealias ItemImport = @convention(c) (
 public typealias ItemRelease = @convention(c) (_ argument: UnsafeMutableRawPointer?, _ store: UnsafeMutablePointer<UInt>, _ count: Int) -> Void
 
 /// A zone whose items come from `importItems`. `size` is for statistics and constructors. Hooks as for a secondary zone: initialize
-/// and finish run when items come and go. Nil when memory, cells or kegs run out.
+/// and finish run when items come and go. Of the flags those count that concern caches (`ofCaches`). Nil when memory, cells or kegs run
+/// out.
 public func makeCacheOnlyZone(
   name: FixedName, size: Int, hooks: ZoneHooks = ZoneHooks(), flags: ZoneFlags = .none, argument: UnsafeMutableRawPointer?,
   importItems: @escaping ItemImport, releaseItems: @escaping ItemRelease
@@ -26,7 +27,7 @@ public func makeCacheOnlyZone(
   guard let layout = SlabLayout.choose(size: size, alignMask: 7, flags: .offPage, pageBytes: pageBytes) else { return nil }
   guard let raw = zones.pointee.kegZone!.takeOne() else { return nil }
   let keg = raw.assumingMemoryBound(to: Keg.self)
-  let flags = flags.union(.cacheOnly)
+  let flags = ZoneFlags(rawValue: flags.rawValue & ZoneFlags.ofCaches.rawValue).union(.cacheOnly)
   // It never has a slab.
   keg.setUp(name: name, layout: layout, alignMask: 7, flags: flags, source: .none, rank: LockRank.keg)
   let desired = Bucket.desiredCapacity(itemBytes: size)

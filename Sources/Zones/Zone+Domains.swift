@@ -108,7 +108,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return domains.pointee.parts[first]!.pointee.keg.take(into: items, count: share, flags: flags)
   }
 
-  /// The part whose depot gives or gets a bucket (spec 2.22.3).
+  /// The part whose depot gives or gets a bucket.
   func chooseDepot(isTaking: Bool) -> ZonePointer {
     let domains = pointee.domains!
     var loads = DomainLoads()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Zones whose items MemGuard takes over (spec 8.14). MemGuard lies above this target, and is reached through four functions that it puts
+// Zones whose items MemGuard takes over. MemGuard lies above this target, and is reached through four functions that it puts
 // into the root. While a zone is meant, a request of it that the lot falls on is a guarded block instead of an item of a slab:
 //
 //   allocate    MemGuard's block, then the keg's init, the zone's init, the constructor

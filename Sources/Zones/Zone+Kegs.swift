@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Zones over several kegs: items of one size from different page sources, or laid out differently, behind one set of caches (spec 2.11.5).
+// Zones over several kegs: items of one size from different page sources, or laid out differently, behind one set of caches.
 // An item goes back to the keg that it came from, which its slab tells; the zone's first keg is not asked (L63).
 //
 // A request goes to the keg that served the last one, then to the others in turn, none of which waits; only when all have refused may

@@ -121,7 +121,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     if request != .trim { freeEmptyBuckets() }
     // A depot that has several kegs' items has given them back just now.
-    if pointee.moreKegCount < 0 { drainKegsOfParts() } else { pointee.keg.drain() }
+    if pointee.moreKegCount < 0 { drainKegsOfParts() } else { pointee.keg.drain(isUrgent: request != .trim) }
     noteReclaim(request, slabsBefore: before)
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Secondary zones: caches of their own, with hooks and counters of their own, on the keg of another zone (spec 2.11). An item that lies
+// Secondary zones: caches of their own, with hooks and counters of their own, on the keg of another zone. An item that lies
 // in a secondary zone's caches is in the state in which that zone's init left it; when it goes back to the keg the zone's fini has
 // undone that, and the primary zone, or another secondary one, may have it (L63).
 //
@@ -39,7 +39,7 @@ func makeSecondaryZoneAlone(name: FixedName, hooks: ZoneHooks, flags: ZoneFlags,
 extension UnsafeMutablePointer where Pointee == Keg {
   /// Of a secondary zone on it: the keg's, but for those that concern caches.
   func secondaryFlags(_ flags: ZoneFlags) -> ZoneFlags {
-    let own = ZoneFlags.noBucket.union(.maxBucket).union(.unmanaged)
+    let own = ZoneFlags.ofCaches
     return ZoneFlags(rawValue: pointee.flags.rawValue & ~own.union(.smr).rawValue | flags.rawValue & own.rawValue).union(.secondary)
   }
 }

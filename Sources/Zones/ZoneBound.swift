@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// What a zone with a limit counts (spec 2.9): one word for items and waiters, and the waiters in the order in which they came. The
+// What a zone with a limit counts: one word for items and waiters, and the waiters in the order in which they came. The
 // policy is Zone+Limit's.
 //
 //   word   | waiters, 20 bits | items made, 44 bits |
@@ -63,7 +63,7 @@ extension UnsafeMutablePointer where Pointee == ZoneWaiter {
   }
 }
 
-/// How much a zone caches under a limit, so that what some CPUs keep is not missing elsewhere: a pure function (spec 2.9.7).
+/// How much a zone caches under a limit, so that what some CPUs keep is not missing elsewhere: a pure function.
 public struct CacheBound: Equatable {
   /// Items of a bucket; 0: none are cached.
   public var bucket: Int

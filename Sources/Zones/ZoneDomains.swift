@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Zones over several memory domains (spec 2.22): what such a zone has besides, its making and its end. It is a family: the zone that its
+// Zones over several memory domains: what such a zone has besides, its making and its end. It is a family: the zone that its
 // author knows, in front, and a part for each domain that has memory, which is a zone with a keg of that domain. An item's slab tells its
 // keg, and so its domain.
 //

@@ -12,8 +12,8 @@ extension ZoneFlags {
     let apart = ZoneFlags.noTouch.union(.perCPU)
     if intersects(bound) && intersects(apart) { return nil }
     if contains(.noTouch) && contains(.zeroInit) { return nil }
-    // The copies of an item lie a page from each other, and malloc knows nothing of copies.
-    if contains(.perCPU) && intersects(ZoneFlags.cacheSpread.union(.malloc)) { return nil }
+    // The copies of an item lie a page from each other, and neither malloc nor deferred reuse knows anything of copies.
+    if contains(.perCPU) && intersects(ZoneFlags.cacheSpread.union(.malloc).union(.smr)) { return nil }
     // What only the tree of slabs knows has no page metadata, and one page is what its source gives.
     if contains(.notPage) && intersects(bound.union(.refCount).union(.perCPU).union(.cacheSpread).union(.malloc)) { return nil }
     // A slab is in one memory domain; what is in which is told by the owner map; copies for CPUs lie near these anyway.
@@ -25,6 +25,8 @@ extension ZoneFlags {
     return flags
   }
 
+  /// What concerns caches alone, and so is all that can be said of a zone that is nothing else (Zone+CacheOnly).
+  public static var ofCaches: ZoneFlags { .maxBucket.union(.noBucket).union(.unmanaged) }
   /// A policy for memory domains.
   static var ofDomains: ZoneFlags { .firstTouch.union(.roundRobin) }
 }

@@ -39,7 +39,7 @@ public struct ZoneFlags: FlagSet {
 
   /// Items are reused when readers that may see them have left (Zone+SMR): allocateSMR and freeSMR alone.
   @inline(__always) public static var smr: ZoneFlags { ZoneFlags(rawValue: 1 << 11) }
-  /// Walks over all zones that give memory back leave its caches alone; who asks for it by name gets it (2.3).
+  /// Walks over all zones that give memory back leave its caches alone; a request that names the zone does not.
   @inline(__always) public static var unmanaged: ZoneFlags { ZoneFlags(rawValue: 1 << 12) }
   /// The page source's memory is unknown to the owner map, and aligned to 16 bytes only: slabs are found in a tree (Keg+Tree).
   @inline(__always) public static var notPage: ZoneFlags { ZoneFlags(rawValue: 1 << 14) }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The metrics, as those who scrape them see it: PyPI's prometheus_client reads every format, and an HTTP client asks the exporter. The
-// first wants a registry of Python's packages, the second `make listener`; without them it is skipped aloud.
+// The metrics, as those who scrape them see it: the Python package prometheus_client reads every format, and an HTTP client asks the
+// exporter. The first needs pip to be able to install that package, the second `make listener`; without them it is skipped aloud.
 
 import Foundation
 import Testing

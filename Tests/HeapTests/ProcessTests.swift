@@ -33,6 +33,19 @@ extension OnRoot {
       freeAll((0..<1000).map { _ in Heap.allocate(64)! })
     }
 
+    @Test(arguments: [false, true])
+    func `a fork that began before the core served takes no lock, and gives none back that was taken since`(_ isChild: Bool) async {
+      await #expect(processExitsWith: .success) { [isChild] in
+        Heap.prepareFork()
+        Stage.up()
+        types.pointee.lock.lock()
+        if isChild { Heap.childAfterFork() } else { Heap.parentAfterFork() }
+        precondition(types.pointee.lock.isHeld)
+        types.pointee.lock.unlock()
+        checkAll()
+      }
+    }
+
     static func becomeChild() {
       let blocks = (0..<1000).map { _ in Heap.allocate(100)! }
       root.pointee.mailbox.letter = Letter(request: 5, command: MailCommand.trim)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Each request of each operation refused in turn, and what is left then: the table of spec 11.4, column "on failure". Nothing may be
+// Each request of each operation refused in turn, and what is left then: as stave_mbuf(3) says of each. Nothing may be
 // out after that was not out before (Rig). Debug builds only.
 
 #if STAVE_CHECK_LOCKS

@@ -65,7 +65,7 @@ extension OnRoot {
             Issue.record("refused for no reason")
           }
         }
-        let operation = below(24)
+        let operation = below(26)
         switch operation {
         case 0:
           let count = below(200), fits = count <= (chain.hasHeader ? 168 : 224) || chain.leadingSpace >= count
@@ -178,6 +178,24 @@ extension OnRoot {
           mbuf.flags.insert(.readOnly)
         case 22:
           if chain.hasHeader { packets.getTag(id: UInt16(below(10)), cookie: 1, length: below(100)).map { chain.prependTag($0) } }
+        case 23, 24:
+          // What no chain has: refused as its operation says.
+          let far = [Int.min, -30, -1, 1 << 31, 1 << 40, 1 << 62, .max][below(7)]
+          switch below(8) {
+          case 0: replace(chain.prepend(far), isPossible: false)
+          case 1: replace(chain.pullUp(far), isPossible: false)
+          case 2: replace(below(2) == 0 ? chain.copyUp(far, leading: 0) : chain.copyUp(4, leading: far), isPossible: false)
+          case 3: replace((below(2) == 0 ? chain.pullDown(far, 4) : chain.pullDown(offset, far)).map { _ in chain }, isPossible: false)
+          case 4:
+            chain.trim(by: far)
+            if far < 0 { subject.model.removeLast(Int(min(far.magnitude, UInt(total)))) } else { subject.model.removeFirst(min(far, total)) }
+          default:
+            let shape = chain.shape
+            let isRefused =
+              chain.split(far) == nil && chain.copyBack(far, 4, from: shape) == 0 && chain.copyBack(offset, far, from: shape) == 0
+              && !chain.append(far, from: shape) && (far < 0 || chain.locate(far) == nil) && packets.getChain(far, after: chain) == nil
+            if !isRefused || chain.shape != shape { Issue.record("a chain of \(far) bytes") }
+          }
         default:
           guard below(3) == 0 else { break }
           chain.freeChain()

@@ -47,14 +47,43 @@ extension OnRoot {
       for mbuf in held { mbuf.free() }
     }
 
+    @Test func `L75 where mbufs have a limit, those of clusters together stay below it`() {
+      let kinds: [PacketLimit] = [.clusters, .pages, .nines, .sixteens]
+      // Without a limit for mbufs there may be any number of the others.
+      #expect(packets.setLimit(.clusters, 1000) && packets.setLimit(.clusters, 0))
+      #expect(packets.setLimit(.mbufs, 100))
+      for kind in kinds {
+        #expect(!packets.setLimit(kind, 101) && !packets.setLimit(kind, .max) && packets.limit(kind) == 0)
+        #expect(packets.setLimit(kind, 25))
+      }
+      // All that there may be: nothing is added to one of them, and mbufs stay.
+      for kind in kinds { #expect(!packets.setLimit(kind, 26) && packets.limit(kind) == 25) }
+      #expect(packets.setLimit(.pages, 0) && packets.setLimit(.nines, 50) && !packets.setLimit(.pages, 1))
+      #expect(packets.setLimit(.mbufs, 0) && !packets.setLimit(.mbufs, 99) && packets.setLimit(.mbufs, 100))
+      // Lowered by being taken away first.
+      #expect(!packets.setLimit(.nines, 10) && packets.setLimit(.nines, 0) && packets.setLimit(.nines, 10))
+    }
+
+    @Test(arguments: [1, 50_000, 100_000, 1 << 20, 1 << 40, .max]) func `L75 limits for so many bytes leave no kind without one`(_ bytes: Int) {
+      let all: [PacketLimit] = [.mbufs, .clusters, .pages, .nines, .sixteens]
+      #expect(packets.setLimits(bytes: bytes))
+      for kind in all { #expect(packets.limit(kind) > 0) }
+      let limits = all.map { packets.limit($0) }
+      #expect(limits[0] >= min(limits[1...].reduce(0, +), 1 << 40))
+      // Refused as a whole; taken away as a whole.
+      #expect(!packets.setLimits(bytes: -1) && !packets.setLimits(bytes: .min))
+      if bytes == 1 << 40 { #expect(!packets.setLimits(bytes: bytes / 2)) }
+      #expect(all.map { packets.limit($0) } == limits)
+      #expect(packets.setLimits(bytes: 0) && all.allSatisfy { packets.limit($0) == 0 })
+    }
+
     @Test func `limits of clusters are raised only while as many mbufs may be; all of them come from one figure`() {
       #expect(packets.setLimits(bytes: 64 << 20))
       #expect(packets.limit(.clusters) == 8192 && packets.limit(.nines) == (64 << 20) / 9216 / 6)
       let sum = packets.limit(.clusters) + packets.limit(.pages) + packets.limit(.nines) + packets.limit(.sixteens)
       #expect(packets.limit(.mbufs) == max((64 << 20) / 256 / 5, sum))
       #expect(!packets.setLimits(bytes: 32 << 20) && packets.limit(.clusters) == 8192)
-      #expect(packets.setLimit(.clusters, 1 << 30))
-      #expect(!packets.setLimit(.pages, 1 << 20), "fewer mbufs than clusters")
+      #expect(!packets.setLimit(.clusters, 1 << 30) && !packets.setLimit(.pages, 1 << 20), "fewer mbufs than clusters")
       #expect(packets.setLimit(.mbufs, 1 << 31) && packets.setLimit(.pages, 1 << 20))
     }
 

@@ -49,7 +49,7 @@ enum ZonesLibrary {
 }
 
 @Suite(.serialized, .enabled(if: ZonesLibrary.exists)) struct ZonesLibraryTests {
-  static let sound = ["zones.c", "domains.c", "pools.c", "readers.c", "packets.c", "forks.c", "together.c", "plusplus.cc"]
+  static let sound = ["zones.c", "domains.c", "pools.c", "readers.c", "packets.c", "forks.c", "refusals.c", "together.c", "plusplus.cc"]
 
   /// At limits that have a text.
   static let said = [
@@ -72,6 +72,21 @@ enum ZonesLibrary {
         #expect(outcome.errors.isEmpty, outcome.report)
       }
     }
+  }
+
+  @Test func `lengths, offsets and mbufs that cannot be are refused, or end the process with a report`() throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("extremes.c", .shared, in: folder) else { return }
+    let outcome = try run(program, seconds: 120)
+    #expect(outcome.succeeded && outcome.text == "fine\n" && outcome.errors.isEmpty, outcome.report)
+  }
+
+  @Test(arguments: ["zones", "mbufs"], [ZonesLibrary.Linking.shared, .archive])
+  func `a child of a fork during the first call of another thread makes its own`(_ what: String, _ linking: ZonesLibrary.Linking) throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("firsts.c", linking, in: folder) else { return }
+    let outcome = try run(program, [what, "\(600 * Stage.scale)"], seconds: 300)
+    #expect(outcome.succeeded && outcome.text == "fine\n" && outcome.errors.isEmpty, outcome.report)
   }
 
   @Test(arguments: ["double", "foreign", "malloc", "other", "inside"])

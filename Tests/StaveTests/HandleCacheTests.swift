@@ -96,6 +96,37 @@ private final class HeldHandle {
     }
   }
 
+  @Test func `handles whose low bits are all ones are cached as others are`() async {
+    await #expect(processExitsWith: .success) {
+      for value in [5, 0xffff, 0x5ffff, -1] {
+        let released = Mutex(0)
+        let cache = try HandleCache<Int>("ones", limit: 0) { room, _ in room[0] = value; return 1 } releasing: { handles in
+          released.withLock { $0 += handles.count }
+        }
+        for _ in 0..<1000 { cache.put(cache.take()!) }
+        precondition(released.withLock { $0 } == 0 && cache.itemsCached == 1, "\(value)")
+        cache.trim()
+        precondition(released.withLock { $0 } == 1 && cache.itemsCached == 0)
+      }
+    }
+  }
+
+  @Test func `two handles that are equal are reported as one that is put twice, by its value`() async {
+    for isWide in [false, true] {
+      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [isWide = isWide as Bool] in
+        if isWide {
+          let cache = try HandleCache<Int>("equal") { room, _ in room[0] = 0x4d; return 1 } releasing: { _ in }
+          do { let one = cache.handle(), two = cache.handle(); precondition(one != nil && two != nil) }
+        } else {
+          let cache = try HandleCache<Int32>("equal") { room, _ in room[0] = 0x4d; return 1 } releasing: { _ in }
+          do { let one = cache.handle(), two = cache.handle(); precondition(one != nil && two != nil) }
+        }
+      }
+      let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(said.contains("bad free: double free of handle 0x4d in zone equal"), "\(said)")
+    }
+  }
+
   @Test(arguments: [1, 2, 3] as [UInt64]) func `random takes and puts agree with a model of who has which`(_ stream: UInt64) async {
     await #expect(processExitsWith: .success) { [stream] in
       var lot = Generator(980 + stream)

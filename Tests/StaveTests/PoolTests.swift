@@ -77,11 +77,18 @@ import Testing
           _ = pool!.adopt(UnsafeMutablePointer(bitPattern: address)!)
         }
       }
-      let item = pool.item(Counted(2))
+      var item = pool.item(Counted(2))
       precondition(item != nil && living == 1 && calls.load(ordering: .relaxed) == 1)
       precondition(pool.item(Counted(3)) == nil && calls.load(ordering: .relaxed) == 2)
+      // The round of all pools, of which there is one: a page goes back exactly if the hook frees the last item of one.
+      pool.setHighWater(0)
+      precondition(!reclaimNextPool() && calls.load(ordering: .relaxed) == 3)
+      let spared = item.take()!.release()
+      spare.withLock { $0.append(UInt(bitPattern: spared)) }
+      precondition(reclaimNextPool() && calls.load(ordering: .relaxed) == 4 && living == 0 && pool.figures.pages == 0)
       pool.atShortage(nil)
-      precondition(pool.item(Counted(3)) == nil && calls.load(ordering: .relaxed) == 2 && item != nil)
+      let another = pool.item(Counted(3))
+      precondition(pool.item(Counted(4)) == nil && calls.load(ordering: .relaxed) == 4 && another != nil)
     }
   }
 
@@ -150,6 +157,64 @@ import Testing
     }
   }
 
+  @Test func `a warning leaves the marks and the limit as they are, however rarely it is to come`() async {
+    await #expect(processExitsWith: .success) {
+      let pool = try Pool<InlineArray<512, Int>>("marked")
+      func pagesLeft() -> Int {
+        for element in (0..<200).map({ _ in pool.allocate()! }) { pool.free(element) }
+        return pool.figures.pages
+      }
+      pool.setHighWater(0)
+      precondition(pagesLeft() == 0)
+      pool.setWarning("seldom", every: .seconds(Int64.max))
+      precondition(pagesLeft() == 0 && pool.limit == 0)
+      pool.limit = 300
+      pool.setHighWater(0)
+      pool.setWarning("negative", every: .seconds(Int64.min))
+      precondition(pagesLeft() == 0 && pool.limit == 300)
+      pool.limit = 0
+      precondition(pagesLeft() > 0)
+    }
+  }
+
+  @Test func `a cache that goes with its last object is ended by who ends the object`() async {
+    await #expect(processExitsWith: .success) {
+      // By a reclaim, by a request that meets the limit, and by one of another pool on the same pages.
+      for way in 0..<3 {
+        let pages = try SharedPages(OnePage(), pageByteCount: 4096)
+        let other = try Pool<Int>("other", pages: pages)
+        var pool: Pool<Session>? = try Pool<Session>("sessions", pages: pages)
+        weak let gone = pool
+        do {
+          let server = Server()
+          server.cache = try PoolCache(pool!) { [weak server] in server.map { Session(server: $0) } }
+          for _ in 0..<20 { _ = server.cache!.object() }
+          let some = (0..<3).map { _ in HeldSession(server.cache!.object()!) }
+          precondition(some.count == 3)
+        }
+        precondition(living == 1 && pool!.itemsInUse == 3)
+        if way == 2 { pool = nil }
+        Thread { [pool] in
+          switch way {
+          case 0: precondition(pool!.reclaim(urgently: true))
+          case 1:
+            pool!.limit = 3
+            pool!.free(pool!.allocate()!)
+          default: other.free(other.allocate()!)
+          }
+          endings.add(1, ordering: .sequentiallyConsistent)
+        }.start()
+        demand(await comesTrue { endings.load(ordering: .sequentiallyConsistent) == way + 1 })
+        precondition(living == 0 && (way == 2 || pool!.itemsInUse == 0))
+        pool?.checkInvariants()
+        pool = nil
+        // A pool that went while it was drained ends when the next is made.
+        _ = try Pool<Int>("next")
+        precondition(gone == nil)
+      }
+    }
+  }
+
   @Test func `an object keeps its cache and its pool, and a cache that goes ends what it holds`() async {
     await #expect(processExitsWith: .success) {
       var object: PoolObject<Counted>?
@@ -197,6 +262,34 @@ import Testing
       precondition(waitpid(child, &status, 0) == child && status == 0, "status \(status)")
       precondition(item.value.number == 1)
     }
+  }
+}
+
+private let endings = Atomic(0)
+
+/// An object that has its cache: a cycle, as long as an object is cached.
+private final class Server: @unchecked Sendable {
+  let counted = Copied(number: 1)
+  var cache: PoolCache<Session>?
+}
+private struct Session: ~Copyable, Sendable { let server: Server }
+private final class HeldSession {
+  let session: PoolObject<Session>
+  init(_ session: consuming PoolObject<Session>) { self.session = session }
+}
+
+/// A supply of one page at a time.
+private final class OnePage: PageSupply {
+  private let isOut = Atomic(false)
+
+  func pages(byteCount: Int, alignment: Int, mayWait: Bool) -> UnsafeMutableRawPointer? {
+    guard isOut.compareExchange(expected: false, desired: true, ordering: .sequentiallyConsistent).exchanged else { return nil }
+    return .allocate(byteCount: byteCount, alignment: alignment)
+  }
+
+  func takeBack(_ pages: UnsafeMutableRawPointer, byteCount: Int) {
+    pages.deallocate()
+    isOut.store(false, ordering: .sequentiallyConsistent)
   }
 }
 

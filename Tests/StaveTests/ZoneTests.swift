@@ -103,6 +103,10 @@ import Testing
         _ = try Zone<Int>("contradictory", flags: [.noTouch, .zeroedSlabs])
         preconditionFailure("it cannot be")
       } catch { precondition(error == .impossible) }
+      do throws(ZoneError) {
+        _ = try DeferredZone<Int>("deferred", readers: ReadSections(), flags: .firstTouch)
+        preconditionFailure("it cannot be")
+      } catch { precondition(error == .impossible) }
       let zone = try Zone<Counted>("small", limit: 2)
       do {
         let one = zone.item(Counted(1)), two = zone.item(Counted(2)), three = zone.item(Counted(3))

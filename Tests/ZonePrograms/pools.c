@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Pools as stave_pool.h has them: water marks, the hard limit with a waiting thread, the drain hook, siblings on one source of pages that
-// give each other theirs, caches of objects.
+// give each other theirs, caches of objects, and what is refused.
 
 #include <errno.h>
 #include <pthread.h>
@@ -21,6 +21,49 @@ static void drain(void *arg, int flags) {
 static void *waitForOne(void *unused) {
   (void)unused;
   return stave_pool_get(pool, STAVE_WAITOK);
+}
+
+// What no pool can be, and what no request can have.
+static void *none(void *arg, size_t bytes, int flags) { return (void)arg, (void)bytes, (void)flags, NULL; }
+static void noneBack(void *arg, void *start, size_t bytes) { (void)arg, (void)start, (void)bytes; }
+static void refusals(void) {
+  struct stave_pool_allocator *source = stave_pool_allocator_create(none, noneBack, NULL, 4096, 0);
+  CHECK(source != NULL);
+  size_t aligns[] = { 8191, SIZE_MAX, SIZE_MAX >> 1, 6 };
+  for (int index = 0; index < 4; index++) {
+    errno = 0;
+    CHECK(stave_pool_create("wide", 64, aligns[index], 0, 0, source) == NULL && errno == EINVAL);
+    errno = 0;
+    CHECK(index == 0 || (stave_pool_create("wide", 64, aligns[index], 0, 0, NULL) == NULL && errno == EINVAL));
+  }
+  size_t sizes[] = { 0, (size_t)1 << 41, SIZE_MAX };
+  for (int index = 0; index < 3; index++) {
+    errno = 0;
+    CHECK(stave_pool_create("large", sizes[index], 7, 0, 0, NULL) == NULL && errno == EINVAL);
+  }
+  errno = 0;
+  CHECK(stave_pool_create("offset", 64, 7, 64, 0, NULL) == NULL && errno == EINVAL);
+  errno = 0;
+  CHECK(stave_pool_create("flags", 64, 7, 0, 1u << 31, NULL) == NULL && errno == EINVAL);
+  size_t pages[] = { 0, 100, 256, 516, SIZE_MAX };
+  for (int index = 0; index < 5; index++) {
+    errno = 0;
+    CHECK(stave_pool_allocator_create(none, noneBack, NULL, pages[index], 16) == NULL && errno == EINVAL);
+  }
+  errno = 0;
+  CHECK(stave_pool_allocator_create(NULL, noneBack, NULL, 4096, 0) == NULL && errno == EINVAL);
+  errno = 0;
+  CHECK(stave_pool_allocator_create(none, NULL, NULL, 4096, 0) == NULL && errno == EINVAL);
+  pool = stave_pool_create("empty", 64, 7, 0, 0, source);
+  stave_pool_allocator_release(source);
+  CHECK(pool != NULL);
+  size_t counts[] = { 1, SIZE_MAX, SIZE_MAX >> 1 };
+  for (int index = 0; index < 3; index++) {
+    errno = 0;
+    CHECK(stave_pool_prime(pool, counts[index], STAVE_NOWAIT) == -1 && errno == ENOMEM);
+  }
+  CHECK(stave_pool_prime(pool, 0, STAVE_NOWAIT) == 0 && stave_pool_get(pool, STAVE_NOWAIT) == NULL);
+  CHECK(stave_pool_destroy(pool) == 0);
 }
 
 static void limits(void) {
@@ -50,7 +93,8 @@ static void limits(void) {
   stave_pool_get_stat(pool, &stat);
   CHECK(stat.out == 0 && stat.free >= 10);
   stave_pool_sethiwat(pool, STAVE_POOL_NOLIMIT);
-  CHECK(stave_pool_drain() == 0 || stave_pool_drain() == 0);
+  // Empty pages are young, so a round of all pools gives none back.
+  for (int pools = 0; pools < 5; pools++) CHECK(stave_pool_drain() == 0);
   // Items of another back-end's size of page, which only the hook can spare.
   while (heldCount < 200) CHECK((held[heldCount++] = stave_pool_get(pool, STAVE_WAITOK)) != NULL);
   stave_pool_set_drain_hook(pool, drain, held);
@@ -123,6 +167,7 @@ static void caches(void) {
 }
 
 int main(void) {
+  refusals();
   limits();
   siblings();
   caches();

@@ -127,6 +127,77 @@ extension OnRoot {
       #expect(pool.destroy() == 0)
     }
 
+    @Test func `L34 a request that begins to wait while a put gets a group has the object`() {
+      let pool = makeTestPool("between", 512)
+      let cache = pool.makeCache(constructor: nil, destructor: nil)!
+      pool.setLimit(1)
+      let shared = Shared((pool, cache, cache.get()!))
+      nonisolated(unsafe) var isHeld = false, mayGoOn = false, isServed = false
+      inThreads(4) { thread in
+        let (pool, cache, object) = shared.value
+        switch thread {
+        case 0:
+          // No group is to be had until the other one sleeps.
+          zones.pointee.pools.groupKeg!.pointee.lock.lock()
+          isHeld = true
+          while !mayGoOn { usleep(50) }
+          zones.pointee.pools.groupKeg!.pointee.lock.unlock()
+        case 1:
+          while !isHeld { usleep(50) }
+          cache.put(object)
+        case 2:
+          while cache.pointee.puts == 0 { usleep(50) }
+          pool.put(pool.get(.wait)!)
+          isServed = true
+        default:
+          while pool.counts.sleeps == 0 { usleep(50) }
+          mayGoOn = true
+          for _ in 0..<5000 where !isServed { usleep(1000) }
+          guard !isServed else { return }
+          Issue.record("it sleeps beside the cached object")
+          while !isServed {
+            cache.invalidate()
+            usleep(1000)
+          }
+        }
+      }
+      #expect(cache.pointee.held == 0)
+      pool.checkInvariants()
+      #expect(pool.destroy() == 0)
+    }
+
+    @Test func `a request that may not wait has what caches hold while another thread grows`() {
+      let bank = PageBank(), allocator = bank.allocator()
+      let pool = makeTestPool("growing", 512, allocator)
+      let cache = pool.makeCache(constructor: nil, destructor: nil)!
+      let shared = Shared((pool, cache, (0..<pool.perPage).map { _ in cache.get()! }))
+      nonisolated(unsafe) var isInside = false, mayGoOn = false
+      bank.onAllocate = {
+        isInside = true
+        while !mayGoOn { usleep(100) }
+      }
+      inThreads(2) { thread in
+        let (pool, cache, objects) = shared.value
+        if thread == 0 {
+          pool.put(pool.get(.wait)!)
+        } else {
+          while !isInside { usleep(50) }
+          // Who waits for the growth takes puts; nobody waits here but who grows.
+          cache.put(objects[0])
+          #expect(cache.pointee.held == 1)
+          let item = pool.get()
+          #expect(item == objects[0] && cache.pointee.held == 0 && pool.get() == nil)
+          mayGoOn = true
+          if let item { pool.put(item) }
+          for object in objects.dropFirst() { pool.put(object) }
+        }
+      }
+      bank.onAllocate = nil
+      pool.checkInvariants()
+      #expect(pool.destroy() == 0 && bank.out == 0)
+      allocator.release()
+    }
+
     @Test func `with item checks on a double put into a cache is noticed at once`() async {
       let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
         Stage.up()

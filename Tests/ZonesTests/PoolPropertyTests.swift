@@ -120,8 +120,9 @@ extension OnRoot {
           }
         case 13: PoolClock.advance(Double(generator.below(12)))
         case 14:
-          let frees = bank.frees
-          if drainNextPool() == false && bank.frees > frees { demand(false, "drain denies that it freed") }
+          func freed() -> Int { subjects.reduce(0) { $0 + $1.pool.counts.pagesFreed } }
+          let frees = freed()
+          demand(drainNextPool() == (freed() > frees), "what drain says (V14)")
         default:
           guard generator.below(6) == 0 else { break }
           for index in subject.held.indices { demand(subject.isIntact(index), "contents at the end") }

@@ -257,7 +257,8 @@ extension OnRoot {
         Stage.up()
         PoolClock.stop()
         let pool = makeTestPool("limited", 64)
-        pool.setLimit(3, message: "too many sessions", interval: 1_000_000_000)
+        pool.setLimit(3)
+        pool.setLimitMessage(("too many sessions" as StaticString).utf8Start, interval: 1_000_000_000)
         let items = pool.getMany(10)
         precondition(items.count == 3)
         for _ in 0..<5 { precondition(pool.get(.wait.union(.limitFail)) == nil) }

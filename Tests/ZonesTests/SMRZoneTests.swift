@@ -147,6 +147,17 @@ extension OnRoot {
       #expect(zone.destroy() == 0)
     }
 
+    @Test func `deferred reuse is for no zone whose items have copies, or lie in several memory domains`() {
+      for flags in [ZoneFlags.perCPU, .firstTouch, .roundRobin, .notPage.union(.roundRobin)] {
+        #expect(makeSMRZone(name: FixedName("refused"), size: 64, flags: flags) == nil, "\(flags.rawValue)")
+        #expect(makeZone(name: FixedName("refused"), size: 64, flags: flags.union(.smr)) == nil, "\(flags.rawValue)")
+      }
+      // What a flag implies holds here too.
+      let counted = makeTestSMRZone("counted", flags: .refCount)
+      #expect(counted.pointee.flags.contains(.noFree))
+      #expect(counted.destroy() == 0)
+    }
+
     @Test func `a destructor may free another item of the same zone`() {
       let zone = makeTestSMRZone("chain", hooks: ZoneHooks(destructor: { item, _, _ in
         if let next = item.load(as: UnsafeMutableRawPointer?.self) { Chain.zone!.freeSMR(next) }

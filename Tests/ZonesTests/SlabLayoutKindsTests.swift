@@ -15,7 +15,7 @@ func contradict(_ flags: ZoneFlags) -> Bool {
   if has(.firstTouch) && has(.roundRobin) { return true }
   if has(.firstTouch) || has(.roundRobin), has(.vm) || has(.internal) || has(.perCPU) || has(.malloc) || has(.smr) || has(.notPage) { return true }
   if has(.vm) || has(.internal) { return has(.noTouch) || has(.perCPU) }
-  return has(.noTouch) && has(.zeroInit) || has(.perCPU) && (has(.cacheSpread) || has(.malloc))
+  return has(.noTouch) && has(.zeroInit) || has(.perCPU) && (has(.cacheSpread) || has(.malloc) || has(.smr))
 }
 
 /// The first rule that a layout of one of these kinds breaks.

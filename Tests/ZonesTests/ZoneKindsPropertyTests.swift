@@ -33,12 +33,13 @@ private final class Subject {
   var freeItems: Int { kegs.reduce(0) { $0 + $1.pointee.freeItems } }
   var outstanding: Int { kegs.reduce(0) { $0 + $1.outstanding } }
   var isPerCPU: Bool { flags.contains(.perCPU) }
+  var isDeferred: Bool { flags.contains(.smr) }
   /// Whether a free item is as its last owner left it, or as its slab was made.
   var remembers: Bool { zone.pointee.flags.contains(.noFree) }
 
   /// Nil for flags that contradict each other, if `makeZone` says so too.
   init?(_ generator: inout Generator) {
-    let kinds: [ZoneFlags] = [.refCount, .cacheSpread, .noTouch, .perCPU, .noDump, .offPage, .noBucket, .zeroInit, .noFree, .malloc, .vm, .maxBucket, .firstTouch, .roundRobin]
+    let kinds: [ZoneFlags] = [.refCount, .cacheSpread, .noTouch, .perCPU, .noDump, .offPage, .noBucket, .zeroInit, .noFree, .malloc, .vm, .maxBucket, .firstTouch, .roundRobin, .smr]
     var flags = ZoneFlags.none
     for _ in 0..<generator.below(5) { flags.insert(kinds[generator.below(kinds.count)]) }
     self.flags = flags
@@ -99,12 +100,14 @@ private final class Subject {
     return wrong
   }
 
-  func take(_ flags: WaitFlags) -> UnsafeMutableRawPointer? { isPerCPU ? zone.allocatePerCPU(flags) : zone.allocate(flags) }
+  func take(_ flags: WaitFlags) -> UnsafeMutableRawPointer? {
+    isPerCPU ? zone.allocatePerCPU(flags) : isDeferred ? zone.allocateSMR(flags) : zone.allocate(flags)
+  }
 
   /// Whether it was as its owner left it.
   func give(_ item: UnsafeMutableRawPointer) -> Bool {
     let isIntact = isFilled(item, marks[item]!) && (!flags.contains(.refCount) || zone.referenceCount(of: item).pointee == counts[item]!)
-    if isPerCPU { zone.freePerCPU(item) } else { zone.free(item) }
+    if isPerCPU { zone.freePerCPU(item) } else if isDeferred { zone.freeSMR(item) } else { zone.free(item) }
     return isIntact
   }
 

@@ -66,7 +66,7 @@ struct Drawing {
   }
 
   var source: String {
-    "\(session.date) · \(session.machine.processor), \(session.machine.cpus) CPUs · Linux \(session.machine.kernel)"
+    "\(session.date) · \(session.machine.processor), \(session.machine.cpus) CPUs · Linux \(session.machine.kernelVersion)"
   }
 
   /// `body` on paper.

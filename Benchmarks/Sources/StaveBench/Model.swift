@@ -77,6 +77,9 @@ struct MachineRecord: Codable {
   var processor: String
   var cpus: Int
   var memoryMiB: Int
+
+  /// Without what a distributor puts behind the number.
+  var kernelVersion: Substring { kernel.prefix { $0 != "-" } }
 }
 
 struct Session: Codable {

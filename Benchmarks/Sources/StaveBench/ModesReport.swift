@@ -67,7 +67,7 @@ struct ModesReport {
 
   var markdown: String {
     let machine = session.machine
-    let about = "\(session.date), \(session.rounds) rounds; \(machine.processor), \(machine.cpus) CPUs, Linux \(machine.kernel)."
+    let about = "\(session.date), \(session.rounds) rounds; \(machine.processor), \(machine.cpus) CPUs, Linux \(machine.kernelVersion)."
     return ([about] + tables.map(\.markdown)).joined(separator: "\n\n")
   }
 }

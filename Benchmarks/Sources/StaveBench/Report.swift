@@ -14,7 +14,7 @@ struct Report {
     let machine = session.machine
     var lines = [
       "\(session.date), \(session.rounds) rounds" + (session.scale == 1 ? "" : ", work × \(fixed(session.scale, 2)) (not to be quoted)"),
-      "\(machine.processor), \(machine.cpus) CPUs, \(machine.memoryMiB) MiB, Linux \(machine.kernel)",
+      "\(machine.processor), \(machine.cpus) CPUs, \(machine.memoryMiB) MiB, Linux \(machine.kernelVersion)",
     ]
     lines.append(session.allocators.map { "\($0.name) \($0.version)" }.joined(separator: ", "))
     return lines.joined(separator: "\n")

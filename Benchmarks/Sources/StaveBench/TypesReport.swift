@@ -66,7 +66,7 @@ struct TypesReport {
   /// `pictures` as in Highlights.
   func markdown(pictures: String) -> String {
     let machine = session.machine
-    let about = "\(session.date), \(session.rounds) rounds; \(machine.processor), \(machine.cpus) CPUs, Linux \(machine.kernel)."
+    let about = "\(session.date), \(session.rounds) rounds; \(machine.processor), \(machine.cpus) CPUs, Linux \(machine.kernelVersion)."
     let picture = counting == nil ? nil : "![ns for a counted pair against the number of threads](\(pictures)-counting.svg)"
     return [about, picture, counting?.markdown, callers?.markdown].compactMap { $0 }.joined(separator: "\n\n")
   }

@@ -98,7 +98,7 @@ struct ZonesReport {
       others < 0.05
       ? "" : " The machine was shared: \(fixed(others * 100, 0)) % of its CPU time went to others, so take the ratios, and those with care."
     let versions = session.allocators.filter { !$0.version.isEmpty }.map { "\($0.name) \($0.version)" }.joined(separator: ", ")
-    let what = "\(session.date), \(session.rounds) rounds; \(machine.processor), \(machine.cpus) CPUs, Linux \(machine.kernel)"
+    let what = "\(session.date), \(session.rounds) rounds; \(machine.processor), \(machine.cpus) CPUs, Linux \(machine.kernelVersion)"
     return "\(what). \(versions).\(calm)"
   }
 

@@ -5,16 +5,19 @@
 #ifndef COWN_H
 #define COWN_H
 
-// What is called at the start, with the environment, or null where it must not be trusted; around fork; and at the end.
+// What is called at the start, with the environment, or null where it must not be trusted: false if that failed; around fork; and at the end.
 struct stave_own_steps {
-  void (*_Nonnull begin)(const char *_Nullable const *_Nullable environment);
+  _Bool (*_Nonnull begin)(const char *_Nullable const *_Nullable environment);
   void (*_Nonnull prepare_fork)(void);
   void (*_Nonnull parent_after_fork)(void);
   void (*_Nonnull child_after_fork)(void);
   void (*_Nonnull finish)(void);
 };
 
-// The first call begins; others wait for it.
-void stave_begin_own(struct stave_own_steps steps) __attribute__((visibility("hidden")));
+// The first call begins; others wait for it. False where it failed: the next call tries again.
+_Bool stave_begin_own(struct stave_own_steps steps) __attribute__((visibility("hidden")));
+// Around what is done once: no other thread does such a thing meanwhile, and none forks. Not recursive.
+void stave_lock_own(void) __attribute__((visibility("hidden")));
+void stave_unlock_own(void) __attribute__((visibility("hidden")));
 
 #endif

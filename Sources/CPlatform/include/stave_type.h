@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // The public part of a malloc type, owned by whoever declares it. Its size and layout never change; what the library keeps of a
-// type is behind `internals`, so that it can change without rebuilding anybody (L60). Part of stave.h.
+// type is behind `internals`, so that it can change without rebuilding anybody. Part of stave.h.
 
 #ifndef STAVE_TYPE_H
 #define STAVE_TYPE_H

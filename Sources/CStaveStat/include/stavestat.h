@@ -9,8 +9,8 @@
 //     printf("%s %" PRIu64 "\n", stavestat_label(e), stavestat_value(e, STAVESTAT_BYTES));
 //   stavestat_list_free(list);
 //
-// Lists share nothing: each may be used by one thread at a time, different ones by different threads. Null for a list or an entry
-// is no error of the program's: it is an empty one. Link with -lstavestat; it needs nothing but libc.
+// Lists share nothing: each may be used by one thread at a time, different ones by different threads. A null list or
+// entry is accepted and treated as empty. Link with -lstavestat; it needs nothing but libc.
 
 #ifndef STAVESTAT_H
 #define STAVESTAT_H

@@ -46,7 +46,8 @@ extension Packet {
     }
   }
 
-  /// Copies the bytes from `offset` on to `target`, as many as it has room for or there are; how many. Traps on an offset beyond the end.
+  /// Copies the bytes from `offset` on to `target`, as many as it has room for or there are, and returns how many. Traps on an offset
+  /// beyond the end.
   @discardableResult
   public borrowing func copyBytes(from offset: Int = 0, to target: UnsafeMutableRawBufferPointer) -> Int {
     precondition(offset >= 0 && offset <= count, "an offset beyond the end of a packet")
@@ -66,9 +67,9 @@ extension Packet {
   /// All bytes as an array.
   public borrowing func bytes() -> [UInt8] { bytes(in: 0..<count) }
 
-  /// The first `count` bytes in one piece, at most 168 where they are not so already; the rest of the packet stays in its pieces. Nothing
-  /// is copied where they lie together. Where memory is not to be had, the packet is empty then: `.noMemory`; where it has
-  /// fewer bytes or `count` is too large it stays as it was: `.outOfRange`.
+  /// The first `count` bytes in one piece; if they are not together yet, at most 168, which are copied. The rest of the packet stays in its
+  /// pieces. Throws `.noMemory`, and the packet is empty then; `.outOfRange` if it has fewer bytes or `count` is too large, and it stays as
+  /// it was.
   ///
   ///     var packet = try Packet(copying: header + payload)
   ///     let first = try packet.contiguous(4)

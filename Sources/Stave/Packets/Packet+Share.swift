@@ -7,14 +7,15 @@ internal import Zones
 
 extension Packet {
   /// Another packet with the same bytes. Those in clusters are shared, and read-only for both until one packet has gone; those inside
-  /// buffers, up to 224, are copied. The packet is as it was where memory is not to be had.
+  /// buffers, up to 224, are copied. Throws `.noMemory`; this packet stays as it is in any case.
   public borrowing func shared(waits: Bool = false) throws(PacketError) -> Packet {
     guard let first else { return Packet() }
     guard let copy = first.copyPacket(waits ? .wait : .noWait) else { throw .noMemory }
     return Packet(copy)
   }
 
-  /// Another packet with the bytes of a range, shared as by ``shared(waits:)``. Throws `.outOfRange` where there are not that many.
+  /// Another packet with the bytes of a range, shared as by ``shared(waits:)``. Throws `.outOfRange` if the packet has fewer bytes,
+  /// and `.noMemory`.
   public borrowing func shared(_ range: Range<Int>, waits: Bool = false) throws(PacketError) -> Packet {
     guard range.lowerBound >= 0, range.upperBound <= count else { throw .outOfRange }
     guard !range.isEmpty, let first else { return Packet() }
@@ -38,24 +39,25 @@ extension Packet {
     return Packet(copy)
   }
 
-  /// Copies what is shared or only lent for reading, and nothing else, so that every byte may be changed in place. Where memory is not to
-  /// be had, the packet is empty then, and `.noMemory` is thrown.
+  /// Copies what is shared or only lent for reading, and nothing else, so that every byte may be changed in place. If there is no memory,
+  /// `.noMemory` is thrown, and the packet is empty then.
   public mutating func makeWritable(waits: Bool = false) throws(PacketError) {
     guard let chain = takeChain() else { return }
     guard let own = chain.unshare(waits ? .wait : .noWait) else { throw .noMemory }
     first = own
   }
 
-  /// Moves the bytes to as few clusters as hold them; the packet is as it was where memory is not to be had.
+  /// Moves the bytes to as few clusters as hold them. Throws `.noMemory`; the packet stays as it was then.
   public mutating func defragment(waits: Bool = false) throws(PacketError) {
     guard let chain = first else { return }
     guard let new = chain.defragment(waits ? .wait : .noWait) else { throw .noMemory }
     first = new
   }
 
-  /// A packet of bytes that somebody lends, without copying them: they must stay as they are until `release` is called, once, when the
-  /// last packet that shares them has gone, on whatever thread that is. It must not wait. With `isReadOnly` nobody may change them in place.
-  /// Throws `.noMemory`; then `release` is not called.
+  /// A packet of bytes that are lent to it, without copying them. They must stay valid and unchanged until `release` is called, which
+  /// happens once, when the last packet that shares them has gone, in whatever thread that is. It must not wait, and is kept in memory of
+  /// the program's malloc until then. With `isReadOnly` no packet changes the bytes in place; without it the owner of the only packet may.
+  /// Throws `.noMemory`, and `.outOfRange` without a base address or above 1,000,000,000 bytes; then `release` is not called.
   ///
   ///     let text: StaticString = "memory that stays"
   ///     let lent = UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)

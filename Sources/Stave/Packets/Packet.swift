@@ -20,9 +20,9 @@
 internal import PacketBuffers
 internal import Zones
 
-/// Bytes of the network, in pieces. A value with one owner, which may hand it to another task.
+/// Network data in pieces. A value with one owner, which may hand it to another task or thread; there is no lock in it.
 ///
-/// Costs: a packet of up to 168 bytes is one item of a per-CPU cache, one of up to 2 KiB too. Not to be used in signal handlers.
+/// Costs: a packet of up to 168 bytes is one item of a per-CPU cache, and so is one of up to 2 KiB. Not to be used in signal handlers.
 public struct Packet: ~Copyable, @unchecked Sendable {
   /// Nil: a packet of no bytes and no memory.
   var first: MbufPointer?
@@ -40,6 +40,7 @@ public struct Packet: ~Copyable, @unchecked Sendable {
   ///   - capacity: Bytes that there is room for.
   ///   - leadingSpace: Bytes of room for headers, at most 167.
   ///   - waits: Blocks this thread until there is memory, or room below a limit. Otherwise `.noMemory` is thrown.
+  /// - Throws: `.noMemory`; `.outOfRange` for a negative number, more than 167 bytes of leading space, or a capacity above 1,000,000,000.
   public init(capacity: Int, leadingSpace: Int = 0, waits: Bool = false) throws(PacketError) {
     first = try Packet.makeChain(capacity, leadingSpace, waits)
   }
@@ -66,7 +67,8 @@ public struct Packet: ~Copyable, @unchecked Sendable {
     return chain
   }
 
-  /// A copy of `bytes`, behind `leadingSpace` bytes of room for headers, at most 167.
+  /// A copy of `bytes`, behind `leadingSpace` bytes of room for headers, at most 167. With `waits` it blocks this thread until there is
+  /// memory. Throws `.noMemory`, and `.outOfRange` for other leading spaces and for more than 1,000,000,000 bytes.
   ///
   ///     let packet = try Packet(copying: payload, leadingSpace: 42)
   public init(copying bytes: RawSpan, leadingSpace: Int = 0, waits: Bool = false) throws(PacketError) {
@@ -83,10 +85,10 @@ public struct Packet: ~Copyable, @unchecked Sendable {
 
   /// Bytes. A load.
   public var count: Int { first?.packetLength ?? 0 }
-  /// Whether there are no bytes; memory there may be.
+  /// Whether there are no bytes. An empty packet may still have memory.
   public var isEmpty: Bool { count == 0 }
 
-  /// Pieces with bytes: as many as a `writev` would take. Walks over them.
+  /// The number of pieces that have bytes, which is what `writev` would be given. Walks over them.
   public var pieceCount: Int {
     var count = 0, next = first
     while let mbuf = next {
@@ -109,7 +111,7 @@ public struct Packet: ~Copyable, @unchecked Sendable {
     return true
   }
 
-  /// Gives up the bytes, and their memory.
+  /// Removes all bytes and frees their memory.
   public mutating func removeAll() {
     first?.freeChain()
     first = nil
@@ -121,7 +123,7 @@ public struct Packet: ~Copyable, @unchecked Sendable {
     return first
   }
 
-  /// As the structure behind it must be. For tests: walks over all of it.
+  /// Traps if the pieces do not agree with the header. For tests: walks over all of them.
   public func checkInvariants() {
     if let first { precondition(first.hasHeader && first.sanity(), "a packet whose pieces do not agree with its header") }
   }

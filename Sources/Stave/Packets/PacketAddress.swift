@@ -8,7 +8,8 @@
   internal import Musl
 #endif
 
-/// Where a message came from, or goes to: an address and port of IPv4 or IPv6, or whatever else a socket has. A plain value.
+/// Where a message came from, or goes to: an address and port of IPv4 or IPv6, or whatever else a socket has. A plain value of some 130
+/// bytes that any thread may copy and use; nothing of it is allocated or asked of the system, and no name is looked up.
 public struct PacketAddress: Sendable {
   var storage = sockaddr_storage()
   var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
@@ -34,7 +35,8 @@ public struct PacketAddress: Sendable {
     withUnsafeMutableBytes(of: &storage) { $0.baseAddress!.storeBytes(of: address, as: Address.self) }
   }
 
-  /// Of `getsockname` or another call that fills in a structure. `bytes`: the family first.
+  /// The address in a structure that `getsockname` or another call has filled in. `bytes` begin with the family; beyond 128 they are
+  /// ignored.
   public init(copying bytes: UnsafeRawBufferPointer) {
     length = socklen_t(Swift.min(bytes.count, MemoryLayout<sockaddr_storage>.size))
     withUnsafeMutableBytes(of: &storage) { $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes.prefix(Int(length)))) }

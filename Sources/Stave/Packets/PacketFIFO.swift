@@ -4,7 +4,8 @@
 
 internal import PacketBuffers
 
-/// Packets in the order in which they came: mbufq(9). It needs no memory for them. A value with one owner, like a packet.
+/// Packets in the order in which they came: mbufq(9). A value with one owner, like a packet, without a lock: to be used by one thread at a
+/// time. The packets are linked to each other, so nothing is allocated; each operation takes a few loads and stores, however many wait.
 ///
 ///     var queue = PacketFIFO(limit: 1000), dropped = 0
 ///     var packet = try Packet(copying: payload)
@@ -30,7 +31,7 @@ public struct PacketFIFO: ~Copyable, @unchecked Sendable {
   /// Whether ``append(_:)`` would refuse another.
   public var isFull: Bool { queue.isFull }
 
-  /// Takes the packet over; false, and it is the caller's still, where the queue is full. An empty packet is not kept.
+  /// Takes the packet over; false if the queue is full, and the packet is still the caller's. An empty packet is not kept.
   public mutating func append(_ packet: inout Packet) -> Bool {
     guard !queue.isFull else { return false }
     byteCount += packet.count
@@ -38,13 +39,13 @@ public struct PacketFIFO: ~Copyable, @unchecked Sendable {
     return true
   }
 
-  /// Puts a packet first, also where the queue is full: one that was there before.
+  /// Puts a packet back at the front, even if the queue is full.
   public mutating func prepend(_ packet: consuming Packet) {
     byteCount += packet.count
     if let chain = packet.takeChain() { queue.prepend(chain) }
   }
 
-  /// Nil where there is none.
+  /// Takes the first packet out; nil if there is none.
   public mutating func popFirst() -> Packet? {
     guard let chain = queue.dequeue() else { return nil }
     byteCount -= chain.packetLength

@@ -9,19 +9,20 @@
 #endif
 internal import PacketBuffers
 
-/// What the system answered to a call: its error number, as errno(3) lists them. A call that a signal interrupts is made again; so this
-/// is never EINTR.
+/// What the system answered to a call: its error number, as errno(3) lists them. A call that a signal interrupts is made again, so this is
+/// never EINTR.
 public struct PacketIOError: Error, Equatable, Sendable {
   /// As `errno` has it.
   public var number: Int32
-  /// That the descriptor is not ready, and does not block.
+  /// Whether the descriptor is not ready, and is one that does not block.
   public var wouldBlock: Bool { number == EAGAIN || number == EWOULDBLOCK }
-  /// Memory for the packet was not to be had.
+  /// There was no memory for the packet: ENOBUFS.
   public static var noMemory: PacketIOError { PacketIOError(number: ENOBUFS) }
 }
 
 extension Packet {
-  /// Writes the bytes, at most the first 1,024 pieces: how many, which may be fewer. The packet keeps them. Blocks as write(2) does.
+  /// Writes the bytes, at most the first 1,024 pieces, and returns how many were written, which may be fewer. The packet keeps them. Blocks
+  /// as write(2) does, and throws what that returns.
   ///
   ///     var packet = try Packet(copying: payload)
   ///     while !packet.isEmpty { packet.removeFirst(try packet.write(to: socket)) }
@@ -29,8 +30,8 @@ extension Packet {
     try withPieces { (pieces, count) throws(PacketIOError) in try repeatedly { writev(descriptor, pieces, count) } }
   }
 
-  /// Writes all of them, waiting where a descriptor that does not block is not ready, and takes off what has been written: on an error
-  /// the packet has the rest.
+  /// Writes all bytes and takes them off the packet; if a descriptor that does not block is not ready, waits for it in this thread. On an
+  /// error the packet has the rest.
   public mutating func writeAll(to descriptor: Int32) throws(PacketIOError) {
     while !isEmpty {
       do throws(PacketIOError) {
@@ -43,8 +44,9 @@ extension Packet {
     }
   }
 
-  /// Reads what there is, at most `most` bytes, into clusters, with `leadingSpace` bytes of room for headers before it, at most 167. An empty packet
-  /// is the end. Blocks as read(2) does. Where memory is not to be had, ENOBUFS, and nothing is read.
+  /// Reads what there is, at most `most` bytes, into clusters, with `leadingSpace` bytes of room for headers before it, at most 167. An
+  /// empty packet is the end. Blocks as read(2) does, and throws what that returns; ENOBUFS if there is no memory, EINVAL for a number out
+  /// of range: nothing is read then.
   public static func read(from descriptor: Int32, most: Int, leadingSpace: Int = 0) throws(PacketIOError) -> Packet {
     var packet = try withMemory { () throws(PacketError) in try Packet(capacity: most, leadingSpace: leadingSpace) }
     let count = try packet.withRoom(most) { (pieces, count) throws(PacketIOError) in try repeatedly { readv(descriptor, pieces, count) } }

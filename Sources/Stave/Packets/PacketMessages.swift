@@ -11,8 +11,8 @@ internal import CPlatform
 internal import PacketBuffers
 
 extension Packet {
-  /// Sends the bytes as one message, to `address` or where the socket is connected. At most 1,024 pieces: EMSGSIZE for more, see
-  /// ``defragment(waits:)``. Blocks as sendmsg(2) does. The packet keeps its bytes.
+  /// Sends the bytes as one message, to `address` or where the socket is connected to, and returns how many were sent. Throws EMSGSIZE for
+  /// more than 1,024 pieces, see ``defragment(waits:)``, and what sendmsg(2) returns; blocks as that does. The packet keeps its bytes.
   @discardableResult
   public borrowing func send(to socket: Int32, address: PacketAddress? = nil) throws(PacketIOError) -> Int {
     guard pieceCount <= Packet.mostPieces else { throw PacketIOError(number: EMSGSIZE) }
@@ -27,7 +27,8 @@ extension Packet {
     }
   }
 
-  /// The next message, of at most `most` bytes, and who sent it; what is longer is cut off, and `isCut` says so. Blocks as recvmsg(2) does.
+  /// The next message, of at most `most` bytes, and who sent it; a longer one is cut off, and `isCut` says so. Blocks as recvmsg(2) does,
+  /// and throws what that returns; ENOBUFS if there is no memory, EINVAL for a number out of range: no message is taken then.
   public static func receive(from socket: Int32, most: Int = 2048, leadingSpace: Int = 0) throws(PacketIOError) -> ReceivedPacket {
     var packet = try withMemory { () throws(PacketError) in try Packet(capacity: most, leadingSpace: leadingSpace) }
     var source = PacketAddress(), message = msghdr()
@@ -76,8 +77,8 @@ struct Message {
 /// MSG_NOSIGNAL and MSG_TRUNC, which libc has as an enumeration on some systems.
 private let noSignal: Int32 = 0x4000, cutOff: Int32 = 0x20
 
-/// Messages that are sent and received many at a time. Its memory is got once: 400 bytes for each place, and a cluster of each that waits
-/// for a message. Not for several threads at once.
+/// Messages that are sent and received many at a time. Its memory is allocated once: some 210 bytes for each place and 16 KiB for the list
+/// of pieces, and a cluster for each place that waits for a message. To be used by one thread at a time.
 ///
 ///     var batch = try PacketBatch(capacity: 64)
 ///     func echo(_ socket: Int32) throws -> Never {
@@ -105,7 +106,13 @@ public struct PacketBatch: ~Copyable {
   public private(set) var cutCount = 0
   private let pieces: UnsafeMutablePointer<iovec>
 
-  /// `most`: bytes of a message, at most 2,048 less `leadingSpace`, so that each is one piece when it comes.
+  /// A batch of 1 to 1,024 places, empty.
+  ///
+  /// - Parameters:
+  ///   - capacity: Messages at most, 1 to 1,024.
+  ///   - most: Bytes of a message, at most 2,048 less `leadingSpace`, so that each is one piece when it comes.
+  ///   - leadingSpace: Bytes of room for headers before each message, at most 167.
+  /// - Throws: `.outOfRange` for other numbers, `.noMemory`.
   public init(capacity: Int, most: Int = 2048, leadingSpace: Int = 0) throws(PacketError) {
     guard capacity > 0, capacity <= 1024, most > 0, leadingSpace >= 0, leadingSpace < Mbuf.roomWithHeader, most + leadingSpace <= 2048
     else { throw .outOfRange }
@@ -129,8 +136,9 @@ public struct PacketBatch: ~Copyable {
     pieces.deallocate()
   }
 
-  /// Takes the messages that are there, behind those in the batch, as many as there are places for; waits for the first, unless the
-  /// socket does not block: how many came. ENOBUFS where the batch is full, or memory for not one of them is to be had.
+  /// Takes the messages that are there, behind those in the batch, as many as there are places for; waits for the first, unless the socket
+  /// does not block. Returns how many came. Throws what recvmmsg(2) returns, and ENOBUFS if the batch is full or there is no memory for a
+  /// single one.
   @discardableResult
   public mutating func receive(from socket: Int32) throws(PacketIOError) -> Int {
     var ready = count
@@ -178,9 +186,9 @@ public struct PacketBatch: ~Copyable {
     return chains[index] != nil
   }
 
-  /// Sends what is in the batch, each packet to its address, and empties it: how many went. A packet that was taken out of its place, by
-  /// `forEach`, is not sent. On an error those that did not go are still
-  /// in it, in their order; so where the socket is not ready.
+  /// Sends what is in the batch, each packet to its address or, with `connected`, where the socket is connected to, and empties it. Returns
+  /// how many were sent. A packet that was taken out of its place, by `forEach`, is not sent. Blocks as sendmmsg(2) does; on an error, also
+  /// if the socket is not ready, those that were not sent are still in the batch, in their order.
   @discardableResult
   public mutating func send(to socket: Int32, connected: Bool = false) throws(PacketIOError) -> Int {
     close()
@@ -269,7 +277,7 @@ public struct PacketBatch: ~Copyable {
     }
   }
 
-  /// Puts a packet behind the others; false, and the packet is the caller's still, where there is no place.
+  /// Puts a packet behind the others; false if there is no place, and the packet is still the caller's.
   public mutating func append(_ packet: inout Packet, to address: PacketAddress) -> Bool {
     guard count < capacity else { return false }
     chains[count]?.freeChain()

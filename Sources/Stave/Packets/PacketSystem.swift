@@ -2,6 +2,7 @@
 //
 // The packet buffers of this program: brought up at the first use, limits, and what there is of them.
 
+internal import CPlatform
 internal import Own
 internal import PacketBuffers
 internal import Zones
@@ -70,12 +71,20 @@ public enum Packets {
     public var delayed: Int64
   }
 
-  /// Brought up at the first use; nil where there is no memory for it.
-  nonisolated(unsafe) static let state: UnsafeMutablePointer<PacketState>? = {
-    // The tests of what is below bring them up themselves.
-    if packets.pointee.packetZone != nil { return packets }
-    return Heap.startOwn() && packets.start() ? packets : nil
-  }()
+  nonisolated(unsafe) private static var isUp: Int32 = 0
+
+  /// Brought up at the first use; nil where there is no memory for it. No lazy value: a child of a fork during that would wait for ever.
+  static var state: UnsafeMutablePointer<PacketState>? { stave_load32(&isUp) != 0 || bringUp() ? packets : nil }
+
+  @inline(never)
+  private static func bringUp() -> Bool {
+    guard Heap.startOwn() else { return false }
+    return Heap.alone {
+      // The tests of what is below bring them up themselves.
+      if stave_load32(&isUp) == 0 && (packets.pointee.packetZone != nil || packets.start()) { _ = stave_exchange32(&isUp, 1) }
+      return stave_load32(&isUp) != 0
+    }
+  }
 
   /// Brings packet buffers up before the first packet: some ten zones, and what the first of each needs. False where there is no memory.
   @discardableResult
@@ -86,14 +95,15 @@ public enum Packets {
     return state
   }
 
-  /// Sets a limit on what is in packets and kept together; 0 for none. It holds at once, and wakes whoever waits and may go on now.
-  /// Throws `.outOfRange` for one below the limit that there is, or of clusters above that of mbufs.
+  /// Sets a limit on how many there may be in packets and cached, together; 0 for none. It holds at once, and wakes those who wait and can
+  /// go on now. A limit can be raised or removed, but not lowered: `.outOfRange` for one below the present limit. The same, if mbufs have a
+  /// limit, where the limits of all kinds of clusters together would exceed it; kinds without a limit do not count.
   public static func setLimit(_ kind: Kind, to count: Int) throws(PacketError) {
     let state = try started()
-    guard state.setLimit(kind.limit, count) else { throw .outOfRange }
+    guard Heap.alone({ state.setLimit(kind.limit, count) }) else { throw .outOfRange }
   }
 
-  /// 0: none.
+  /// The limit of a kind; 0 for none.
   public static func limit(_ kind: Kind) -> Int { state?.limit(kind.limit) ?? 0 }
 
   /// Sums over all CPUs, taken while they change. Nil only where packets cannot be had at all.

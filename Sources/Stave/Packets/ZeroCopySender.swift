@@ -12,25 +12,28 @@
 #endif
 internal import PacketBuffers
 
-/// Sends packets of one socket without copying them, and keeps each until the kernel has done with it. Not for several threads at once.
+/// Sends packets to one socket without copying them, and keeps each until the kernel no longer needs it. To be used by one thread at a
+/// time. It pays for messages from some 10 KB on. It keeps a table of the packets that are on their way, in memory of the program's malloc.
 ///
 ///     guard var sender = try? ZeroCopySender(socket) else { return }
 ///     var packet = try Packet(copying: [UInt8](repeating: 1, count: 20_000))
 ///     try sender.send(&packet)         // what was sent of it is the sender's now
 ///     try sender.reap()                // some time later: gives back what the kernel has done with
 ///
-/// When it ends it waits, a second at most, for what the kernel still has; what is not told by then is never used again.
+/// When it ends it waits, a second at most, for the packets that the kernel still has; those that the kernel has not given back by then are
+/// never freed. The socket stays open, and is the caller's to close afterwards.
 public struct ZeroCopySender: ~Copyable {
   private let socket: Int32
   /// The number that the kernel gives the next call.
   private var next: UInt32 = 0
   private var kept: [UInt32: MbufPointer] = [:]
-  /// Calls that the kernel served by copying after all: where it is most of them, a plain send is cheaper.
+  /// Calls that the kernel served by copying after all: if that is most of them, a plain send is cheaper.
   public private(set) var copied = 0
   /// Packets that the kernel has.
   public var pending: Int { kept.count }
 
-  /// Switches it on for a socket of TCP or UDP. ENOTSUP, EOPNOTSUPP or ENOPROTOOPT where it cannot be had.
+  /// Switches it on for a socket of TCP (Linux 4.14) or UDP (5.0). Throws ENOTSUP, EOPNOTSUPP or ENOPROTOOPT where the kernel does not
+  /// offer it.
   public init(_ socket: Int32) throws(PacketIOError) {
     self.socket = socket
     var yes: Int32 = 1
@@ -53,8 +56,9 @@ public struct ZeroCopySender: ~Copyable {
     return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
   }
 
-  /// Sends what it can of `packet`, and takes that off it: how many bytes. Blocks as send(2) does; ENOBUFS where the kernel keeps
-  /// too much already: reap, and send again. The packet has the rest then.
+  /// Sends what it can of `packet`, at most its first 1,024 pieces, takes that off the packet, and returns how many bytes that was. Blocks
+  /// as send(2) does, and throws what that returns; ENOBUFS if the kernel keeps too much already (reap, and send again) or there is no
+  /// memory. On an error the packet is as it was.
   @discardableResult
   public mutating func send(_ packet: inout Packet) throws(PacketIOError) -> Int {
     guard !packet.isEmpty else { return 0 }
@@ -74,7 +78,8 @@ public struct ZeroCopySender: ~Copyable {
     return sent
   }
 
-  /// Gives back the packets that the kernel has done with: how many. Never blocks.
+  /// Frees the packets that the kernel no longer needs, and returns how many. Never blocks. Throws what recvmsg(2) returns for the error
+  /// queue.
   @discardableResult
   public mutating func reap() throws(PacketIOError) -> Int { try Self.reap(socket, &kept, &copied) }
 

@@ -4,7 +4,8 @@
 
 extension Pool where Element: ~Copyable {
   /// Uninitialised memory for one value, zero if `request` says so; nil when there is none, or the limit is met, and the request does not
-  /// wait. One lock.
+  /// wait. One lock. A request that does not wait gets nil also where none is free and another thread is fetching a page at that moment,
+  /// however much memory there is: one that must have an item waits, and `setLowWater` or `prime` make it rare.
   ///
   /// ```swift
   /// let numbers = try Pool<Int>("numbers")
@@ -53,8 +54,8 @@ extension Pool where Element: ~Copyable {
   }
 
   /// A value in the pool, as soon as there is room for it. The task is suspended meanwhile and blocks no thread. Of tasks, the one that has
-  /// waited longest is served first; threads that wait at the same time may come before it, as pool(9) has it. Where it throws the value
-  /// is gone.
+  /// waited longest is served first: one that comes while others wait stands behind them. Requests that wait in a thread, or do not wait,
+  /// may come before it, as pool(9) has it. Where it throws the value is gone.
   ///
   /// ```swift
   /// let tokens = try Pool<Int>("tokens", limit: 2)
@@ -77,7 +78,8 @@ extension Pool where Element: ~Copyable {
     try await core.getInTurn().assumingMemoryBound(to: Element.self)
   }
 
-  /// An owned item again, of memory and value that ``PoolItem/release()`` gave out.
+  /// Makes an owned item again of memory that ``PoolItem/release()`` gave out, or of memory of this pool that has been initialised. Nothing
+  /// is checked: each element may be adopted once, by the pool that it came from.
   @inlinable
   public func adopt(_ element: UnsafeMutablePointer<Element>) -> PoolItem<Element> { PoolItem(element, core) }
 }

@@ -22,10 +22,10 @@ internal import Zones
 /// }                                                           // returns itself here
 /// ```
 ///
-/// A request costs some 70 ns and one lock, however many pages there are. Pages are coloured: items of different pages begin at different
-/// offsets as far as there is room. Any thread may use a pool, and return what others have got; no signal handler may. `stave zones`
-/// shows pools among zones. A pool lives as long as its items do; memory that was allocated without an owner and is not returned by
-/// then is lost, and reported on standard error.
+/// A request costs some 20 ns (Documentation/Zones.md) and one lock, longer where the page is in no processor cache; a get looks at one
+/// page however many there are. Pages are coloured: items of different pages begin at different offsets as far as there is room. Any thread
+/// may use a pool, and return what others have got; no signal handler may. `stave zones` shows pools among zones. A pool lives as long as
+/// its items do; memory that was allocated without an owner and is not returned by then is lost, and reported on standard error.
 ///
 /// Two pools and more on the same pages: ``SharedPages``.
 public final class Pool<Element: ~Copyable>: Sendable {
@@ -41,17 +41,18 @@ public final class Pool<Element: ~Copyable>: Sendable {
   ///   - primed: Pages for so many items are made now, and stay. See ``prime(_:)``.
   ///   - flags: ``ZoneFlags/noTouch`` and ``ZoneFlags/offPage`` are possible.
   ///   - pages: Where its pages come from; nil for pages of 64 KiB that all such pools share.
-  /// - Throws: ``ZoneError/impossible`` for other flags, and for elements that are aligned more strictly than pages;
+  /// - Throws: ``ZoneError/impossible`` for other flags, and for elements that are too large or aligned more strictly than pages;
   ///   ``ZoneError/outOfMemory``.
   public init(
     _ name: String, limit: Int = 0, primed: Int = 0, flags: ZoneFlags = [], pages: SharedPages? = nil
   ) throws(ZoneError) {
     guard flags.isSubset(of: [.noTouch, .offPage]), MemoryLayout<Element>.alignment <= pages?.alignment ?? 65_536 else { throw .impossible }
-    guard Heap.startOwn() else { throw .outOfMemory }
+    guard Heap.startOwn(), let allocator = pages?.allocator ?? zones.sharedPoolAllocator() else { throw .outOfMemory }
     HomesGivenUp.sweep()
     let size = max(1, MemoryLayout<Element>.size), alignMask = max(8, MemoryLayout<Element>.alignment) - 1
+    guard allocator.layout(size: size, alignMask: alignMask, flags: flags.core) != nil else { throw .impossible }
     let fixed = name.withCString { FixedName(cString: $0) }
-    guard let made = makePool(name: fixed, size: size, alignMask: alignMask, flags: flags.core, allocator: pages?.allocator) else {
+    guard let made = makePool(name: fixed, size: size, alignMask: alignMask, flags: flags.core, allocator: allocator) else {
       throw .outOfMemory
     }
     self.name = String(decoding: (0..<fixed.count).map { fixed.bytes[$0] }, as: UTF8.self)
@@ -76,14 +77,15 @@ public final class Pool<Element: ~Copyable>: Sendable {
     set { core.limit = newValue }
   }
 
-  /// What is said on standard error when a request meets the limit, once in `interval` at most.
+  /// What is said on standard error when a request meets the limit, once in `interval` at most: of its UTF-8, 500 bytes. Limit and marks
+  /// stay as they are.
   ///
   /// ```swift
   /// let sockets = try Pool<Int32>("sockets", limit: 1000)
   /// sockets.setWarning("more sockets than anybody thought of", every: .seconds(300))
   /// ```
   ///
-  /// The text stays in memory as long as the program runs.
+  /// Each call makes a copy of the text, which stays in memory as long as the program runs.
   public func setWarning(_ text: String, every interval: Duration) { core.setWarning(text, interval) }
 
   /// The low water mark: where a request leaves fewer free items than `items`, the pool grows at once, so that the next ones need not wait
@@ -94,7 +96,7 @@ public final class Pool<Element: ~Copyable>: Sendable {
   /// urgent.setLowWater(100)
   /// print(urgent.figures.itemsFree >= 100)   // true
   /// ```
-  public func setLowWater(_ items: Int) { core.pool.setLow(items) }
+  public func setLowWater(_ items: Int) { core.tellingOfGrowth { core.pool.setLow(items) } }
 
   /// The high water mark: a page that becomes free goes back at once where there are pages for more than so many items. Nil as at
   /// first: none goes back before ``reclaim(urgently:)``, or before another pool on the same pages needs it.
@@ -112,10 +114,11 @@ public final class Pool<Element: ~Copyable>: Sendable {
   /// print(events.prime(500), events.figures.itemsFree >= 500)   // true true
   /// ```
   @discardableResult
-  public func prime(_ items: Int) -> Bool { core.pool.prime(items) }
+  public func prime(_ items: Int) -> Bool { core.tellingOfGrowth { core.pool.prime(items) } }
 
   /// What is done when the pool cannot serve a request, before it waits or fails, and when pages are asked back: it ends items of this
-  /// pool that can be spared. In the thread that asks, which may be any; several at a time. It may not wait, ask this pool, or keep it.
+  /// pool that can be spared. In the thread that asks, which may be any; one at a time, and who comes meanwhile does without. It may not
+  /// wait, ask this pool, or keep it.
   ///
   /// ```swift
   /// let lines = try Pool<Int>("lines", limit: 1)
@@ -129,7 +132,8 @@ public final class Pool<Element: ~Copyable>: Sendable {
   }
 
   /// Gives back pages that have been free for ten seconds; with `urgently` all that are free; never those that are primed or that the low
-  /// water mark keeps. True exactly if a page went back. It waits for no other thread.
+  /// water mark keeps. True exactly if a page went back. Where another thread has the pool's lock, and keeps it for more than a moment,
+  /// nothing goes.
   ///
   /// ```swift
   /// let jobs = try Pool<Int>("jobs")
@@ -139,7 +143,7 @@ public final class Pool<Element: ~Copyable>: Sendable {
   @discardableResult
   public func reclaim(urgently: Bool = false) -> Bool { core.pool.reclaim(isUrgent: urgently) }
 
-  /// Items in use; objects in caches of the pool are among them. One look.
+  /// Items in use; objects in caches of the pool are among them. Takes the lock.
   public var itemsInUse: Int { core.pool.itemsOut }
 
   /// What the pool has counted, all at one moment. Takes the lock.

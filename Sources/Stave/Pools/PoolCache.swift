@@ -32,7 +32,7 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
   ///   - make: Makes an object when none is cached; nil refuses the request. In the thread that asks, and not to ask this pool.
   /// - Throws: ``ZoneError/outOfMemory``.
   public init(_ pool: Pool<Object>, make: @escaping @Sendable () -> Object?) throws(ZoneError) {
-    core = try PoolCacheCore(pool.core, TypedObjectMaker(make))
+    core = try PoolCacheCore(TypedObjectMaker(pool.core, make))
   }
 
   /// An object, as the last use left it or new; nil when `make` refuses, and where the pool gives nothing.
@@ -50,7 +50,8 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
   /// line.value += 1
   /// ```
   ///
-  /// - Throws: ``ZoneError/cancelled`` if the task is cancelled before. Where `make` refuses it waits, and is asked again.
+  /// - Throws: ``ZoneError/cancelled`` if the task is cancelled before. Where `make` refuses, the task waits behind all others that wait
+  ///   now, and `make` is asked again.
   public func objectWhenFree() async throws(ZoneError) -> PoolObject<Object> {
     PoolObject(try await core.getInTurn().assumingMemoryBound(to: Object.self), core)
   }
@@ -119,26 +120,31 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
   // Unchecked: what the core does with a cache is safe in all threads.
   let cache: PoolCachePointer
   private let pool: PoolCore
-  private let maker: ObjectMaker
 
-  init(_ pool: PoolCore, _ maker: ObjectMaker) throws(ZoneError) {
-    let context = Unmanaged.passUnretained(maker).toOpaque()
-    let made = pool.pool.makeCache(constructor: ObjectMaker.constructor, destructor: ObjectMaker.destructor, argument: context)
-    guard let cache = made else { throw .outOfMemory }
+  init(_ maker: ObjectMaker) throws(ZoneError) {
+    let context = Unmanaged.passRetained(maker).toOpaque()
+    let made = maker.pool.pool.makeCache(constructor: ObjectMaker.constructor, destructor: ObjectMaker.destructor, argument: context)
+    guard let cache = made else {
+      Unmanaged<ObjectMaker>.fromOpaque(context).release()
+      throw .outOfMemory
+    }
     self.cache = cache
-    self.pool = pool
-    self.maker = maker
+    pool = maker.pool
   }
 
-  deinit {
-    cache.destroy()
-    pool.turns.notePut()
-  }
+  // An object that is being ended may have had the last of the cache.
+  deinit { cache.giveUp(ObjectMaker.whenGone) }
 
-  @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? { cache.get(request.subtracting(.zero).core) }
+  @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? {
+    pool.tellingOfGrowth { cache.get(request.subtracting(.zero).core) }
+  }
 
   @usableFromInline func getInTurn() async throws(ZoneError) -> UnsafeMutableRawPointer {
-    try await pool.turns.wait(pool) { [self] _ in UInt(bitPattern: cache.get(.noWait, isCounted: false)) }
+    try await pool.turns.wait(pool) { [self] _ in
+      var isRefused = false
+      let object = pool.tellingOfGrowth { cache.get(.noWait, isCounted: false, isRefused: &isRefused) }
+      return object.map { .item(UInt(bitPattern: $0)) } ?? (isRefused ? .refused : .nothing)
+    }
   }
 
   @usableFromInline func put(_ object: UnsafeMutableRawPointer) {
@@ -155,13 +161,22 @@ public final class PoolCache<Object: ~Copyable & Sendable>: Sendable {
   }
 }
 
-/// What the core's cache has for a context.
+/// What the core's cache has for a context. It keeps it, and by it the pool, to its end.
 class ObjectMaker: @unchecked Sendable {
+  let pool: PoolCore
+
+  init(_ pool: PoolCore) { self.pool = pool }
+
   func make(_ item: UnsafeMutableRawPointer) -> Bool { false }
   func end(_ item: UnsafeMutableRawPointer) {}
 
   static let constructor: Constructor = { item, _, argument, _ in of(argument!).make(item) ? 0 : 1 }
   static let destructor: Destructor = { item, _, argument in of(argument!).end(item) }
+
+  static let whenGone: PoolCacheEnd = { argument in
+    let maker = Unmanaged<ObjectMaker>.fromOpaque(argument!).takeRetainedValue()
+    maker.pool.turns.notePut()
+  }
 
   private static func of(_ argument: UnsafeMutableRawPointer) -> ObjectMaker { Unmanaged.fromOpaque(argument).takeUnretainedValue() }
 }
@@ -169,7 +184,10 @@ class ObjectMaker: @unchecked Sendable {
 final class TypedObjectMaker<Object: ~Copyable & Sendable>: ObjectMaker, @unchecked Sendable {
   private let makeObject: @Sendable () -> Object?
 
-  init(_ make: @escaping @Sendable () -> Object?) { makeObject = make }
+  init(_ pool: PoolCore, _ make: @escaping @Sendable () -> Object?) {
+    makeObject = make
+    super.init(pool)
+  }
 
   override func make(_ item: UnsafeMutableRawPointer) -> Bool {
     guard let object = makeObject() else { return false }

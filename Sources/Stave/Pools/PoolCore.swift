@@ -13,12 +13,6 @@ internal import Zones
   let turns = PoolTurns()
   let hook = PoolHook()
   private let pages: SharedPages?
-  private let limiting = Mutex(Limiting())
-
-  private struct Limiting {
-    var warning: UInt = 0
-    var interval: Int64 = 0
-  }
 
   init(_ pool: PoolPointer, _ pages: SharedPages?) {
     self.pool = pool
@@ -32,7 +26,14 @@ internal import Zones
     if end.isUnused { end.end() } else { HomesGivenUp.add(end) }
   }
 
-  @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? { pool.get(request.core) }
+  @usableFromInline func get(_ request: PoolRequest) -> UnsafeMutableRawPointer? { tellingOfGrowth { pool.get(request.core) } }
+
+  /// A task that tried while this thread fetched a page had nothing: it tries again.
+  func tellingOfGrowth<Result>(_ body: () -> Result) -> Result {
+    let before = pool.growthCount
+    defer { if pool.growthCount != before { turns.notePut() } }
+    return body()
+  }
 
   @usableFromInline func put(_ item: UnsafeMutableRawPointer) {
     pool.put(item)
@@ -40,15 +41,17 @@ internal import Zones
   }
 
   @usableFromInline func getInTurn() async throws(ZoneError) -> UnsafeMutableRawPointer {
-    try await turns.wait(self) { core in UInt(bitPattern: core.pool.get(.noWait, isCounted: false)) }
+    try await turns.wait(self) { core in
+      core.tellingOfGrowth { core.pool.get(.noWait, isCounted: false) }.map { .item(UInt(bitPattern: $0)) } ?? .nothing
+    }
   }
 
   /// 0 for any number.
   var limit: Int {
     get { pool.pointee.limit == .max ? 0 : pool.pointee.limit }
     set {
-      limiting.withLock { apply(newValue, $0) }
-      turns.wakeAll()
+      pool.setLimit(newValue <= 0 ? .max : newValue)
+      turns.notePut()
     }
   }
 
@@ -57,17 +60,9 @@ internal import Zones
     let copy = UnsafeMutablePointer<UInt8>.allocate(capacity: bytes.count + 1)
     for (index, byte) in bytes.enumerated() { copy[index] = byte }
     copy[bytes.count] = 0
-    let nanoseconds = interval.components.seconds * 1_000_000_000 + interval.components.attoseconds / 1_000_000_000
-    let address = UInt(bitPattern: copy)
-    limiting.withLock {
-      $0 = Limiting(warning: address, interval: nanoseconds)
-      apply(limit, $0)
-    }
-  }
-
-  private func apply(_ limit: Int, _ limiting: Limiting) {
-    pool.setLimit(
-      limit <= 0 ? .max : limit, text: UnsafePointer(bitPattern: limiting.warning), interval: limiting.interval)
+    // Up to three centuries.
+    let seconds = max(0, min(interval.components.seconds, 9_000_000_000))
+    pool.setLimitMessage(copy, interval: seconds * 1_000_000_000 + max(0, interval.components.attoseconds) / 1_000_000_000)
   }
 }
 

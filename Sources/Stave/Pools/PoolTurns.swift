@@ -1,111 +1,131 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Tasks that wait for an item of a pool. The core's pool knows threads alone, which it wakes at each put, to look again (Zones/Pool+Wait);
-// so it is here: a put wakes the task that has waited longest, which tries again, and waits at the front where it fails.
+// so it is here. Tasks stand in the order in which they came, and none but the first of them tries.
 //
-//   put ─► the event's number goes up ─► the first of the queue is resumed ─► tries ─► has an item and resumes the next, or is first again
+//   put, growth, another limit                     ┌─ has an item: it goes, and the next is the first
+//        └─► the event's number goes up ─► tries ──┼─ there is none: stays the first, until the next number
+//                                                  └─ its object's `make` refuses: goes behind all others
 //
-// A task reads the number before it tries, and waits only if it is still the same: what is put in between is not missed. What no put
-// says is found by a task that looks now and then: a page that a sibling gave back, or a wake-up that a child of fork could not give.
+// Nobody tries twice with the same number; so whoever tries has the number noted before, and what comes meanwhile is not missed. What no
+// put says is found by a task that looks now and then: a page that a sibling gave back, or a wake-up that a child of fork could not give.
 
 internal import Synchronization
+
+/// What a try had: an item's address, since pointers are not sent.
+enum PoolAttempt: Sendable {
+  case item(UInt)
+  case nothing, refused
+}
 
 final class PoolTurns: Sendable {
   private final class Turn: @unchecked Sendable {
     // Under the queue's lock.
+    /// While it waits; nil while it tries.
     var continuation: CheckedContinuation<Bool, Never>?
     var isCancelled = false
+    /// The event's number at the last try.
+    var tried: UInt64?
   }
   private struct Queue {
     var number: UInt64 = 0
     var turns: [Turn] = []
+
+    /// The first one, if it waits and is to try now.
+    mutating func next() -> CheckedContinuation<Bool, Never>? {
+      guard let first = turns.first, first.tried != number, let continuation = first.continuation else { return nil }
+      (first.continuation, first.tried) = (nil, number)
+      return continuation
+    }
   }
+
+  /// Milliseconds until a task looks for the first time; tests set it.
+  static let firstPause = Atomic(10)
 
   /// Tasks that wait, or are about to.
   private let waiting = Atomic(0)
   private let queue = Mutex(Queue())
   private let isLooking = Atomic(false)
 
-  /// Something was put.
+  /// Something may be had now.
   func notePut() {
-    if waiting.load(ordering: .sequentiallyConsistent) > 0 { wakeFirst() }
-  }
-
-  func wakeFirst() {
-    let turn = queue.withLockPatiently { queue -> Turn? in
-      queue.number += 1
-      return queue.turns.isEmpty ? nil : queue.turns.removeFirst()
-    }
-    (turn ?? nil)?.continuation?.resume(returning: true)
-  }
-
-  func wakeAll() {
     guard waiting.load(ordering: .sequentiallyConsistent) > 0 else { return }
-    let turns = queue.withLockPatiently { queue in
-      defer { queue.turns = [] }
+    let first = queue.withLockPatiently { queue in
       queue.number += 1
-      return queue.turns
+      return queue.next()
     }
-    for turn in turns ?? [] { turn.continuation?.resume(returning: true) }
+    (first ?? nil)?.resume(returning: true)
   }
 
-  /// What `attempt` has of the core's pool, as soon as it has something. The item's address, since pointers are not sent.
-  func wait(_ core: PoolCore, _ attempt: @Sendable (PoolCore) -> UInt) async throws(ZoneError) -> UnsafeMutableRawPointer {
-    if let item = UnsafeMutableRawPointer(bitPattern: attempt(core)) { return item }
+  /// What `attempt` has of the core's pool, when it is this task's turn and there is something.
+  func wait(_ core: PoolCore, _ attempt: @Sendable (PoolCore) -> PoolAttempt) async throws(ZoneError) -> UnsafeMutableRawPointer {
+    if waiting.load(ordering: .sequentiallyConsistent) == 0, case .item(let address) = attempt(core) {
+      return UnsafeMutableRawPointer(bitPattern: address)!
+    }
     core.pool.noteSleep()
     waiting.add(1, ordering: .sequentiallyConsistent)
     defer { waiting.subtract(1, ordering: .sequentiallyConsistent) }
     look()
-    var isFirst = false
-    while true {
-      let number = queue.withLock { $0.number }
-      if let item = UnsafeMutableRawPointer(bitPattern: attempt(core)) {
-        // A page has more items than one, and what empties a cache says so once: the next one tries, too.
-        if isFirst { wakeFirst() }
-        return item
-      }
-      guard await untilPut(after: number, isFirst: isFirst) else {
-        core.pool.noteFailure()
-        throw .cancelled
-      }
-      isFirst = true
+    let turn = Turn()
+    change { queue in
+      // Those that were refused with this number stand at the end, and let nobody behind them try before the next.
+      if let last = queue.turns.last, last.tried == queue.number { queue.number += 1 }
+      queue.turns.append(turn)
     }
+    defer { change { queue in queue.turns.removeAll { $0 === turn } } }
+    while await comes(turn) {
+      switch attempt(core) {
+      case .item(let address): return UnsafeMutableRawPointer(bitPattern: address)!
+      case .nothing: break
+      case .refused:
+        change { queue in
+          queue.turns.removeAll { $0 === turn }
+          queue.turns.append(turn)
+        }
+      }
+    }
+    core.pool.noteFailure()
+    throw .cancelled
   }
 
-  /// False if the task was cancelled.
-  private func untilPut(after number: UInt64, isFirst: Bool) async -> Bool {
-    let turn = Turn()
-    return await withTaskCancellationHandler {
+  /// Changes who stands where; who is the first then may try.
+  private func change(_ body: (inout Queue) -> Void) {
+    let first = queue.withLock { queue in
+      body(&queue)
+      return queue.next()
+    }
+    first?.resume(returning: true)
+  }
+
+  /// When the turn is the first and is to try; false if the task was cancelled.
+  private func comes(_ turn: Turn) async -> Bool {
+    await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        let answer = queue.withLock { queue -> Bool? in
-          if turn.isCancelled { return false }
-          if queue.number != number { return true }
-          turn.continuation = continuation
-          queue.turns.insert(turn, at: isFirst ? 0 : queue.turns.count)
-          return nil
+        let isCancelled = queue.withLock { _ in
+          if !turn.isCancelled { turn.continuation = continuation }
+          return turn.isCancelled
         }
-        if let answer { continuation.resume(returning: answer) }
+        if isCancelled { continuation.resume(returning: false) } else { change { _ in } }
       }
     } onCancel: {
-      let continuation = queue.withLock { queue -> CheckedContinuation<Bool, Never>? in
+      let continuation = queue.withLock { _ in
+        defer { turn.continuation = nil }
         turn.isCancelled = true
-        guard let index = queue.turns.firstIndex(where: { $0 === turn }) else { return nil }
-        queue.turns.remove(at: index)
         return turn.continuation
       }
       continuation?.resume(returning: false)
     }
   }
 
-  /// While tasks wait, one of them is woken after 10 ms, and ever more rarely, up to once in a second.
+  /// While tasks wait, the first of them tries after 10 ms, and ever more rarely, up to once in a second.
   private func look() {
     guard isLooking.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged else { return }
     Task.detached { [self] in
-      var pause = 10
+      var pause = PoolTurns.firstPause.load(ordering: .relaxed)
       while waiting.load(ordering: .sequentiallyConsistent) > 0 {
         try? await Task.sleep(for: .milliseconds(pause))
-        wakeFirst()
-        pause = min(pause * 2, 1000)
+        notePut()
+        pause = min(pause * 2, max(pause, 1000))
       }
       isLooking.store(false, ordering: .sequentiallyConsistent)
       // One that came between the last look and now has found somebody looking.

@@ -32,10 +32,12 @@ public final class SharedPages: @unchecked Sendable {
   /// - Parameters:
   ///   - supply: Where they come from.
   ///   - pageByteCount: Pools return pages that are wholly free, so larger ones are returned more rarely.
-  ///   - alignment: A power of two, at which they begin. Pages of the system's size that are aligned as such are served fastest.
+  ///   - alignment: A power of two, at which they begin, at least 16. Pages of the system's size that are aligned as such are served
+  ///     fastest.
   /// - Throws: ``ZoneError/impossible`` for other sizes, ``ZoneError/outOfMemory``.
   public init(_ supply: any PageSupply, pageByteCount: Int = 65_536, alignment: Int = 4096) throws(ZoneError) {
     guard pageByteCount >= 512, pageByteCount % 8 == 0, alignment > 0, alignment & (alignment - 1) == 0 else { throw .impossible }
+    let alignment = max(16, alignment)
     supplied = SuppliedPages(supply, alignment: alignment)
     self.alignment = alignment
     guard Heap.startOwn(),

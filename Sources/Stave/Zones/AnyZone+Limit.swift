@@ -7,9 +7,9 @@ internal import Synchronization
 internal import Zones
 
 extension AnyZone {
-  /// How many items there may be, in callers' hands and in caches; 0 for any number. Whoever meets it gets nil, or waits for its turn: who
-  /// came first is served first, be it a thread or a task that waits. At any time: what is out stays out, and who waits is served if
-  /// there is room now. Setting it costs a membarrier for each CPU, since caches are made small beside it.
+  /// How many items there may be, in use and in caches; 0 for any number. A request that meets it gets nil, or waits for its turn: threads
+  /// and tasks that wait are served in the order in which they came. It can be changed at any time: items in use stay in use, and
+  /// those who wait are served if there is room now. Setting it costs a membarrier for each CPU, since a limit makes caches smaller.
   ///
   ///     let connections = try Zone<Connection>("connections", limit: 100)
   ///     connections.limit = 200
@@ -21,15 +21,15 @@ extension AnyZone {
     }
   }
 
-  /// Whether the next request that no cache serves would meet the limit.
+  /// Whether the next request that no cache can serve would meet the limit.
   public final var isAtLimit: Bool { core.isExhausted }
 
-  /// What is said on standard error when a request meets the limit, once in five minutes at most; nil for nothing.
+  /// A text for standard error, printed when a request meets the limit, once in five minutes at most; nil for none.
   ///
   ///     let connections = try Zone<Connection>("connections", limit: 100)
   ///     connections.setWarning("raise connections.limit")
   ///
-  /// The text stays in memory as long as the program runs.
+  /// Each call makes a copy of the text, which stays in memory as long as the program runs.
   public final func setWarning(_ text: String?) {
     guard let text else { return core.setWarning(nil) }
     let bytes = Array(text.utf8)
@@ -39,11 +39,14 @@ extension AnyZone {
     core.setWarning(copy)
   }
 
-  /// What is done each time a request meets the limit, unless it is being done: in the thread that asks, with no lock held. It may free
-  /// items of this zone and may not ask for any; if there is room then, the request gets it.
+  /// A closure that is called each time a request meets the limit, unless it is running already: in the thread that asks, with no lock
+  /// held. It may free items of this zone and may not ask for any; if there is room then, the request gets it.
   ///
   ///     let connections = try Zone<Connection>("connections", limit: 100)
-  ///     connections.atLimit { print("\(connections.limit) connections") }
+  ///     connections.atLimit { print("100 connections are in use") }
+  ///
+  /// The closure is kept until another one takes its place or the zone ends; nil removes it. It must not retain the zone, which would
+  /// never end then: capture it weakly, if at all.
   public final func atLimit(_ action: (@Sendable () -> Void)?) { LimitActions.set(core, action) }
 }
 

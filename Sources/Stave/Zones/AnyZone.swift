@@ -30,17 +30,17 @@ public class AnyZone: @unchecked Sendable {
   /// As it was given, up to 31 bytes.
   public final var name: String { String(decoding: (0..<core.pointee.name.count).map { core.pointee.name.bytes[$0] }, as: UTF8.self) }
 
-  /// Items that callers have. Exact when no other thread is allocating or freeing at this moment. A few loads for each CPU.
+  /// Items in use. Exact when no other thread is allocating or freeing at this moment. Costs a few loads for each CPU.
   public final var itemsInUse: Int { core.itemsOut }
-  /// Free items in caches, about.
+  /// Free items in caches, approximately.
   public var itemsCached: Int { Int(ZoneCounts(core).cached) + max(0, core.depotItemsInAll) }
   /// Requests that got nothing.
   public final var failures: Int { Int(core.pointee.failures) }
   /// Requests that had to wait.
   public final var waits: Int { Int(core.pointee.sleeps) }
 
-  /// Gives back what the caches hold: items to their slabs, and slabs that are wholly free to the system. A membarrier for each CPU that
-  /// has something. Objects of an ``ObjectCache`` end in this thread.
+  /// Gives back what the caches hold: items to their slabs, and slabs without an item in use to the system. Costs a membarrier for each
+  /// CPU whose cache holds something. Objects of an ``ObjectCache`` end in this thread.
   public func trim() { core.reclaim(.drainCPU) }
 
   func limitHasChanged() {}
@@ -54,9 +54,9 @@ public class AnyZone: @unchecked Sendable {
   }
 }
 
-/// Gives back all that no zone of this program needs now, but for those with ``ZoneFlags/keepsCaches``: caches, slabs, pages. Nothing else
-/// does so while there is memory: call it when the program has come to rest. Returns the bytes that went. Objects of caches end in this
-/// thread.
+/// Gives back all free memory of this program's zones: what caches hold (but for zones with ``ZoneFlags/keepsCaches``), slabs, pages.
+/// Nothing else does so while there is memory: call it when the program becomes idle. Returns the number of bytes given back. Objects of
+/// caches end in this thread.
 @discardableResult
 public func trimZones() -> Int {
   HomesGivenUp.sweep()

@@ -5,8 +5,8 @@
 public import CPlatform
 internal import Zones
 
-/// A zone for structures that are read without a lock. What is freed keeps what it says until every reader that may have found it has left
-/// its section; then the value is deinitialised and its memory may be had again.
+/// A zone for structures that are read without a lock. A freed value stays as it is until every reader that may have found it has left its
+/// section; then it is deinitialised, and its memory can be reused.
 ///
 ///     struct Entry: ~Copyable, @unchecked Sendable {
 ///       let key: Int
@@ -16,7 +16,7 @@ internal import Zones
 ///     let entries = try DeferredZone<Entry>("entries", readers: sections)
 ///     let entry = entries.allocate(Entry(key: 1, next: Atomic(nil)))!
 ///
-/// Values are deinitialised in some thread that allocates, frees or trims, in which is not said: so they must be Sendable.
+/// A value may be deinitialised in any thread that allocates, frees or trims, so values must be Sendable.
 public final class DeferredZone<Element: ~Copyable & Sendable>: AnyZone, @unchecked Sendable {
   /// Whose sections are waited for.
   public let readers: ReadSections
@@ -24,9 +24,17 @@ public final class DeferredZone<Element: ~Copyable & Sendable>: AnyZone, @unchec
   @usableFromInline let freeCell: UInt64
 
   /// A new zone.
+  ///
+  /// - Parameters:
+  ///   - name: What the tools show: of its UTF-8, 31 bytes.
+  ///   - readers: Whose sections are waited for. It lives as long as the zone.
+  ///   - flags: What is special about it.
+  ///   - limit: How many items there may be: in use, waiting for readers, and cached; 0 for any number.
+  /// - Throws: ``ZoneError/impossible`` for flags that contradict each other, ``ZoneError/outOfMemory``.
   public init(_ name: String, readers: ReadSections, flags: ZoneFlags = [], limit: Int = 0) throws(ZoneError) {
     self.readers = readers
     let end = ValueEnd<Element>()
+    let flags = ZoneFlags(rawValue: flags.rawValue | Zones.ZoneFlags.smr.rawValue)
     let core = try makeCore(Element.self, name, flags) {
       makeSMRZone(
         name: $0, size: $1, alignMask: $2, flags: flags.core, hooks: ZoneHooks(destructor: ValueEndBase.destructor), smr: readers.context)
@@ -38,8 +46,8 @@ public final class DeferredZone<Element: ~Copyable & Sendable>: AnyZone, @unchec
     if limit > 0 { core.setLimit(limit) }
   }
 
-  /// A value in the zone; nil, and the value is gone, when there is no memory or the limit is met. Never waits for readers. May be called
-  /// in a section.
+  /// A value in the zone; nil when there is no memory or the limit is met, and the value is deinitialised. Never waits for readers. May be
+  /// called in a section. `.zero` has no effect here: what the memory holds is the value.
   @inlinable @inline(__always)
   public func allocate(_ value: consuming Element, _ request: ZoneRequest = []) -> UnsafeMutablePointer<Element>? {
     guard let item = allocationCell != 0 ? stave_pop(allocationCell) ?? allocateSlow(request) : allocateSlow(request) else { return nil }

@@ -26,6 +26,10 @@ internal import Zones
 ///
 /// A handle is up to eight bytes that can be copied as such, and is not all zero if it is eight bytes. Values that are larger, or have a
 /// deinitialiser, are ``ObjectCache``'s.
+///
+/// **Each handle is another one**, as descriptors and pointers are: of two that are equal one may be out or cached at a time. Equal ones
+/// look like one that is put back twice, and end the process with a report that names the handle. Permits that are all alike are a
+/// ``Pool``'s with a limit.
 public final class HandleCache<Handle: BitwiseCopyable>: AnyZone, @unchecked Sendable {
   /// A new cache, empty.
   ///
@@ -33,8 +37,9 @@ public final class HandleCache<Handle: BitwiseCopyable>: AnyZone, @unchecked Sen
   ///   - name: What the tools show: of its UTF-8, 31 bytes.
   ///   - limit: How many handles there may be, in use and cached; 0 for any number. With a limit they are imported one at a time.
   ///   - flags: ``ZoneFlags/largestCaches``, ``ZoneFlags/noCaches`` and ``ZoneFlags/keepsCaches`` are possible.
-  ///   - importing: Writes up to `room.count` handles from the beginning of `room`, and says how many; 0 refuses the request. In the thread
-  ///     that asks, several at a time. It may block only if `mayWait`, and may not ask this cache.
+  ///   - importing: Writes up to `room.count` handles from the beginning of `room`, and says how many; 0 refuses the request. None of them
+  ///     equals one that has not been released. In the thread that asks, several at a time. It may block only if `mayWait`, and may not ask
+  ///     this cache.
   ///   - releasing: Takes handles back for good. In any thread; it may not block, or ask this cache.
   /// - Throws: ``ZoneError/impossible`` for handles of more than eight bytes and for other flags, ``ZoneError/outOfMemory``.
   public init(
@@ -61,8 +66,8 @@ public final class HandleCache<Handle: BitwiseCopyable>: AnyZone, @unchecked Sen
     (HomePointer.pop(core, cell) ?? takeSlow(request)).map { HandleWord.handle(of: $0) }
   }
 
-  /// Takes a handle back: one that was taken here and is not used any more. Never waits. Only a second put of the same handle with
-  /// nothing in between is noticed: the process ends with a report then.
+  /// Takes a handle back: one that was taken here and is not used any more. Never waits. Only a second put of the same handle, or of an
+  /// equal one, with nothing in between is noticed: the process ends with a report then.
   @inlinable @inline(__always)
   public func put(_ handle: Handle) { home.free(HandleWord.word(of: handle)) }
 
@@ -74,15 +79,18 @@ public final class HandleCache<Handle: BitwiseCopyable>: AnyZone, @unchecked Sen
   }
 
   /// A handle with an owner; at the limit, when it is this task's turn: tasks and threads that wait are served in the order in which
-  /// they came.
+  /// they came. A handle that was already in another CPU's cache is found by looking again: after 10 ms, then ever more rarely, up to
+  /// once a second.
   ///
   /// ```swift
-  /// let slots = try HandleCache<Int>("slots", limit: 3) { room, _ in
-  ///   room[0] = 1
-  ///   return 1
-  /// } releasing: { _ in }
-  /// let slot = try await slots.handleWhenFree()
-  /// print(slot.value)
+  /// let files = try HandleCache<Int32>("files", limit: 3) { room, _ in
+  ///   room[0] = open("/dev/null", O_RDONLY)
+  ///   return room[0] < 0 ? 0 : 1
+  /// } releasing: { files in
+  ///   for file in files { close(file) }
+  /// }
+  /// let file = try await files.handleWhenFree()
+  /// print(file.value >= 0)   // true
   /// ```
   ///
   /// - Throws: ``ZoneError/cancelled`` if the task is cancelled before its turn, ``ZoneError/outOfMemory`` if `importing` has none.
@@ -95,12 +103,13 @@ public final class HandleCache<Handle: BitwiseCopyable>: AnyZone, @unchecked Sen
 /// A handle of a ``HandleCache`` while it is in use, with one owner. At the end of its life it goes back to the cache.
 ///
 /// ```swift
+/// let next = Atomic<Int16>(0)
 /// let tickets = try HandleCache<Int16>("tickets") { room, _ in
-///   room[0] = 7
+///   room[0] = next.wrappingAdd(1, ordering: .relaxed).newValue
 ///   return 1
 /// } releasing: { _ in }
 /// if let ticket = tickets.handle() {
-///   print(ticket.value, tickets.itemsInUse)   // 7 1
+///   print(ticket.value, tickets.itemsInUse)   // 1 1
 /// }
 /// print(tickets.itemsInUse)                   // 0
 /// ```

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Object caches: what UMA's init and fini, ctor and dtor are for. Objects that are dear to make stay made between their uses.
+// Object caches: what UMA's init and fini, ctor and dtor are for. Objects that are expensive to make stay made between their uses.
 //
 //                make                     object()
 //   zone below ─────────►  cache, free  ─────────────►  in use          make: once for many uses
@@ -18,12 +18,12 @@ internal import Zones
 ///       parser.value.parse(text)
 ///     }                                  // reset, and back in the cache
 ///
-/// With a limit it is a pool: at most so many objects there are, in use and cached, and who wants one more waits for its turn.
+/// With a limit it is a pool: there are at most so many objects, in use and cached, and a request for one more can wait for its turn.
 ///
-/// In a child of fork a cache is good only if no other thread was making, waiting for or returning an object of it.
+/// In a child of fork a cache can be used only if no other thread was making, waiting for or returning one of its objects at the fork.
 ///
-/// An object that is cached is nobody's, and the next one to have it may be any thread: so objects are `Sendable`. They end in the thread that
-/// empties the cache by ``trim()``, finds it full, or lets it go; ``trimZones()`` leaves some to caches that have a limit.
+/// A cached object belongs to nobody, and any thread may get it next, so objects are `Sendable`. They end in the thread that empties the
+/// cache by ``trim()``, that finds it full, or that releases the cache; ``trimZones()`` leaves some to caches that have a limit.
 public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecked Sendable {
   @usableFromInline let resetter: ObjectResetter<Object>
 
@@ -33,7 +33,7 @@ public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecke
   ///   - name: What the tools show: of its UTF-8, 31 bytes.
   ///   - limit: How many objects there may be, in use and cached; 0 for any number.
   ///   - zone: Where objects lie; nil for a zone of its own, of the same name.
-  ///   - make: Makes an object when none is cached; nil refuses the request. In the thread that asks, and not to ask this cache.
+  ///   - make: Makes an object when none is cached; nil refuses the request. It runs in the thread that asks, and may not use this cache.
   ///   - reset: Called at the end of each use, in the thread that ends it. It may not wait.
   /// - Throws: As ``Zone/init(_:flags:limit:reserve:preallocated:addresses:)``.
   public init(
@@ -77,7 +77,8 @@ public final class ObjectCache<Object: ~Copyable & Sendable>: AnyZone, @unchecke
     return objectSlow(request)
   }
 
-  /// An object; at the limit, when it is this task's turn: tasks and threads that wait are served in the order in which they came.
+  /// An object; at the limit, when it is this task's turn: tasks and threads that wait are served in the order in which they came. An
+  /// object that was already in another CPU's cache is found by looking again: after 10 ms, then ever more rarely, up to once a second.
   ///
   ///     let pool = try ObjectCache<Connection>("connections", limit: 4) { Connection() }
   ///     let connection = try await pool.objectWhenFree()

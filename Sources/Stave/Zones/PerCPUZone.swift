@@ -5,7 +5,7 @@
 internal import Zones
 internal import CPlatform
 
-/// A zone of which each item is a value for every CPU: threads of different CPUs write to different cache lines.
+/// A zone in which each item has a value for every CPU, so that threads on different CPUs write to different cache lines.
 ///
 ///     let counters = try PerCPUZone<Atomic<Int>>("counters")
 ///     let requests = counters.item { Atomic(0) }!
@@ -13,9 +13,9 @@ internal import CPlatform
 ///     var sum = 0
 ///     requests.forEach { sum += $0.load(ordering: .relaxed) }
 ///
-/// A thread may be moved to another CPU at any time, so two may be at the same value: it must be safe to share, such as an `Atomic`.
+/// A thread may be moved to another CPU at any time, so two threads may use the same value: it must be safe to share, such as an `Atomic`.
 public final class PerCPUZone<Element: ~Copyable & Sendable>: AnyZone, @unchecked Sendable {
-  /// A new zone. Each item takes a page for each CPU, with items of the same zone.
+  /// A new zone. Items of one zone share pages; the zone uses at least a page for each CPU.
   public init(_ name: String, limit: Int = 0) throws(ZoneError) {
     let core = try makeCore(Element.self, name, ZoneFlags(rawValue: Zones.ZoneFlags.perCPU.rawValue)) {
       makeZone(name: $0, size: $1, alignMask: $2, flags: .perCPU)
@@ -24,7 +24,8 @@ public final class PerCPUZone<Element: ~Copyable & Sendable>: AnyZone, @unchecke
     if limit > 0 { core.setLimit(limit) }
   }
 
-  /// A value for every CPU, each made by `make`; nil when there is no memory or the limit is met. Takes a lock.
+  /// A value for every CPU, each made by `make`; nil when there is no memory or the limit is met. Takes a lock, and never waits for memory
+  /// or at the limit.
   public func item(_ make: () -> Element) -> PerCPUItem<Element>? {
     guard let item = core.allocatePerCPU() else { return nil }
     for cpu in 0..<perCPUCopies { perCPUCopy(of: item, cpu: cpu).initializeMemory(as: Element.self, to: make()) }

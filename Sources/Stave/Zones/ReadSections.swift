@@ -30,8 +30,8 @@ public final class ReadSections: @unchecked Sendable {
   // Each zone keeps the sections that it waits for.
   deinit { context.destroy() }
 
-  /// Calls `body` in a section: what it finds stays what it is until it returns. Sections nest. No lock, no waiting; 1.3 ns, and at a
-  /// thread's first section the search for a place. Not asynchronous: a section belongs to a thread.
+  /// Calls `body` in a section: what it finds stays as it is until it returns. Sections nest. No lock, no waiting; 1.3 ns, and in a
+  /// thread's first section a search for a place. `body` is not asynchronous, since a section belongs to a thread.
   @inlinable @inline(__always)
   public func read<Result: ~Copyable, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
     if !stave_section_enter(context) { enterFirst() }
@@ -42,8 +42,8 @@ public final class ReadSections: @unchecked Sendable {
   @inline(never) @usableFromInline func enterFirst() { context.enter() }
   @inline(never) @usableFromInline func exitLast() { context.exit() }
 
-  /// Waits until all sections that had begun before the call have ended. Not in a section: that is reported, and false, as it is where the
-  /// system refuses membarrier(2).
+  /// Waits until all sections begun before the call have ended; true then. False inside a section (reported), or if membarrier(2) is
+  /// refused.
   @discardableResult
   public func waitForReaders() -> Bool { context.synchronize() }
 }

@@ -6,7 +6,8 @@ internal import Zones
 
 extension Zone where Element: ~Copyable {
   /// A zone with caches, counters and a limit of its own on the slabs of another, such as one for each kind of user of the same memory.
-  /// Items go back to the common slabs when caches are emptied. The other zone lives as long as this one.
+  /// Items go back to the common slabs when caches are emptied. The other zone lives as long as this one. Of `flags` only those that
+  /// concern caches count: ``ZoneFlags/largestCaches``, ``ZoneFlags/noCaches`` and ``ZoneFlags/keepsCaches``; others are ignored.
   ///
   /// ```swift
   /// struct Request { var number = 0 }
@@ -33,7 +34,7 @@ extension Zone where Element: ~Copyable {
   ///
   /// The others must be zones whose slabs are found by their addresses: with ``ZoneFlags/offPage``, ``ZoneFlags/noTouch`` or
   /// ``ZoneFlags/spread``, and all or none with ``ZoneFlags/referenceCounts``. They live as long as this one. The limits of the others do
-  /// not count here; what an `addresses:` says does.
+  /// not count here; the number of their `addresses:` does. Of `flags` only those that concern caches count, as with ``init(_:on:flags:)``.
   ///
   /// - Throws: ``ZoneError/impossible`` for no zones, for more than four, and for such as cannot go together.
   public convenience init(_ name: String, over zones: [Zone<Element>], flags: ZoneFlags = []) throws(ZoneError) {

@@ -14,11 +14,13 @@ internal import Zones
 ///     }
 ///
 /// Keep zones for long: one costs half a kilobyte, its first slab, and an entry in tables of some thousands. The fast path is shortest
-/// from a constant of an object or of `main.swift`; a static constant adds Swift's look whether it is initialised.
+/// from a constant of an object or of `main.swift`; a static constant adds Swift's check whether it has been initialised.
+///
+/// Nothing returns the free memory of zones automatically: call ``trimZones()`` when the program becomes idle.
 ///
 /// Any thread may use a zone, and free what others have allocated. No call may come from a signal handler. A child of fork goes on with
-/// its copy of the zone. When the object goes while items are out, that is said on standard error; the items stay good, and their
-/// memory goes with the last of them.
+/// its copy of the zone. If the object ends while items are out, that is reported on standard error; the items stay valid, and their
+/// memory is given back with the last of them.
 ///
 /// Memory is that of Stave's core in this program, beside the program's malloc, and with its options (`STAVE_OPTIONS`).
 public final class Zone<Element: ~Copyable>: AnyZone, @unchecked Sendable {
@@ -28,9 +30,10 @@ public final class Zone<Element: ~Copyable>: AnyZone, @unchecked Sendable {
   ///   - name: What the tools show: of its UTF-8, 31 bytes.
   ///   - flags: What is special about it.
   ///   - limit: How many items there may be, out and cached; 0 for any number. See ``AnyZone/limit``.
-  ///   - reserve: So many free items are for requests with ``ZoneRequest/useReserve`` alone.
-  ///   - preallocated: So many items get their slabs now.
-  ///   - addresses: Reserves addresses for so many items, which is a limit too; 0 for none. Slabs stay then.
+  ///   - reserve: The last free items, this many, are for requests with ``ZoneRequest/useReserve`` only.
+  ///   - preallocated: The slabs for this many items are made now.
+  ///   - addresses: Reserves addresses for this many items, which is also the most that there can be; 0 for none. Slabs then stay until
+  ///     the zone ends.
   /// - Throws: ``ZoneError/outOfMemory``, or ``ZoneError/impossible`` if there can be no such zone.
   public init(
     _ name: String, flags: ZoneFlags = [], limit: Int = 0, reserve: Int = 0, preallocated: Int = 0, addresses: Int = 0

@@ -4,9 +4,13 @@
 
 internal import Zones
 
-/// What is special about a zone. The default, nothing, suits nearly all: <doc:WhichZoneFlags>.
+/// What is special about a zone. The default, none, suits nearly all: <doc:WhichZoneFlags>.
 ///
 ///     let nodes = try Zone<Node>("nodes", flags: [.offPage, .noDump])
+///
+/// Some combinations are ``ZoneError/impossible``: ``noTouch`` with ``zeroedSlabs``, ``firstTouch`` with ``roundRobin``. So are
+/// ``referenceCounts``, ``spread``, ``firstTouch`` and ``roundRobin`` for a zone on a ``PageSupply``, and ``firstTouch`` and ``roundRobin``
+/// for a ``DeferredZone``.
 public struct ZoneFlags: OptionSet, Sendable {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -16,7 +20,7 @@ public struct ZoneFlags: OptionSet, Sendable {
 
   /// New slabs are zero; items that are reused are as they were left.
   public static var zeroedSlabs: ZoneFlags { ZoneFlags(.zeroInit) }
-  /// Headers of slabs lie apart from items: for items that shall fill pages, or that are written past their end.
+  /// Headers of slabs lie apart from items: for items that are to fill whole pages, or that may be written past their end.
   public static var offPage: ZoneFlags { ZoneFlags(.offPage) }
   /// Slabs are never given back, so an address that was an item stays memory of this zone, as long as the zone lives.
   public static var neverReturned: ZoneFlags { ZoneFlags(.noFree) }
@@ -28,12 +32,14 @@ public struct ZoneFlags: OptionSet, Sendable {
   public static var referenceCounts: ZoneFlags { ZoneFlags(.refCount) }
   /// Items begin at different places modulo the page, so that the same field of all of them does not fall on the same cache lines.
   public static var spread: ZoneFlags { ZoneFlags(.cacheSpread) }
-  /// The zone reads and writes nothing in its free items: for memory that is dear to touch.
+  /// The zone neither reads nor writes its free items: for memory that is expensive to touch.
   public static var noTouch: ZoneFlags { ZoneFlags(.noTouch) }
-  /// Pages are in no core dump: keys, passwords.
+  /// The zone's pages are left out of core dumps: for keys and passwords. That covers only bytes stored in the item itself, not what it
+  /// refers to, such as the bytes of an array or a string; and freed items are not erased. Costs one system call for each slab; a slab
+  /// that the kernel does not exclude is not used, and the request that needs it fails.
   public static var noDump: ZoneFlags { ZoneFlags(.noDump) }
-  /// Items come from the memory domain (NUMA node) of the CPU that asks, and go back to their own: for items that stay with threads that
-  /// stay on their CPUs. Without effect on a machine with one domain. See ``Zone/allocate(domain:_:)``.
+  /// Items come from the memory domain (NUMA node) of the CPU that asks, and freed ones go back to their own domain: for items that stay
+  /// with threads that stay on their CPUs. Without effect on a machine with one domain. See ``Zone/allocate(domain:_:)``.
   public static var firstTouch: ZoneFlags { ZoneFlags(.firstTouch) }
   /// Items come from all memory domains in turn: for items that all threads use. Without effect on a machine with one domain.
   public static var roundRobin: ZoneFlags { ZoneFlags(.roundRobin) }
@@ -69,7 +75,7 @@ public struct ZoneRequest: OptionSet, Sendable {
 public enum ZoneError: Error, Hashable, Sendable {
   /// Memory, or one of the tables of zones, is exhausted.
   case outOfMemory
-  /// No zone can be so: flags that contradict each other, or elements too large for a slab.
+  /// There can be no such zone: its flags contradict each other, or its elements are too large for a slab.
   case impossible
   /// The task was cancelled while it waited.
   case cancelled

@@ -8,8 +8,8 @@
 //   packet = stave_m_prepend(packet, sizeof(struct header), STAVE_NOWAIT);   // null: the packet has been freed
 //   struct header *header = stave_mtod(packet, struct header *);
 //
-// A chain belongs to whoever holds its first mbuf; there is no lock in it. A range beyond a chain's end ends the process, where nothing
-// else is said. The whole story: stave_mbuf(3).
+// A chain belongs to whoever holds its first mbuf; there is no lock in it. A packet has less than 2 GiB. A range beyond a chain's end, and
+// data where there is no room for it, end the process, where nothing else is said. The whole story: stave_mbuf(3).
 
 #ifndef STAVE_MBUF_H
 #define STAVE_MBUF_H
@@ -24,20 +24,20 @@ extern "C" {
 
 struct stave_mbuf;
 
-// Of mbufs.
+// Flags of mbufs.
 enum {
   STAVE_M_EXT = 1 << 0,        // data lies in external storage
   STAVE_M_PKTHDR = 1 << 1,     // the first of a packet
   STAVE_M_EOR = 1 << 2,        // a record ends with it
-  STAVE_M_RDONLY = 1 << 3,
-  STAVE_M_BCAST = 1 << 4,
-  STAVE_M_MCAST = 1 << 5,
-  STAVE_M_PROMISC = 1 << 6,
+  STAVE_M_RDONLY = 1 << 3,     // nobody may change its bytes
+  STAVE_M_BCAST = 1 << 4,      // was sent to all,
+  STAVE_M_MCAST = 1 << 5,      // to a group,
+  STAVE_M_PROMISC = 1 << 6,    // or to somebody else
   STAVE_M_VLANTAG = 1 << 7,    // the header's ether_vtag is valid
-  STAVE_M_NOFREE = 1 << 8,     // no item of a zone
+  STAVE_M_NOFREE = 1 << 8,     // is no item of a zone, and is not freed
   STAVE_M_TSTMP = 1 << 9,      // the header's rcv_tstmp is valid
-  STAVE_M_TSTMP_HPREC = 1 << 10,
-  STAVE_M_PROTO1 = 1 << 12,    // eleven of them, up to 1 << 22
+  STAVE_M_TSTMP_HPREC = 1 << 10,  // and is from a precise clock
+  STAVE_M_PROTO1 = 1 << 12,    // the first of eleven that are the caller's, up to 1 << 22
 };
 // Types of mbufs; others are the caller's affair.
 enum { STAVE_MT_DATA = 1, STAVE_MT_SONAME = 8, STAVE_MT_CONTROL = 14, STAVE_MT_OOBDATA = 15, STAVE_MT_NOINIT = 255 };
@@ -58,11 +58,11 @@ struct stave_m_pkthdr {
   uintptr_t rcvif;        // where it came in
   void *tags;             // the library's
   int32_t len;            // bytes of the packet
-  uint32_t flowid;
-  uint32_t csum_flags;
-  uint16_t ether_vtag;
-  uint8_t rsstype;
-  uint8_t cosqos;
+  uint32_t flowid;        // one number for the packets of a flow
+  uint32_t csum_flags;    // what is known of checksums
+  uint16_t ether_vtag;    // the VLAN's tag, with STAVE_M_VLANTAG
+  uint8_t rsstype;        // how flowid was computed
+  uint8_t cosqos;         // class of service
   int64_t rcv_tstmp;      // nanoseconds
   uintptr_t scratch[2];
 };
@@ -90,13 +90,13 @@ struct stave_mbuf *stave_m_get2(size_t size, int how, int type, uint32_t flags);
 // Mbufs for `length` bytes behind `chain`, or a new chain; of the flags PKTHDR and EOR count. Null leaves `chain` as it was; no
 // bytes: `chain`.
 struct stave_mbuf *stave_m_getm2(struct stave_mbuf *chain, size_t length, int how, int type, uint32_t flags);
-// Frees one mbuf: the rest of its chain. Frees a chain. Null is no chain. They do not wait.
+// stave_m_free frees one mbuf and returns the rest of its chain; stave_m_freem frees a chain. Null is an empty chain. They never wait.
 struct stave_mbuf *stave_m_free(struct stave_mbuf *mbuf);
 void stave_m_freem(struct stave_mbuf *chain);
 
-// Clusters. For an mbuf without storage: 1, or 0 where there is none.
+// Attaches a 2 KiB cluster to an mbuf without storage. Returns 1, or 0 if there is none.
 int stave_m_clget(struct stave_mbuf *mbuf, int how);
-// One of a size, attached to an mbuf, or with null for nobody: that is attached by stave_m_cljset, or freed by stave_m_cljfree.
+// Allocates a cluster of a size. With an mbuf it is attached; with null, attach it later by stave_m_cljset or free it by stave_m_cljfree.
 void *stave_m_cljget(struct stave_mbuf *mbuf, int how, size_t size);
 void stave_m_cljset(struct stave_mbuf *mbuf, void *cluster, size_t size);
 void stave_m_cljfree(void *cluster, size_t size);
@@ -107,7 +107,7 @@ void stave_m_extadd(struct stave_mbuf *mbuf, void *buffer, uint32_t size, void (
 // The same with a count of the lender's, which grows by one; free_fn is called when an mbuf brings it to 0.
 void stave_m_extaddref(struct stave_mbuf *mbuf, void *buffer, uint32_t size, uint32_t *count,
                        void (*free_fn)(void *buffer, void *arg1, void *arg2), void *arg1, void *arg2, uint32_t flags);
-// An mbuf without storage shares another's, whose data it has.
+// An mbuf without storage shares another's, whose data it has. Where that has none, or the first has, the process ends.
 void stave_m_dupcl(struct stave_mbuf *mbuf, struct stave_mbuf *other);
 
 // Its data as a pointer of a type.
@@ -126,7 +126,7 @@ void *stave_m_start(struct stave_mbuf *mbuf);
 size_t stave_m_size(struct stave_mbuf *mbuf);
 // Changes where data begins, and how long it is: within what the storage has.
 void stave_m_set_data(struct stave_mbuf *mbuf, void *data, size_t length);
-// Changes what is behind it in its chain; what was there is the caller's.
+// Changes the mbuf that follows in the chain; the former one is then the caller's.
 void stave_m_set_next(struct stave_mbuf *mbuf, struct stave_mbuf *next);
 // Sets flags and clears others; EXT, PKTHDR and NOFREE stay as they are.
 void stave_m_set_flags(struct stave_mbuf *mbuf, uint32_t set, uint32_t clear);
@@ -142,77 +142,79 @@ void stave_m_align(struct stave_mbuf *mbuf, size_t length);
 struct stave_m_pkthdr *stave_m_pkthdr(struct stave_mbuf *mbuf);
 // Moves the header, its tags and flags; `from` is left without.
 void stave_m_move_pkthdr(struct stave_mbuf *to, struct stave_mbuf *from);
-// Copies them. 1, or 0 where there is no memory for tags: then there is a header without.
+// Copies the header, its tags and flags. 1, or 0 if there is no memory for the tags: then the header is copied without them.
 int stave_m_dup_pkthdr(struct stave_mbuf *to, struct stave_mbuf *from, int how);
-// Takes headers, tags and next packets off the first mbuf, or all.
+// Removes header, tags and next packet from the first mbuf, or from all.
 void stave_m_demote(struct stave_mbuf *chain, int all);
-// The header says how long the chain is; so is the answer.
+// Sets the header's length to that of the chain, and returns it.
 size_t stave_m_fixhdr(struct stave_mbuf *packet);
 
-// Tags: what modules note of a packet. A new one, of up to some 32 KiB; null without memory.
+// A new tag, in which a module notes something of a packet, of up to some 32 KiB; null without memory.
 struct stave_m_tag *stave_m_tag_alloc(uint32_t cookie, unsigned id, size_t length, int how);
-// Frees one that hangs on no packet; null does nothing.
+// Frees a tag that is attached to no packet; null does nothing.
 void stave_m_tag_free(struct stave_m_tag *tag);
-// Its bytes.
+// The bytes of a tag.
 void *stave_m_tag_data(struct stave_m_tag *tag);
-// Hangs it on a packet.
+// Attaches a tag to a packet.
 void stave_m_tag_prepend(struct stave_mbuf *packet, struct stave_m_tag *tag);
 // The next with that cookie and id behind `after`, or the first.
 struct stave_m_tag *stave_m_tag_locate(struct stave_mbuf *packet, uint32_t cookie, unsigned id, struct stave_m_tag *after);
-// Takes it off, and leaves it to the caller; takes it off and frees it; all; all but persistent ones.
+// Detaches a tag, which is then the caller's; detaches and frees it; frees all; frees all but persistent ones.
 void stave_m_tag_unlink(struct stave_mbuf *packet, struct stave_m_tag *tag);
 void stave_m_tag_delete(struct stave_mbuf *packet, struct stave_m_tag *tag);
 void stave_m_tag_delete_chain(struct stave_mbuf *packet);
 void stave_m_tag_delete_nonpersistent(struct stave_mbuf *packet);
-// Copies of the tags of `from` in place of its own; 0, and there are none, without memory; else 1.
+// Replaces the tags of `to` by copies of those of `from`. 1, or 0 without memory: then it has none.
 int stave_m_tag_copy_chain(struct stave_mbuf *to, struct stave_mbuf *from, int how);
 
 // What returns a new first mbuf frees the whole chain where it fails, and returns null.
 
-// Room for `length` bytes before the data, counted in the packet's length: at most STAVE_MHLEN, or STAVE_MLEN without a header.
+// Makes room for `length` bytes before the data, counted in the packet's length: at most STAVE_MHLEN, or STAVE_MLEN without a header.
 struct stave_mbuf *stave_m_prepend(struct stave_mbuf *chain, size_t length, int how);
-// The first `length` bytes, at most STAVE_MHLEN, in the first mbuf; where they are already nothing is done.
+// Brings the first `length` bytes, at most STAVE_MHLEN, together in the first mbuf; does nothing if they are there already.
 struct stave_mbuf *stave_m_pullup(struct stave_mbuf *chain, size_t length);
-// The same always in a new first mbuf, behind `leading` bytes of room.
+// The same, but always in a new first mbuf, behind `leading` bytes of room.
 struct stave_mbuf *stave_m_copyup(struct stave_mbuf *chain, size_t length, size_t leading);
-// The bytes from `offset` on, at most 2048, in one piece: its mbuf, and where in its data they begin. With null for a result they
-// begin it.
+// The bytes from `offset` on, at most 2048, in one piece: its mbuf, and where in its data they begin. If result is null, the bytes begin
+// the returned mbuf's data.
 struct stave_mbuf *stave_m_pulldown(struct stave_mbuf *chain, size_t offset, size_t length, size_t *result);
-// All of it writable.
+// Makes all of the chain writable, by copying what is not.
 struct stave_mbuf *stave_m_unshare(struct stave_mbuf *chain, int how);
 
-// Where these fail the chain is whole, and the answer null.
+// If these fail they return null, and the chain stays whole.
 
-// In as few clusters as hold it; the original is freed. A chain without a header stays.
+// Moves a packet to as few clusters as hold it; the original is freed. A chain without a header is left as it is.
 struct stave_mbuf *stave_m_defrag(struct stave_mbuf *packet, int how);
-// In at most `most` mbufs; the first stays the first. It may have moved together in part.
+// Reduces a chain to at most `most` mbufs; the first stays the first. If that fails, some of them may have been joined.
 struct stave_mbuf *stave_m_collapse(struct stave_mbuf *chain, int how, size_t most);
-// Cuts after `length` bytes: the rest. Storage is shared where the cut is inside. Null also where there are fewer bytes.
+// Cuts the chain after `length` bytes and returns the rest. Storage that is cut is shared by both. Null also if there are fewer bytes.
 struct stave_mbuf *stave_m_split(struct stave_mbuf *chain, size_t length, int how);
 // A copy of a range, or of a whole packet, that shares storage, which is then read-only for both; STAVE_M_COPYALL: to the end.
 struct stave_mbuf *stave_m_copym(struct stave_mbuf *chain, size_t offset, size_t length, int how);
 struct stave_mbuf *stave_m_copypacket(struct stave_mbuf *packet, int how);
-// A copy of every byte, all writable. For packets only.
+// A copy of every byte of a packet, all writable.
 struct stave_mbuf *stave_m_dup(struct stave_mbuf *packet, int how);
 
-// Takes bytes off the head, or with less than 0 off the tail.
+// Takes bytes off the head, or, if `count` is negative, off the tail.
 void stave_m_adj(struct stave_mbuf *chain, long count);
-// Puts `other` behind; the length in the header stays. stave_m_catpkt: of two packets, and it is that of both.
+// Puts `other` behind; the length in the header does not change. stave_m_catpkt does the same for two packets and adds up their lengths.
 void stave_m_cat(struct stave_mbuf *chain, struct stave_mbuf *other);
 void stave_m_catpkt(struct stave_mbuf *packet, struct stave_mbuf *other);
 // Copies a range to `buffer`.
 void stave_m_copydata(struct stave_mbuf *chain, size_t offset, size_t length, void *buffer);
-// Calls `body` with each piece of a range until it returns other than 0; the last answer.
+// Calls `body` with each piece of a range until it returns a value other than 0, and returns its last value.
 int stave_m_apply(struct stave_mbuf *chain, size_t offset, size_t length, int (*body)(void *arg, void *data, size_t length), void *arg);
-// The mbuf of a byte, and where in its data; at the end behind the last byte; null beyond.
+// Finds the mbuf that holds a byte, and the offset in it. At the chain's end: just behind the last byte. Null beyond.
 struct stave_mbuf *stave_m_getptr(struct stave_mbuf *chain, size_t offset, size_t *result);
 // Bytes of the chain.
 size_t stave_m_length(struct stave_mbuf *chain);
-// Writes bytes over the chain's, which grows where it must. How many were written: it ends early without memory, and at what is shared.
+// Writes bytes over those of the chain, which grows if it must. Returns how many were written: fewer if there is no memory, or where
+// bytes are shared; 0 if a packet cannot reach so far.
 size_t stave_m_copyback(struct stave_mbuf *chain, size_t offset, size_t length, const void *bytes);
-// Writes bytes behind. 1, or 0 without memory: what was written stays.
+// Writes bytes behind those of the chain. 1, or 0 without memory: what has been written stays. Also 0, and nothing is written, for more
+// bytes than a packet can have.
 int stave_m_append(struct stave_mbuf *chain, size_t length, const void *bytes);
-// 1 if the chain is sound; with `repair` what can be put right is.
+// 1 if the chain is sound; with `repair` what can be repaired is.
 int stave_m_sanity(struct stave_mbuf *chain, int repair);
 
 // A new packet with a device's bytes, behind `offset` bytes of room, at most STAVE_MHLEN; `copy` where reading is not plain. Null
@@ -246,26 +248,27 @@ struct stave_mbuf *stave_mbufq_first(struct stave_mbufq *queue);
 struct stave_mbuf *stave_mbufq_last(struct stave_mbufq *queue);
 size_t stave_mbufq_len(struct stave_mbufq *queue);
 int stave_mbufq_full(struct stave_mbufq *queue);
-// 0, or ENOBUFS: then the packet is still the caller's.
+// Puts a packet at the end. 0, or ENOBUFS if the queue is full: then the packet is still the caller's.
 int stave_mbufq_enqueue(struct stave_mbufq *queue, struct stave_mbuf *packet);
-// Takes the first out; null for none.
+// Takes the first packet out; null if there is none.
 struct stave_mbuf *stave_mbufq_dequeue(struct stave_mbufq *queue);
-// Puts one first, also where the queue is full.
+// Puts a packet back at the front, even if the queue is full.
 void stave_mbufq_prepend(struct stave_mbufq *queue, struct stave_mbuf *packet);
 // Moves all packets of `other` behind these.
 void stave_mbufq_concat(struct stave_mbufq *queue, struct stave_mbufq *other);
-// Takes all out, linked by stave_m_nextpkt. stave_mbufq_drain frees them.
+// Takes all packets out, linked by stave_m_nextpkt. stave_mbufq_drain frees them.
 struct stave_mbuf *stave_mbufq_flush(struct stave_mbufq *queue);
 void stave_mbufq_drain(struct stave_mbufq *queue);
 
 // Limits, of what is out and cached; 0, as at first, for none.
 enum { STAVE_MBUF_MBUFS = 1, STAVE_MBUF_CLUSTERS, STAVE_MBUF_JUMBOP, STAVE_MBUF_JUMBO9, STAVE_MBUF_JUMBO16 };
-// Sets one of them. 0, or -1 with EINVAL for less than the present one, and for clusters while fewer mbufs may be than clusters; or
-// with ENOMEM. One caller at a time.
+// Sets one of them. 0, or -1 with EINVAL for less than the present one (which is lowered by taking it away first), and, where mbufs have
+// a limit, if those of all clusters together were above it then; or with ENOMEM.
 int stave_mbuf_set_max(int which, size_t items);
 // The present one.
 size_t stave_mbuf_get_max(int which);
-// Sets all of them, for about so many bytes.
+// Sets all of them, for about so many bytes, to 1 at least; 0 takes all away. 0, or -1 with EINVAL, and nothing changed, where one would be
+// lowered; or with ENOMEM.
 int stave_mbuf_set_max_bytes(size_t bytes);
 
 struct stave_mbuf_figures { int64_t used, cached, max; };
