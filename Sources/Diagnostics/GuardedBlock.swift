@@ -27,10 +27,16 @@ public struct GuardedBlock: BitwiseCopyable {
   public var freeStack: UInt32
   /// How its pages are not like other regions', 0 where they are (Unevenness). Changed by reports at any time.
   var unevenness: Int32
-  /// Among those without a block, and of ready regions; of a block, how many bytes on each side of it are filled, if there are so many.
+  /// Among those without a block, and among ready regions.
   var next: UInt32
   /// The keg's number of the zone whose item it is, 0 for none; `typeHash` is its name's then.
   public var zone: UInt32
+
+  /// Of a block, which is in no list: how many bytes on each side of it are filled, if there are so many.
+  var filled: UInt32 {
+    get { next }
+    set { next = newValue }
+  }
 
   public static var perChunk: Int { 4096 }
 }

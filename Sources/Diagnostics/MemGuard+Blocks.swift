@@ -64,7 +64,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     block.pointee.typeHash = type?.pointee.name.hash ?? zone?.pointee.name.hash ?? 0
     block.pointee.allocationStack = stack
     block.pointee.freeStack = 0
-    block.pointee.next = guardsMany ? .max : Self.nearBytes
+    block.pointee.filled = guardsMany ? .max : Self.nearBytes
     block.pointee.state = GuardedState.closing
     pointee.mostUsedBytes = Swift.max(pointee.mostUsedBytes, pointee.usedBytes + Int64(dataBytes))
     pointee.lock.unlock()
@@ -75,7 +75,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     } else if open(block, isUneven: isUneven) {
       beside(block) { set($0, $1, to: Self.filling) }
       // Only pages that are there can be moved.
-      if dataCount > 1 && mayMove(offset: offset, pages: dataCount) && size > 0 { set(block.end - 1, block.end, to: 0) }
+      if dataCount > 1 && mayMove(offset: offset, pages: dataCount) { set(block.end - 1, block.end, to: 0) }
     } else {
       block.pointee.state = isUneven ? GuardedState.lost : GuardedState.freed
       return decline(&pointee.refused)
@@ -145,7 +145,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   @inline(__always)
   private func beside(_ block: GuardedBlockPointer, _ body: (UInt, UInt) -> Void) {
     let start = address(ofPage: block.pointee.dataPage), end = start + UInt(block.pointee.dataCount) * UInt(pageBytes)
-    let near = UInt(block.pointee.next)
+    let near = UInt(block.pointee.filled)
     if block.pointee.address > start { body(block.pointee.address - Swift.min(near, block.pointee.address - start), block.pointee.address) }
     if block.end < end { body(block.end, block.end + Swift.min(near, end - block.end)) }
   }

@@ -87,7 +87,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     let shift = address(ofPage: region.pointee.dataPage) &- address(ofPage: block.pointee.dataPage)
     damage = damageBeside(block, shift: shift)
     // What of the pages is not filling.
-    let isKnown = damage.count == 0 && block.pointee.next == .max
+    let isKnown = damage.count == 0 && block.pointee.filled == .max
     region.pointee.address = isKnown ? block.pointee.address &+ shift : address(ofPage: region.pointee.dataPage)
     region.pointee.size = isKnown ? block.pointee.size : UInt(bytes)
     region.pointee.state = GuardedState.ready

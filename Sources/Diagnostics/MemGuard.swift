@@ -30,8 +30,9 @@
 //
 // Cost of a guarded block of up to two pages: a system call to move them to the next one's region, some 2 µs with both stacks and a look
 // at the handlers of two signals (Documentation/Decisions.md), and as much again in a program whose caches are full of other things;
-// where pages cannot be moved, or it has more, one to open its pages, a fault at the first touch of each, and one to close them, 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its
-// addresses are used again: 9 MB for 1 GiB of addresses.
+// where pages cannot be moved, or it has more, one to open its pages, a fault at the first touch of each, and one to close them, 7 µs. Of
+// metadata 64 bytes for each region and 12 for each of its pages, marks included, until its addresses are used again: 9 MB for 1 GiB of
+// addresses.
 
 import Accounting
 import CPlatform
