@@ -149,9 +149,17 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   func closeRegion(_ block: GuardedBlockPointer) -> Bool { closePages(block.pointee.firstPage, block.pointee.pageCount) }
 
+  @inline(never)
   func closePages(_ first: UInt32, _ count: UInt32) -> Bool {
     let start = address(ofPage: first), bytes = Int(count) * pageBytes
-    if pointee.usesMarks && stave_madvise(start, bytes, adviseGuardInstall) == 0 { return true }
+    var tries = pointee.usesMarks ? 2 : 0
+    while tries > 0 {
+      if stave_madvise(start, bytes, adviseGuardInstall) == 0 { return true }
+      // Locked pages take none. Their block is freed: nothing of it is to be kept in memory.
+      leaveLocked()
+      _ = stave_munlock(start, bytes)
+      tries -= 1
+    }
     // Mapped anew: without pages, without access.
     let place = stave_mmap(start, bytes, 0, mapPrivateAnonymous | mapNoReserve | mapFixed)
     if place > 0 {

@@ -30,6 +30,8 @@ public struct GuardDamage {
 
 extension UnsafeMutablePointer where Pointee == MemGuard {
   static var filling: UInt8 { 0x42 }
+  /// A region has room for its block's alignment: a larger one would be page tables above all.
+  static var mostAlignment: UInt { 4 << 20 }
   /// Bytes of it on each side of a block, where few are guarded.
   static var nearBytes: UInt32 { 128 }
 
@@ -37,7 +39,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   public func allocate(_ size: UInt, alignment: UInt, type: TypePointer?, zone: KegPointer? = nil, stack: UInt32) -> UnsafeMutableRawPointer? {
     let page = UInt(pageBytes)
     guard size > 0 else { return nil }
-    guard size <= pointee.bytes / 16, alignment <= 1 << 30 else { return decline(&pointee.withoutAddresses) }
+    guard size <= pointee.bytes / 16, alignment <= Self.mostAlignment else { return decline(&pointee.withoutAddresses) }
     let dataBytes = (size + page - 1) & ~(page - 1)
     guard UInt(clamping: pointee.usedBytes) + dataBytes <= pointee.limit else { return decline(&pointee.withoutPages) }
     // Where pages are not enough for the alignment, the region has room to shift it.
@@ -46,7 +48,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     var isUneven = false
     pointee.lock.lock()
     let width = pointee.width, offset = offset(of: size, alignment: alignment, in: dataBytes)
-    let ready = mayMove(offset: offset, pages: dataCount) ? takeReady(pages: dataCount) : nil
+    let mayMove = mayMove(offset: offset, size: size, pages: dataCount)
+    let ready = mayMove ? takeReady(pages: dataCount) : nil
     guard let index = ready ?? takeRegion(2 * width + extra + dataCount, isUneven: &isUneven) else {
       pointee.lock.unlock()
       return decline(&pointee.withoutAddresses)
@@ -75,7 +78,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     } else if open(block, isUneven: isUneven) {
       beside(block) { set($0, $1, to: Self.filling) }
       // Only pages that are there can be moved.
-      if dataCount > 1 && mayMove(offset: offset, pages: dataCount) { set(block.end - 1, block.end, to: 0) }
+      if mayMove && dataCount > 1 { set(block.end - 1, block.end, to: 0) }
     } else {
       block.pointee.state = isUneven ? GuardedState.lost : GuardedState.freed
       return decline(&pointee.refused)
@@ -131,10 +134,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     case nil: if canLookBeside(block) { damage = damageBeside(block) }
     }
     let isClosed = close(block)
-    if !isClosed {
-      stave_add(&pointee.refused, 1)
-      leaveLocked()
-    }
+    if !isClosed { stave_add(&pointee.refused, 1) }
     _ = stave_swap32(&block.pointee.state, GuardedState.closing, isClosed ? GuardedState.freed : GuardedState.lost)
     return .done
   }
@@ -157,16 +157,18 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// The program may itself have given back the last page of a block that begins at a page, and more: there is nothing to be looked at
   /// then, and in the lane it would be a fault.
-  private func canLookBeside(_ block: GuardedBlockPointer) -> Bool {
+  @inline(never)
+  func canLookBeside(_ block: GuardedBlockPointer) -> Bool {
     let first = block.pointee.dataPage
     guard isInLane(first) || block.pointee.address & UInt(pageBytes - 1) == 0 else { return true }
     return stave_is_resident(address(ofPage: first + block.pointee.dataCount - 1))
   }
 
-  /// `shift`: how far above its own place the page lies that is looked at.
-  func damageBeside(_ block: GuardedBlockPointer, shift: UInt = 0) -> GuardDamage {
+  /// `shift`: how far above its own place the page lies that is looked at; the one behind the block, where that is another.
+  func damageBeside(_ block: GuardedBlockPointer, shift: UInt = 0, shiftBehind: UInt = 0) -> GuardDamage {
     var damage = GuardDamage()
     beside(block) { start, end in
+      let shift = start < block.pointee.address ? shift : shiftBehind
       var place = start &+ shift
       let to = end &+ shift
       while place < to {

@@ -43,6 +43,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       page = block.endPage
     }
     precondition(pointee.laneStart <= pointee.laneCursor && pointee.laneCursor <= Swift.max(pointee.laneUsed, firstLanePage) && pointee.laneUsed <= pageCount, "the lane")
+    checkCursor(pointee.cursor, isUsed: pointee.cursor < openedPages)
+    checkCursor(pointee.laneCursor, isUsed: isInLane(pointee.laneCursor))
     var free = 0
     var next = pointee.freeRecord
     while next != 0 {
@@ -52,5 +54,11 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     }
     precondition(regions + free + 1 == Int(pointee.recordCount), "records are lost")
     precondition(live == Int(pointee.guarded - pointee.freed) && used == Int(pointee.usedBytes) && mapped == Int(pointee.mappedBytes) && taken == Int(pointee.laneTaken), "sums")
+  }
+
+  /// A search that began inside a region would leave the table naming a region elsewhere.
+  private func checkCursor(_ page: UInt32, isUsed: Bool) {
+    let index = isUsed ? pointee.table![Int(page)] : 0
+    precondition(index == 0 || record(index).pointee.firstPage == page, "a cursor in a region")
   }
 }

@@ -126,6 +126,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   private var isLocked: Bool { stave_madvise(pointee.start, pageBytes, adviseDontNeed) != 0 }
 
   /// A block could not be closed by marks.
+  @inline(never)
   func leaveLocked() {
     guard pointee.laneState == LaneState.open, pointee.lock.tryLock() else { return }
     if pointee.laneState == LaneState.open && isLocked { shutLane() }
@@ -134,6 +135,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// It is used no more. Answers false.
   @discardableResult
+  @inline(never)
   func shutLane() -> Bool {
     pointee.openings = Self.mostOpenings
     if pointee.laneUsed > pointee.laneStart { markLane() }
@@ -150,15 +152,6 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     closeMover()
     pointee.openings = 0
     if isOn && guardsMany && pointee.laneState == LaneState.open { _ = openLane(isFresh: wasThere) }
-  }
-
-  /// The program has given back a page of a live block itself (madvise), and touches it again: elsewhere the system would give it zeros.
-  /// In the handler of a fault.
-  func bringBack(_ address: UInt) -> Bool {
-    guard let block = block(around: address), block.isOut, address >= block.pointee.address, address < block.end, isInLane(block.pointee.dataPage)
-    else { return false }
-    let answer = stave_zero_page(pointee.mover, address.roundedDown(to: UInt(pageBytes)), pageBytes)
-    return answer == 0 || answer == Self.isThere
   }
 
   // MARK: - Marks

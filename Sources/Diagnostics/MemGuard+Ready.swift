@@ -29,10 +29,12 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// Pages of one.
   static var mostMovedPages: UInt32 { 2 }
 
-  /// Blocks that pages go from and to: one that begins with its page could give it back to the system itself (madvise, which rounds its
-  /// end up), and touch it again.
-  @inline(__always)
-  func mayMove(offset: UInt, pages: UInt32) -> Bool { pages <= Self.mostMovedPages && offset > 0 }
+  /// Blocks that pages go from and to: those that have no page for themselves. One that has could give it back to the system itself
+  /// (madvise), and touch it again. One that begins with its page might have it by the end that is rounded up.
+  @inline(never)
+  func mayMove(offset: UInt, size: UInt, pages: UInt32) -> Bool {
+    offset > 0 && pages <= Self.mostMovedPages && (pages == 1 || offset + size < UInt(pages) * UInt(pageBytes))
+  }
 
   /// Whether so many pages more may be ready. A freed block's are no longer counted as used.
   private func mayKeep(_ pages: UInt32) -> Bool {
@@ -60,8 +62,9 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// the block. Waits for no lock of ours.
   func moveAway(_ block: GuardedBlockPointer, _ damage: inout GuardDamage) -> Bool? {
     let pages = block.pointee.dataCount
-    guard mayMove(offset: block.pointee.address - address(ofPage: block.pointee.dataPage), pages: pages), !block.isUneven,
-      pointee.usesMarks, isOn, mayKeep(pages), hasLaneRoom, !stave_is_own_thread(), pointee.lock.tryLock()
+    let offset = block.pointee.address - address(ofPage: block.pointee.dataPage)
+    guard mayMove(offset: offset, size: block.pointee.size, pages: pages), !block.isUneven, pointee.usesMarks,
+      isOn, mayKeep(pages), hasLaneRoom, !stave_is_own_thread(), pointee.lock.tryLock()
     else { return nil }
     defer { pointee.lock.unlock() }
     let count = 2 * pointee.width + pages
@@ -79,13 +82,14 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     region.pointee.dataPage = first + pointee.width
     region.pointee.dataCount = pages
     let bytes = Int(pages) * pageBytes
-    guard moved == bytes else {
-      // The program has given a page of the block back to the system, or a child of fork shares one.
+    let shift = address(ofPage: region.pointee.dataPage) &- address(ofPage: block.pointee.dataPage)
+    let isWhole = moved == bytes
+    // Where a child of fork shares the second page, that is still in its place.
+    if isWhole || canLookBeside(block) { damage = damageBeside(block, shift: shift, shiftBehind: isWhole ? shift : 0) }
+    guard isWhole else {
       closeReady(region)
       return false
     }
-    let shift = address(ofPage: region.pointee.dataPage) &- address(ofPage: block.pointee.dataPage)
-    damage = damageBeside(block, shift: shift)
     // What of the pages is not filling.
     let isKnown = damage.count == 0 && block.pointee.filled == .max
     region.pointee.address = isKnown ? block.pointee.address &+ shift : address(ofPage: region.pointee.dataPage)
@@ -128,7 +132,9 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       }
       // Something is there, or has another mapping: once what was touched or changed has been put right, else some other place next time.
       if isUneven {
-        pointee.laneCursor = first + count
+        // Behind what is freed there: a run never begins inside a region.
+        let last = pointee.table![Int(first + count - 1)]
+        pointee.laneCursor = last == 0 ? first + count : record(last).endPage
         return nil
       }
       isUneven = true

@@ -19,7 +19,9 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// In the handler of a fault. True if the program may go on, at the same instruction. No lock is taken.
   public func reportFault(_ fault: UnsafePointer<stave_fault>) -> Bool {
-    if bringBack(fault.pointee.address) { return true }
+    let block = block(around: fault.pointee.address)
+    // Nothing of ours keeps a program from its own block: its own protection does, or it jumps to data.
+    if let block, block.isOut, fault.pointee.address >= block.pointee.address, fault.pointee.address < block.end { return false }
     stave_add(&pointee.reports, 1)
     var report = Report("memguard")
     switch fault.pointee.access {
@@ -28,7 +30,6 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     case 2: report.text("jump to ")
     default: report.text("access of ")
     }
-    let block = block(around: fault.pointee.address)
     report.address(fault.pointee.address)
     describe(block, around: fault.pointee.address, in: &report)
     report.newline()
@@ -37,6 +38,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     describeStacks(of: block, in: &report)
     guard let region = region(around: fault.pointee.address) else { report.stop(next: advice) }
     report.finish(next: advice)
+    // What is made accessible is no code.
+    if fault.pointee.access == 2 { return false }
     if patch(fault.pointee.address, of: region) { return true }
     var end = Report("memguard")
     end.text("the system does not make the page accessible: the program cannot go on\n")

@@ -83,6 +83,70 @@ extension OnRoot {
       }
     }
 
+    @Test func `L43 sources that cannot be moved, round after round of the lane: no search begins inside a region`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        memGuard.pointee.kept = 4 << 20
+        var lot = Generator(83)
+        var held: [(block: UnsafeMutableRawPointer, size: Int, mark: UInt8)] = []
+        for step in 0..<20_000 {
+          if held.count < 40 {
+            let size = [20 + lot.below(3000), 4100 + lot.below(4000)].randomElement(using: &lot)!, mark = UInt8(truncatingIfNeeded: step)
+            let block = Heap.allocate(UInt(size))!
+            fill(block, size, mark)
+            held.append((block, size, mark))
+          } else {
+            let one = held.remove(at: lot.below(held.count))
+            precondition(holds(one.block, one.size, one.mark))
+            if lot.below(9) == 0 { precondition(mlock(one.block, one.size) == 0) }
+            Heap.free(one.block)
+            precondition(!isReadable(one.block.address))
+          }
+          if step % 16 == 0 { memGuard.checkInvariants() }
+        }
+        precondition(memGuard.pointee.reports == 0 && memGuard.pointee.laneState == LaneState.open)
+      }
+    }
+
+    @Test func `what the program has locked and freed takes no lines of the map`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        func lines() -> Int { kernelText("/proc/self/maps").utf8.count { $0 == 10 } }
+        usePairs(100)
+        let before = lines()
+        for size in [100, 5000, 20_000] as [UInt] {
+          for _ in 0..<200 {
+            let block = Heap.allocate(size)!
+            precondition(mlock(block, Int(size)) == 0)
+            Heap.free(block)
+            precondition(!isReadable(block.address))
+          }
+        }
+        precondition(lines() < before + 20 && memGuard.pointee.refused == 0, "\(lines() - before) \(memGuard.pointee.refused)")
+        memGuard.checkInvariants()
+      }
+    }
+
+    @Test func `of a block of two pages one is shared with a child: what was written beside it is found all the same`() async {
+      await #expect(processExitsWith: .success) {
+        guardUp()
+        setGuard(.onreport, 1)
+        usePairs(4)
+        for (offset, wanted) in [(-1, 1), (5003, 1), (100, 0)] as [(Int, Int64)] {
+          Heap.free(Heap.allocate(5000))
+          let block = Heap.allocate(5000)!, reports = memGuard.pointee.reports
+          fill(block, 5000, 3)
+          let sharer = Sharer(block, 5000, 3)
+          touch(block.address)
+          touch(UInt(Int(block.address) + offset))
+          Heap.free(block)
+          precondition(memGuard.pointee.reports - reports == wanted && !isReadable(block.address) && !isReadable(block.address + 4999), "\(offset)")
+          sharer.finish()
+          memGuard.checkInvariants()
+        }
+      }
+    }
+
     @Test func `memory is locked: the lane ends, and blocks are closed as ever`() async {
       await #expect(processExitsWith: .success) {
         for (isAll, isClosed) in [(false, false), (true, false), (true, true), (false, true)] {

@@ -108,6 +108,10 @@ static inline _Bool stave_is_resident(uintptr_t page) {
   unsigned char is_there = 0;
   return stave_syscall6(SYS_mincore, (long)page, 1, (long)&is_there, 0, 0, 0) == 0 && (is_there & 1);
 }
+static inline long stave_munlock(uintptr_t address, size_t length) {
+  STAVE_MAY_FAIL;
+  return stave_syscall6(SYS_munlock, (long)address, (long)length, 0, 0, 0, 0);
+}
 static inline long stave_mprotect(uintptr_t address, size_t length, int protection) {
   STAVE_MAY_FAIL;
   return stave_syscall6(SYS_mprotect, (long)address, (long)length, protection, 0, 0, 0);
