@@ -15,6 +15,7 @@
 # make examples   the Swift packages of Examples that the tests run
 # make listener   the command with an HTTP server, for its tests: .build/listener/debug/stave
 # make soak       the tests at full length
+# make tsan       tests of the core and of the Swift API under thread sanitizer: not part of make test, since it takes most of an hour
 # make corpus     faulty programs under Stave and its peers: the tables of Documentation/Caught.md
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list
@@ -31,7 +32,7 @@ HEADERS = stave.h stave_type.h stave_zone.h stave_pool.h stave_mbuf.h
 # Of the package, for the command: NIO.
 TRAITS ?=
 
-.PHONY: all library zones static command reader listener run examples test bench bench-modes bench-zones bench-peers measured soak corpus check manuals docs readme probes install uninstall clean
+.PHONY: all library zones static command reader listener run examples test bench bench-modes bench-zones bench-peers measured soak tsan corpus check manuals docs readme probes install uninstall clean
 
 all: library zones static command reader
 
@@ -86,6 +87,9 @@ examples:
 
 soak: all manuals examples
 	Scripts/soak
+
+tsan:
+	Scripts/thread-sanitizer
 
 corpus: all
 	Scripts/corpus

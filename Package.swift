@@ -7,12 +7,16 @@
 
 import PackageDescription
 
+let forPreload = Context.environment["STAVE_PRELOAD"] != nil
+/// For Scripts/thread-sanitizer: the core, the Swift API and their tests alone.
+let forThreadSanitizer = Context.environment["STAVE_THREAD_SANITIZER"] != nil
+
 // Debug builds check the order of locks and can make system calls fail; the C headers are compiled into Swift's modules, so
 // they are told through Swift's compiler.
 let checked: [SwiftSetting] = [
   .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
   .unsafeFlags(["-Xcc", "-DSTAVE_CHECK_LOCKS", "-Xcc", "-DSTAVE_INJECT"], .when(configuration: .debug)),
-]
+] + (forThreadSanitizer ? [.define("STAVE_THREAD_SANITIZER"), .unsafeFlags(["-Xcc", "-DSTAVE_THREAD_SANITIZER"])] : [])
 
 let embedded: [SwiftSetting] = [
   .enableExperimentalFeature("Embedded", .when(traits: ["Preload"])),
@@ -29,8 +33,6 @@ let plainC: [CSetting] = [
   .define("STAVE_CHECK_LOCKS", .when(configuration: .debug)),
   .unsafeFlags(["-fno-stack-protector", "-fvisibility=hidden", "-ffunction-sections", "-O2", "-fno-omit-frame-pointer", "-momit-leaf-frame-pointer"], .when(traits: ["Preload"])),
 ]
-
-let forPreload = Context.environment["STAVE_PRELOAD"] != nil
 
 /// A target of the core: compiled both ways.
 func core(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -99,6 +101,27 @@ if forPreload {
   ]
   products += [.library(name: "stave-zones", type: .dynamic, targets: ["StaveZones", "CStaveZones"])]
 } else {
+  targets += [
+    .target(name: "StaveC"),
+    .target(
+      name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore, swiftSettings: checked + [.enableExperimentalFeature("Lifetimes")]),
+    // Holds no test, but what the tests share. A test target, so that it sees what they see and is built only with them.
+    .testTarget(name: "TestSupport", dependencies: wholeCore, path: "Tests/Support", swiftSettings: checked),
+    coreTests("Primitives"),
+    coreTests("AddressMap"),
+    coreTests("Pages"),
+    coreTests("Zones"),
+    coreTests("Accounting"),
+    coreTests("Diagnostics"),
+    coreTests("Heap"),
+    coreTests("PacketBuffers"),
+    .testTarget(name: "StaveTests", dependencies: ["TestSupport", "Stave", "StaveC"] + wholeCore, swiftSettings: checked),
+  ]
+  products += [.library(name: "Stave", targets: ["Stave"]), .library(name: "StaveC", targets: ["StaveC"])]
+}
+
+// What is above, and what looks at processes from outside.
+if !forPreload && !forThreadSanitizer {
   dependencies += [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -107,9 +130,6 @@ if forPreload {
   let nio = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { Target.Dependency.product(name: $0, package: "swift-nio", condition: .when(traits: ["NIO"])) }
   let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"]))
   targets += [
-    .target(name: "StaveC"),
-    .target(
-      name: "Stave", dependencies: ["StaveC", "CStaveNote", "Own"] + wholeCore, swiftSettings: checked + [.enableExperimentalFeature("Lifetimes")]),
     .target(
       name: "Inspection", dependencies: wholeCore, swiftSettings: checked),
     .target(name: "Exporters", dependencies: ["CPlatform", "Primitives", "Accounting", "Diagnostics", "Heap", "Inspection"], swiftSettings: checked),
@@ -125,23 +145,11 @@ if forPreload {
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: checked),
-    // Holds no test, but what the tests share. A test target, so that it sees what they see and is built only with them.
-    .testTarget(name: "TestSupport", dependencies: wholeCore, path: "Tests/Support", swiftSettings: checked),
     .executableTarget(name: "StaveManuals", dependencies: ["Exporters"], swiftSettings: checked),
-    coreTests("Primitives"),
-    coreTests("AddressMap"),
-    coreTests("Pages"),
-    coreTests("Zones"),
-    coreTests("Accounting"),
-    coreTests("Diagnostics"),
-    coreTests("Heap"),
-    coreTests("PacketBuffers"),
-    .testTarget(name: "StaveTests", dependencies: ["TestSupport", "Stave", "StaveC"] + wholeCore, swiftSettings: checked),
     .testTarget(name: "PreloadTests", dependencies: ["TestSupport"]),
     .testTarget(name: "InspectionTests", dependencies: ["TestSupport", "Inspection", "Exporters"], swiftSettings: checked),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport", "StaveCommand", "StaveManuals", "Exporters", "Inspection"], swiftSettings: checked),
   ]
-  products += [.library(name: "Stave", targets: ["Stave"]), .library(name: "StaveC", targets: ["StaveC"])]
   products += [.library(name: "StaveNIO", targets: ["StaveNIO"])]
   products += [.library(name: "StaveMetrics", targets: ["StaveMetrics"])]
   products += [.library(name: "stavestat", type: .dynamic, targets: ["StaveStat", "CStaveStat"])]

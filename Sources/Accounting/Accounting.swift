@@ -82,7 +82,7 @@ public struct TypeRecord: ~Copyable {
   /// From 1 on; the arena counts large blocks by it. 0 is memory without a type.
   public var number: UInt32
   /// By class; nil until the type has asked for such a size.
-  public var zones: InlineArray<72, ZonePointer?>
+  public var zones: ClassZones
   /// Of these, the cells: what the fast path needs. 0 for none.
   public var cells: InlineArray<72, UInt16>
   /// Requests that failed, of whatever size.

@@ -20,7 +20,7 @@ public struct TypeTotals {
 
   public init(_ type: TypePointer) {
     for index in 0..<SizeClass.count {
-      guard let zone = type.pointee.zones[index] else { continue }
+      guard let zone = type.knownZone(index) else { continue }
       let counts = ZoneCounts(zone)
       add(counts, size: Int64(SizeClass.size(index)))
       if counts.allocations > 0 { classes[index >> 6] |= 1 << UInt64(index & 63) }

@@ -11,7 +11,12 @@ import Zones
 extension UnsafeMutablePointer where Pointee == TypeRecord {
   /// Nil if memory is not to be had, or if there are too many: then the request is malloc's.
   @inline(__always)
-  public func zone(_ index: Int) -> ZonePointer? { pointee.zones[index] ?? makeZone(index) }
+  public func zone(_ index: Int) -> ZonePointer? { knownZone(index) ?? makeZone(index) }
+
+  /// Nil where none has been made.
+  @inline(__always)
+  public func knownZone(_ index: Int) -> ZonePointer? { publishedZone(&pointee.zones, index) }
+
 
   /// Made without the types' lock, since that takes as long as there are zones; and published with it.
   @inline(never)
@@ -32,7 +37,7 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
     if publish(zone, index) { return zone }
     // Another thread was faster; nobody has used this one.
     zone.destroy()
-    return pointee.zones[index]
+    return knownZone(index)
   }
 
   private func publish(_ zone: ZonePointer, _ index: Int) -> Bool {
@@ -42,8 +47,7 @@ extension UnsafeMutablePointer where Pointee == TypeRecord {
     zone.pointee.type = pointee.number
     setInstance(zone)
     zone.pointee.keg.pointee.cellOffset = pointee.isWatched || hasAccount ? 0 : UInt16(zone.pointee.cell)
-    atomicMemoryFence(ordering: .releasing)
-    pointee.zones[index] = zone
+    Zones.publish(zone, in: &pointee.zones, index)
     if !hasAccount { pointee.cells[index] = UInt16(zone.pointee.cell) }
     return true
   }

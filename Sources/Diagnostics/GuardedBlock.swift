@@ -69,7 +69,7 @@ public enum GuardedState {
 public typealias GuardedBlockPointer = UnsafeMutablePointer<GuardedBlock>
 
 extension UnsafeMutablePointer where Pointee == GuardedBlock {
-  var isOut: Bool { GuardedState.isOut(pointee.state) }
+  var isOut: Bool { GuardedState.isOut(stave_load32(&pointee.state)) }
   public var end: UInt { pointee.address &+ pointee.size }
   var isUneven: Bool { stave_load32(&pointee.unevenness) != 0 }
   var endPage: UInt32 { pointee.firstPage + pointee.pageCount }
@@ -107,7 +107,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// The block to whose region an address belongs, the last one if it is freed; nil where there has been none. Three loads, no lock.
   public func block(around address: UInt) -> GuardedBlockPointer? {
-    guard let region = region(around: address), region.pointee.state != GuardedState.ready else { return nil }
+    guard let region = region(around: address), stave_load32(&region.pointee.state) != GuardedState.ready else { return nil }
     return region
   }
 

@@ -102,7 +102,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// is open already and it need not be, or if the system refuses.
   func openMore(_ wanted: UInt32, isForced: Bool) -> Bool {
     let page = UInt(pageBytes), opened = pointee.opened
-    guard isForced || opened < pointee.kept || UInt(pointee.mappedBytes) > opened / 4 else { return false }
+    guard isForced || opened < pointee.kept || stave_load64(&pointee.mappedBytes) > UInt64(opened / 4) else { return false }
     let step = page * (page / 4)
     guard let bytes = (UInt(wanted) * page).roundedUp(to: step), bytes <= UInt(pointee.laneStart) * page - opened else { return false }
     let tablePart = UInt(bitPattern: pointee.table) + opened / page * 4

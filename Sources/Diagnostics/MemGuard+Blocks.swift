@@ -41,7 +41,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     guard size > 0 else { return nil }
     guard size <= pointee.bytes / 16, alignment <= Self.mostAlignment else { return decline(&pointee.withoutAddresses) }
     let dataBytes = (size + page - 1) & ~(page - 1)
-    guard UInt(clamping: pointee.usedBytes) + dataBytes <= pointee.limit else { return decline(&pointee.withoutPages) }
+    guard UInt(clamping: usedNow) + dataBytes <= limitNow else { return decline(&pointee.withoutPages) }
     // Where pages are not enough for the alignment, the region has room to shift it.
     let extra = alignment > page ? UInt32(alignment / page) - 1 : 0
     let dataCount = UInt32(dataBytes / page)
@@ -69,7 +69,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     block.pointee.freeStack = 0
     block.pointee.filled = guardsMany ? .max : Self.nearBytes
     block.pointee.state = GuardedState.closing
-    pointee.mostUsedBytes = Swift.max(pointee.mostUsedBytes, pointee.usedBytes + Int64(dataBytes))
+    pointee.mostUsedBytes = Swift.max(pointee.mostUsedBytes, usedNow + Int64(dataBytes))
     pointee.lock.unlock()
     if ready != nil {
       // The pages have another block's bytes.
@@ -88,6 +88,10 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     _ = stave_swap32(&block.pointee.state, GuardedState.closing, GuardedState.live)
     return UnsafeMutableRawPointer(bitPattern: block.pointee.address)
   }
+
+  private var usedNow: Int64 { Int64(bitPattern: stave_load64(&pointee.usedBytes)) }
+  /// Without the lock: who asks while it is changed has the old one or the new one.
+  private var limitNow: UInt { pointee.limit }
 
   private func decline(_ counter: UnsafeMutablePointer<Int64>) -> UnsafeMutableRawPointer? {
     stave_add(counter, 1)

@@ -49,7 +49,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// A free or realloc of an address in the range that is no live block. Returns only if the program is to go on.
   public func reportBadFree(_ call: StaticString, _ address: UInt, _ block: GuardedBlockPointer?) {
     stave_add(&pointee.reports, 1)
-    let isFreed = block.map { $0.pointee.address == address && $0.pointee.state != GuardedState.live } ?? false
+    let isFreed = block.map { $0.pointee.address == address && stave_load32(&$0.pointee.state) != GuardedState.live } ?? false
     var report = Report("memguard", isFreed ? "double free" : "bad free")
     report.text(call)
     report.text(" of ")

@@ -71,7 +71,7 @@ extension UnsafeMutablePointer where Pointee == StacksState {
   /// The number of these return addresses, 32 at most, kept if they are not yet; 0 for none, and where there is no room.
   func number(of pcs: UnsafePointer<UInt>, count: Int) -> UInt32 {
     guard count > 0 else { return 0 }
-    guard let table = pointee.table ?? makeTable() else { return leaveOut() }
+    guard let table = tableNow ?? makeTable() else { return leaveOut() }
     let hash = Self.hash(pcs, count)
     let chain = table.chain(hash)
     var first = stave_load32(chain)
@@ -95,6 +95,9 @@ extension UnsafeMutablePointer where Pointee == StacksState {
     return UInt32(place)
   }
 
+  /// Nothing was in it when it was published.
+  private var tableNow: UnsafeMutablePointer<StackTable>? { pointee.table }
+
   private func leaveOut() -> UInt32 {
     stave_add(&pointee.leftOut, 1)
     return 0
@@ -102,7 +105,7 @@ extension UnsafeMutablePointer where Pointee == StacksState {
 
   /// The addresses of a stack; nil for what is no number of one.
   public func frames(of number: UInt32) -> UnsafeBufferPointer<UInt>? {
-    guard number > 0, Int64(number) < pointee.words, let table = pointee.table else { return nil }
+    guard number > 0, Int64(number) < Int64(bitPattern: stave_load64(&pointee.words)), let table = tableNow else { return nil }
     let record = table.record(Int32(number))
     guard record.pointee.count >= 1, record.pointee.count <= UInt32(Stacks.mostFrames) else { return nil }
     return UnsafeBufferPointer(start: UnsafeRawPointer(record + 1).assumingMemoryBound(to: UInt.self), count: Int(record.pointee.count))

@@ -42,7 +42,7 @@ extension Heap {
   /// or two additions. `bytes`: about how many the call has moved from a cell to depot or slabs.
   @inline(__always)
   static func noteSlowCall(moving bytes: Int = 0) {
-    guard heap.pointee.background.thread == 0 else { return }
+    guard stave_load32(&heap.pointee.background.thread) == 0 else { return }
     if heap.pointee.options[.background] == 1 {
       let calls = heap.pointee.slowCalls.wrappingAdd(1, ordering: .relaxed).newValue
       let isPlain = arena.pointee.cachedBytes > startThreshold && (arena.pointee.cachedBytes >= hurryThreshold || !stave_is_single_threaded())
@@ -70,12 +70,12 @@ extension Heap {
     var bytes = arena.pointee.cachedBytes + zones.idleTypedBytes + memGuard.readyBytes
     let cells = CPUCache.cellsHere
     for index in 0..<SizeClass.count {
-      guard let zone = heap.pointee.classZones[index] else { continue }
+      guard let zone = publishedZone(&heap.pointee.classZones, index) else { continue }
       bytes += zone.idleBytes(cells: cells)
     }
     hashClasses.forEach { record in
       for index in 0..<SizeClass.count {
-        if let zone = record.pointee.zones[index] { bytes += zone.idleBytes(cells: cells) }
+        if let zone = record.knownZone(index) { bytes += zone.idleBytes(cells: cells) }
       }
     }
     return bytes

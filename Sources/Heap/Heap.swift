@@ -29,7 +29,7 @@ import Zones
 
 public struct HeapState: ~Copyable {
   // What readers outside copy.
-  public var classZones: InlineArray<72, ZonePointer?>
+  public var classZones: ClassZones
   public var options: OptionValues
   /// Calls that returned NULL for want of memory or by injection.
   public var failures: Int64
@@ -188,7 +188,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
 
   /// The zone of a class, made when first asked for. Nil if memory is not to be had.
   @inline(__always)
-  func zone(_ index: Int) -> ZonePointer? { pointee.classZones[index] ?? makeZone(index) }
+  func zone(_ index: Int) -> ZonePointer? { publishedZone(&pointee.classZones, index) ?? makeZone(index) }
 
   @inline(never)
   private func makeZone(_ index: Int) -> ZonePointer? {
@@ -205,7 +205,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     zone.pointee.depotLimit = SizeClass.depotLimit(size: size)
     if hashClasses.isOn { zone.pointee.instance = 0 }
     zone.pointee.keg.pointee.cellOffset = UInt16(zone.pointee.cell)
-    pointee.classZones[index] = zone
+    publish(zone, in: &pointee.classZones, index)
     // From here on the fast path finds the cell.
     var step = index == 0 ? 0 : SizeClass.size(index - 1) / 16 + 1
     while step <= size / 16 {

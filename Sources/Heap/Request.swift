@@ -39,7 +39,10 @@ struct Request {
   var bytes: UInt? { index.map { UInt(SizeClass.size($0)) } ?? arena.blockBytes(max(size, 1)) }
 
   /// The zone that it is counted for, if there is one: the type's, else malloc's.
-  var zone: ZonePointer? { index.flatMap { type?.pointee.zones[$0] ?? heap.pointee.classZones[$0] } }
+  var zone: ZonePointer? {
+    guard let index else { return nil }
+    return type?.knownZone(index) ?? publishedZone(&heap.pointee.classZones, index)
+  }
 }
 
 extension Heap {

@@ -107,11 +107,20 @@ extension UnsafeMutablePointer where Pointee == Arena {
   /// The frontier moves in multiples of the huge page size (L67).
   static var frontierGrain: UInt { 2 << 20 }
 
+  /// The lowest address at which a window begins. The usual one is inside thread sanitizer's own tables (LLVM's tsan_platform.h, x86-64).
+  private static var firstWindow: UInt {
+    #if STAVE_THREAD_SANITIZER
+    0x7a00_0000_0000
+    #else
+    0x2000_0000_0000
+    #endif
+  }
+
   /// Chooses a window of at most `bytes` and reserves its tables; the smaller the process may be, the smaller the window.
   public func start() -> Bool {
     var random: UInt = 0
     if stave_getrandom(&random, 8) != 8 { random = UInt(truncatingIfNeeded: stave_nanoseconds()) &* 0x9e37_79b9_7f4a_7c15 }
-    let start = 0x2000_0000_0000 + (random >> 20 & 0xf_ffff) &* (2 << 20)
+    let start = Self.firstWindow + (random >> 20 & 0xf_ffff) &* (2 << 20)
     // Thirty-two times the machine's memory: enough for what is reserved and not used, small enough for mlockall's limits.
     let limit = stave_address_space_limit()
     var units: UInt = 1 << 20

@@ -39,7 +39,7 @@ extension Report {
 
   /// What the buffer has of whole lines goes out; all of it if there is none. Behind the last report that is written it is dropped.
   mutating func makeRoom() {
-    if !Self.endsProcess && stave_reports().pointee.count >= Self.mostReports {
+    if !Self.endsProcess && stave_load64(&stave_reports().pointee.count) >= UInt64(Self.mostReports) {
       used = 0
       return
     }
@@ -63,7 +63,7 @@ extension Report {
       _ = stave_futex_wait(&never, 0, 1_000_000)
       tries += 1
     }
-    stave_reports().pointee.writer = thread
+    _ = stave_exchange32(&stave_reports().pointee.writer, thread)
   }
 
   mutating func end() {

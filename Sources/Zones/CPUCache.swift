@@ -93,7 +93,7 @@ public enum CPUCache {
   /// The cells of a CPU, nil if it has none yet.
   @inline(__always)
   public static func cells(of cpu: Int) -> CellPointer? {
-    stave_regions()[cpu]?.assumingMemoryBound(to: stave_cell.self)
+    stave_load_pointer(stave_regions() + cpu)?.assumingMemoryBound(to: stave_cell.self)
   }
 
   @inline(__always)
@@ -103,7 +103,7 @@ public enum CPUCache {
 
   /// Gives this CPU a region if it has none. Failure leaves it without: operations then go round the cache.
   static func prepare() {
-    guard let cpu = currentCPU, stave_regions()[cpu] == nil, !isPassedBy, CachePatience.mayAsk else { return }
+    guard let cpu = currentCPU, cells(of: cpu) == nil, !isPassedBy, CachePatience.mayAsk else { return }
     zones.pointee.regionLock.lock()
     defer { zones.pointee.regionLock.unlock() }
     guard stave_regions()[cpu] == nil else { return }
@@ -114,8 +114,7 @@ public enum CPUCache {
       prepareCell(index, of: cells)
     }
     // The pointer is published last; threads on this CPU see it by the next load of the table.
-    atomicStoreFence()
-    stave_regions()[cpu] = UnsafeMutableRawPointer(cells)
+    stave_store_pointer(stave_regions() + cpu, cells)
     if !isLocked { publish(cells, for: cpu) }
     zones.pointee.regionCount += 1
   }

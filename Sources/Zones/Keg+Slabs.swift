@@ -12,7 +12,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
   func makeSlab(flags: WaitFlags) -> Bool {
     pointee.lock.unlock()
     let slab = flags.contains(.noVM) ? nil : fetchSlab(flags: flags)
-    if slab != nil { stave_zone_grow_probe(shownName, shownSize, UInt64(pointee.layout.slabBytes), UInt64(pointee.slabCount + 1)) }
+    if slab != nil { stave_zone_grow_probe(shownName, shownSize, UInt64(pointee.layout.slabBytes), shownSlabs + 1) }
     pointee.lock.lock()
     guard let slab else { return false }
     if pointee.trash != 0 { fillFree(of: slab) }
@@ -66,7 +66,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     if layout.lookup == .metadata {
       var offset: UInt = 0
       while offset < UInt(layout.slabBytes) {
-        ownerMap.pointee.set(unitOf: start.address + offset, slab: UnsafeMutableRawPointer(slab), cellOffset: pointee.cellOffset)
+        ownerMap.pointee.set(unitOf: start.address + offset, slab: UnsafeMutableRawPointer(slab), cellOffset: cellNow)
         offset += unitBytes
       }
     }
@@ -115,7 +115,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
       if pointee.layout.lookup == .metadata {
         ownerMap.pointee.clear(unitsOf: base(of: slab), bytes: UInt(pointee.layout.slabBytes))
       }
-      stave_zone_release_probe(shownName, shownSize, UInt64(pointee.layout.slabBytes), UInt64(pointee.slabCount))
+      stave_zone_release_probe(shownName, shownSize, UInt64(pointee.layout.slabBytes), shownSlabs)
       returnPages(of: slab)
     }
   }
@@ -123,6 +123,11 @@ extension UnsafeMutablePointer where Pointee == Keg {
   /// As probes want them.
   private var shownName: UInt64 { withUnsafeMutablePointer(to: &pointee.name) { UInt64(UInt(bitPattern: $0)) } }
   private var shownSize: UInt64 { UInt64(pointee.layout.size) }
+  /// Without the lock: others may be making and releasing some.
+  private var shownSlabs: UInt64 { UInt64(pointee.slabCount) }
+
+  /// Without a lock: who sets it to 0 meanwhile has closed the cell, which takes nothing then (Accounting/TypeLimit).
+  private var cellNow: UInt16 { pointee.cellOffset }
 
   private func finish(_ item: UInt) {
     guard let finish = pointee.finish else { return }

@@ -2,6 +2,7 @@
 //
 // What a pool has counted, and the check of all of it.
 
+import CPlatform
 import Primitives
 
 public struct PoolCounts {
@@ -33,8 +34,8 @@ extension UnsafeMutablePointer where Pointee == Pool {
     keg.pointee.lock.lock()
     defer { keg.pointee.lock.unlock() }
     return PoolCounts(
-      gets: zone.pointee.directAllocations, failures: zone.pointee.failures, puts: zone.pointee.directFrees, sleeps: zone.pointee.sleeps,
-      itemsOut: keg.outstanding, freeItems: keg.pointee.freeItems, pagesMade: keg.pointee.slabsMade, pagesFreed: Int(pointee.pagesFreed),
+      gets: zone.pointee.directAllocations, failures: Int64(bitPattern: stave_load64(&zone.pointee.failures)), puts: zone.pointee.directFrees, sleeps: Int64(bitPattern: stave_load64(&zone.pointee.sleeps)),
+      itemsOut: keg.outstanding, freeItems: keg.pointee.freeItems, pagesMade: keg.pointee.slabsMade, pagesFreed: Int(stave_load64(&pointee.pagesFreed)),
       pages: pages, mostPages: pointee.mostPages, idlePages: keg.pointee.freeSlabCount, steps: pointee.pageSteps + keg.pointee.treeSteps)
   }
 
@@ -45,7 +46,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
     keg.pointee.lock.lock()
     defer { keg.pointee.lock.unlock() }
     precondition(pointee.zone.pointee.directAllocations - pointee.zone.pointee.directFrees == Int64(keg.outstanding), "gets, puts and items out")
-    precondition(keg.pointee.slabsMade - Int(pointee.pagesFreed) == pages, "pages made, freed and there")
+    precondition(keg.pointee.slabsMade - Int(stave_load64(&pointee.pagesFreed)) == pages, "pages made, freed and there")
     precondition(pointee.mostPages >= pages && pages >= pointee.primedPages, "number of pages")
     precondition(!pointee.isGrowing && pointee.wanting == 0, "somebody grows or waits")
     var latest = Int64.max

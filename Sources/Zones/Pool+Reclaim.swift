@@ -15,11 +15,11 @@ extension UnsafeMutablePointer where Pointee == Pool {
 
   /// The same; nil if another thread has the lock and nothing is known to have gone.
   func tryReclaim(isUrgent: Bool) -> Bool? {
-    let before = pointee.pagesFreed
+    let before = stave_load64(&pointee.pagesFreed)
     flushCaches(idleOnly: !isUrgent, waitsForLock: false)
     if pointee.keg.pointee.lock.lock(orTryBriefly: true) { runDrainHook(.noWait) }
     let hadLock = releaseIdlePages(isUrgent: isUrgent, waitsForLock: false)
-    return pointee.pagesFreed != before ? true : hadLock ? false : nil
+    return stave_load64(&pointee.pagesFreed) != before ? true : hadLock ? false : nil
   }
 
   /// The pages alone. False if another thread has the lock.

@@ -136,7 +136,7 @@ extension UnsafeMutablePointer where Pointee == PoolAllocator {
         next = pointee.first
         continue
       }
-      if pool != grower && pool.pointee.isGrowing {
+      if pool != grower && pool.isGrowingNow {
         // What it has is its own to use; and this may be the work of its drain hook (K23).
         grower.pointee.hasMetBusy = true
       } else if pool != grower && !pool.pointee.zone.pointee.flags.contains(.dying) {
@@ -156,6 +156,9 @@ extension UnsafeMutablePointer where Pointee == PoolAllocator {
 // MARK: - A pool's page source
 
 extension UnsafeMutablePointer where Pointee == Pool {
+  /// Without the pool's lock: who begins or ends to grow meanwhile is not waited for either.
+  fileprivate var isGrowingNow: Bool { pointee.isGrowing }
+
   /// What the pool's keg has for a page source. Nothing is promised of the contents of a pool's pages, so none is zeroed.
   var source: PageSource {
     PageSource(

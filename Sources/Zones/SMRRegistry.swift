@@ -60,7 +60,7 @@ extension UnsafeMutablePointer where Pointee == SMRRegistry {
     if used >= Int(pointee.enough) { takePlacesBack() }
     for index in 0..<Int(STAVE_SMR_PLACES) where owners[index] == 0 && stave_replace32(&owners[index], 0, thread) {
       while true {
-        let known = pointee.used
+        let known = stave_load32(&pointee.used)
         if known > index || stave_swap32(&pointee.used, known, Int32(index + 1)) { break }
       }
       return stave_smr_set_place(place(index))

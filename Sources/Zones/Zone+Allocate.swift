@@ -59,7 +59,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// A request has failed.
   public func noteFailure() {
     stave_add(&pointee.failures, 1)
-    stave_zone_fail_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.failures))
+    stave_zone_fail_probe(shownName, UInt64(pointee.size), stave_load64(&pointee.failures))
   }
 
   /// Constructs and zeroes as the zone and the request want it.
@@ -190,7 +190,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   public func noteSleep() {
     if pointee.flags.contains(.part) { return pointee.domains!.pointee.front!.noteSleep() }
     stave_add(&pointee.sleeps, 1)
-    stave_zone_sleep_probe(shownName, UInt64(pointee.size), UInt64(bitPattern: pointee.sleeps))
+    stave_zone_sleep_probe(shownName, UInt64(pointee.size), stave_load64(&pointee.sleeps))
   }
 
   /// `wait`: gives back what caches hold everywhere, then tries again, each time a little later.

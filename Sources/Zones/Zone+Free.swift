@@ -145,9 +145,12 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Buckets go to the depots of its parts: of a front with `roundRobin` (Zone+Domains).
   private var spreadsBuckets: Bool { pointee.domains != nil && !pointee.flags.intersects(ZoneFlags.divided.union(.part)) }
 
+  /// A look without the lock: who comes too early or too late for a bucket goes to the keg.
+  var mayHoldBuckets: Bool { pointee.full != nil }
+
   /// A full bucket, nil if the depot is empty.
   func takeBucket() -> UnsafeMutablePointer<Bucket>? {
-    guard pointee.full != nil else { return spreadsBuckets ? pointee.domains!.depot(of: self, isTaking: true).takeBucket() : nil }
+    guard mayHoldBuckets else { return spreadsBuckets ? pointee.domains!.depot(of: self, isTaking: true).takeBucket() : nil }
     pointee.depotLock.lock()
     defer { pointee.depotLock.unlock() }
     guard let bucket = pointee.full else { return nil }

@@ -205,6 +205,6 @@ extension UnsafeMutablePointer where Pointee == Zone {
     FutexLock.enterHook(maySleep: flags.maySleep)
     action(UnsafeMutableRawPointer(self))
     FutexLock.leaveHook(maySleep: flags.maySleep)
-    pointee.bound.isActing = 0
+    stave_store32(&pointee.bound.isActing, 0)
   }
 }

@@ -40,7 +40,7 @@ public func trimIdleDepots() -> Bool {
   forEachZone { zone in
     if zone.pointee.flags.contains(.unmanaged) { return }
     zone.whileReclaiming {
-      let slabs = zone.pointee.keg.pointee.slabCount
+      let slabs = zone.slabsNow
       zone.pointee.depotLock.lock()
       let held = zone.pointee.depotItems
       let unneeded = Swift.min(zone.pointee.workingSet.lowest, held)
@@ -48,10 +48,10 @@ public func trimIdleDepots() -> Bool {
       zone.pointee.depotLock.unlock()
       if unneeded > 0 {
         zone.drainDepot(keeping: held - unneeded)
-        if zone.pointee.depotItems < held { didSomething = true }
+        if zone.depotNow < held { didSomething = true }
       }
       if zone.pointee.keg.drain() { didSomething = true }
-      if unneeded > 0 || zone.pointee.keg.pointee.slabCount < slabs { zone.noteReclaim(.trim, slabsBefore: slabs) }
+      if unneeded > 0 || zone.slabsNow < slabs { zone.noteReclaim(.trim, slabsBefore: slabs) }
     }
   }
   return didSomething
@@ -93,7 +93,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     if hasAuthorsCode {
       guard stave_claim(&pointee.isReclaimed) else { return }
       body()
-      pointee.isReclaimed = 0
+      stave_store32(&pointee.isReclaimed, 0)
       return
     }
     zones.pointee.reclaimLock.lock()
@@ -109,7 +109,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// Without its parts, which walks over all zones come to by themselves.
   func reclaimAlone(_ request: Reclaim) {
-    let before = pointee.keg.pointee.slabCount
+    let before = slabsNow
     pointee.depotLock.lock()
     let target = request == .trim ? pointee.workingSet.size : 0
     if pointee.bucketSize > pointee.bucketSizeMin { pointee.bucketSize -= 1 }
@@ -126,10 +126,15 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   func noteReclaim(_ request: Reclaim, slabsBefore before: Int) {
-    let bytes = Swift.max(0, before - pointee.keg.pointee.slabCount) * pointee.keg.pointee.layout.slabBytes
+    let bytes = Swift.max(0, before - slabsNow) * pointee.keg.pointee.layout.slabBytes
     let how: UInt64 = request == .trim ? 0 : request == .drain ? 1 : 2
     stave_zone_reclaim_probe(shownName, UInt64(pointee.size), how, UInt64(bytes))
   }
+
+  /// Without the keg's lock: for probes, and to know whether a walk did something.
+  fileprivate var slabsNow: Int { pointee.keg.pointee.slabCount }
+  /// Without the depot's.
+  fileprivate var depotNow: Int { pointee.depotItems }
 
   /// As probes want it.
   var shownName: UInt64 { withUnsafeMutablePointer(to: &pointee.name) { UInt64(UInt(bitPattern: $0)) } }
@@ -160,10 +165,13 @@ extension UnsafeMutablePointer where Pointee == Zone {
     for cpu in 0..<Int(root.pointee.cpuCount) { drainCache(of: cpu) }
   }
 
+  /// A look without the region's lock: what comes into the cell from now on is not this walk's.
+  private func mayHoldItems(_ cells: CellPointer) -> Bool { cells[pointee.cell].word & 0xffff != 0 }
+
   private func drainCache(of cpu: Int) {
-    guard let cells = CPUCache.cells(of: cpu), cells[pointee.cell].word & 0xffff != 0 else { return }
+    guard let cells = CPUCache.cells(of: cpu), mayHoldItems(cells) else { return }
     _ = CPUCache.withExclusiveCells(of: cpu) { $0.moveToDepot(self) }
-    guard cells[pointee.cell].word & 0xffff != 0 else { return }
+    guard mayHoldItems(cells) else { return }
     // What found no bucket goes by way of the stack, so that an author's code runs without the region's lock.
     var buffer = InlineArray<64, UInt>(repeating: 0)
     withUnsafeMutablePointer(to: &buffer) { raw in

@@ -44,7 +44,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func allocateSMRSlow(_ given: WaitFlags) -> UnsafeMutableRawPointer? {
     guard pointee.deferral != nil else { return refusePlainRequest() }
     let flags = given.checked
-    if pointee.full == nil { expireOldest() }
+    if !mayHoldBuckets { expireOldest() }
     var isRefused = false
     guard let item = refill(flags, &isRefused) ?? waitForMemory(flags, &isRefused) else {
       noteFailure()

@@ -170,7 +170,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
     // Who looks from outside may have come to this place by an older list: it leads on all the time (SnapshotReader+Zones).
     zone.initialize(
       to: Zone(
-        next: pointee.first, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: keg.pointee.layout.size, cell: cell,
+        next: listNow, name: name, instance: 0, flags: flags.union(hooked), keg: keg, size: keg.pointee.layout.size, cell: cell,
         quickCell: 0, quickFreeCell: 0, cellCapacity: cellCapacity, bucketSize: flags.contains(.maxBucket) ? Swift.max(bucketSize, 254) : bucketSize,
         bucketSizeMin: bucketSize, full: nil, depotItems: 0, depotLimit: .max, workingSet: WorkingSet(),
         directAllocations: 0, directFrees: 0, failures: 0, sleeps: 0, type: 0, depotLock: FutexLock(rank: LockRank.depot),
@@ -186,11 +186,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
       pointee.zoneZone!.giveOne(raw)
       return nil
     }
-    var other = pointee.first
-    while let known = other {
-      if known.pointee.name.equals(name) { zone.pointee.instance = Swift.max(zone.pointee.instance, known.pointee.instance + 1) }
-      other = known.pointee.next
-    }
+    zone.pointee.instance = nextInstance(name)
     zone.pointee.next = pointee.first
     pointee.first = zone
     pointee.zoneCount += 1
@@ -198,6 +194,36 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
     zone.followGuards()
     pointee.listLock.unlock()
     return zone
+  }
+}
+
+// MARK: - Zones by size class, found without a lock
+
+public typealias ClassZones = InlineArray<72, ZonePointer?>
+
+/// Nil if there is none yet. What was said of it before it was published holds for who finds it.
+@inline(__always)
+public func publishedZone(_ zones: UnsafeMutablePointer<ClassZones>, _ index: Int) -> ZonePointer? {
+  stave_load_pointer(UnsafeMutableRawPointer(zones).assumingMemoryBound(to: UnsafeMutableRawPointer?.self) + index)?.assumingMemoryBound(to: Zone.self)
+}
+
+@inline(__always)
+public func publish(_ zone: ZonePointer, in zones: UnsafeMutablePointer<ClassZones>, _ index: Int) {
+  stave_store_pointer(UnsafeMutableRawPointer(zones).assumingMemoryBound(to: UnsafeMutableRawPointer?.self) + index, zone)
+}
+
+extension UnsafeMutablePointer where Pointee == ZonesState {
+  /// Without the lock: some zone that is in the list, or was.
+  private var listNow: ZonePointer? { pointee.first }
+
+  /// With the lock; without that of malloc's classes and types, which give some of their zones other numbers.
+  private func nextInstance(_ name: FixedName) -> UInt32 {
+    var instance: UInt32 = 0, other = pointee.first
+    while let known = other {
+      if known.pointee.name.equals(name) { instance = Swift.max(instance, known.pointee.instance + 1) }
+      other = known.pointee.next
+    }
+    return instance
   }
 }
 

@@ -2,6 +2,7 @@
 //
 // What a zone, with its parts, has counted, summed over the CPUs: exact when no thread is inside the allocator, never negative otherwise.
 
+import CPlatform
 import Pages
 
 /// Counts of one zone, summed over the CPUs.
@@ -20,11 +21,11 @@ public struct ZoneCounts {
   }
 
   private mutating func add(_ zone: ZonePointer, _ taken: inout Int64) {
-    frees += zone.pointee.directFrees
+    frees += Int64(bitPattern: stave_load64(&zone.pointee.directFrees))
     add(zone.pointee.freeCell, &taken)
     add(zone.pointee.cell, &taken)
     add(zone.pointee.allocationCell, &taken)
-    taken += zone.pointee.directAllocations
+    taken += Int64(bitPattern: stave_load64(&zone.pointee.directAllocations))
   }
 
   private mutating func add(_ cell: Int, _ pops: inout Int64) {

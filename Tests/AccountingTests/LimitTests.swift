@@ -127,7 +127,7 @@ extension OnRoot {
           #expect(other != nil && stave_nanoseconds() - before > 240_000_000)
           Heap.free(other)
         } else {
-          while type.pointee.sleepers == 0 { usleep(1000) }
+          while stave_load32(&type.pointee.sleepers) == 0 { usleep(1000) }
           usleep(250_000)
           #expect(type.pointee.sleepers == 1)
           Heap.free(block.value)
@@ -144,7 +144,7 @@ extension OnRoot {
         let block = Heap.allocate(8192, type: type)!
         inThreads(2) { thread in
           if thread == 0 { Heap.free(Heap.allocate(8000, type: type, .wait)) } else {
-            while type.pointee.sleepers == 0 { usleep(1000) }
+            while stave_load32(&type.pointee.sleepers) == 0 { usleep(1000) }
             #expect(types.setLimit(type, limit))
           }
         }
@@ -187,7 +187,7 @@ extension OnRoot {
       let shared = Shared(block)
       inThreads(2) { thread in
         if thread == 1 {
-          while type.pointee.sleepers == 0 && type.pointee.failures == 2 { usleep(1000) }
+          while stave_load32(&type.pointee.sleepers) == 0 && stave_load64(&type.pointee.failures) == 2 { usleep(1000) }
           return Heap.free(shared.value)
         }
         let other = Heap.allocate(4000, type: type, Self.canFail)
@@ -209,7 +209,7 @@ extension OnRoot {
         let failures = heap.pointee.failures
         inThreads(6) { thread in
           if thread == 5 {
-            while type.pointee.sleepers == 0 || type.pointee.failures < 4 { usleep(1000) }
+            while stave_load32(&type.pointee.sleepers) == 0 || stave_load64(&type.pointee.failures) < 4 { usleep(1000) }
             stave_inject().pointee.always = 0
             arena.pointee.foreignBytes = foreign
             return
@@ -236,7 +236,7 @@ extension OnRoot {
         precondition(type.pointee.failures == 1 && zone.pointee.failures == 1 && heap.pointee.failures == 1)
         inThreads(2) { thread in
           if thread == 0 { precondition(Heap.allocate(30_000, type: type, .wait) != nil) } else {
-            while type.pointee.sleepers == 0 { usleep(1000) }
+            while stave_load32(&type.pointee.sleepers) == 0 { usleep(1000) }
             stave_inject().pointee.always = 0
           }
         }

@@ -55,7 +55,7 @@ import Testing
     return FrameRule(cfa.hasPrefix("rsp") ? .sp : .bp, offset: offset, saved: saved)
   }
 
-  @Test(arguments: ["qsort", "_ZNSt9exceptionD1Ev", "swift_retain", "__tls_get_addr", "dispatch_main"])
+  @Test(arguments: ["ftw", "_ZNSt9exceptionD1Ev", "swift_retain", "__tls_get_addr", "dispatch_main"])
   func `every row of a module gives the rule that readelf reads there`(symbol: String) throws {
     guard let place = dlsym(nil, symbol) else { return announceSkip("no module has \(symbol)") }
     let module = try #require(Module(at: UInt(bitPattern: place)))
@@ -79,7 +79,7 @@ import Testing
 
 
   @Test func `every address of libc's has a rule or none`() throws {
-    let libc = try module(of: "qsort")
+    let libc = try module(of: "ftw")
     let frames = CallFrames(segment: try #require(libc.frameSegment), header: libc.frameHeader)
     var known = 0
     // Every address in a soak.
@@ -111,7 +111,7 @@ import Testing
   @Test(arguments: [true, false])
   func `any bytes give a rule or none, and nothing else is read`(atEnd: Bool) throws {
     var generator = Generator(atEnd ? 51 : 52)
-    for symbol in ["qsort", "__tls_get_addr"] {
+    for symbol in ["ftw", "__tls_get_addr"] {
       let module = try module(of: symbol)
       try withCopy(of: module, atEnd: atEnd) { segment, header, moved in
         let count = Int(UnsafeRawPointer(bitPattern: header + 8)!.loadUnaligned(as: UInt32.self))
@@ -186,7 +186,7 @@ import Testing
 
   @Test func `a file whose header is damaged gives its segment or none, and nothing else is read`() throws {
     var generator = Generator(53)
-    let real = try module(of: "qsort")
+    let real = try module(of: "ftw")
     let fence = Fenced(4096)
     let start = fence.start
     let moved = start &- real.start

@@ -48,7 +48,7 @@ import Testing
   }
 
   @Test func `a module's answer is kept until the flush`() throws {
-    let libc = try module(of: "qsort"), program = try #require(Module(at: UInt(bitPattern: #dsohandle)))
+    let libc = try module(of: "ftw"), program = try #require(Module(at: UInt(bitPattern: #dsohandle)))
     try withCallers { callers in
       for _ in 0..<2 {
         #expect(callers.forwards(libc))

@@ -19,7 +19,7 @@ import Testing
     }
   }
 
-  private static let symbols = ["qsort", "__tls_get_addr", "swift_retain", "dispatch_main", "_ZNSt9exceptionD1Ev", "main"]
+  private static let symbols = ["ftw", "__tls_get_addr", "swift_retain", "dispatch_main", "_ZNSt9exceptionD1Ev", "main"]
 
   /// Nil: nothing has it here.
   private static func place(_ symbol: String) -> UnsafeRawPointer? {

@@ -147,7 +147,7 @@ extension OnRoot {
         let shared = Shared(running)
         let thread = Thread {
           var isOn = true
-          while shared.value.pointee != 0 {
+          while stave_load64(shared.value) != 0 {
             setChecks(isOn)
             isOn.toggle()
           }
@@ -173,7 +173,7 @@ extension OnRoot {
             blocks[index] = Heap.allocate(UInt(index * 20))!
           }
         }
-        running.pointee = 0
+        stave_store64(running, 0)
         while thread.isExecuting { usleep(1000) }
         setChecks(false)
         checkAll()

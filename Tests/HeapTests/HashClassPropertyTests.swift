@@ -121,7 +121,7 @@ extension OnRoot {
             fill(block, size, UInt8(thread))
             let box = shared.value + lot.below(64)
             while true {
-              let other = box.pointee
+              let other = Int64(bitPattern: stave_load64(box))
               if stave_replace64(box, other, Int64(block.address)) {
                 Heap.free(UnsafeMutableRawPointer(bitPattern: UInt(other)))
                 break

@@ -240,7 +240,7 @@ extension OnRoot {
         let thread = Thread {
           // Sizes that have no zones yet, so that forks meet their making.
           var number = 0
-          while shared.value.pointee != 0 {
+          while stave_load64(shared.value) != 0 {
             Heap.free(Heap.allocate(UInt(number % 2000) * 16, for: Classes.caller(number % 8)))
             number += 1
           }
@@ -270,7 +270,7 @@ extension OnRoot {
             blocks[index] = Heap.allocate(UInt(index * 20), for: callers[index % 8])!
           }
         }
-        running.pointee = 0
+        stave_store64(running, 0)
         while thread.isExecuting { usleep(1000) }
         freeAll(blocks)
         checkAll()

@@ -133,7 +133,7 @@ extension OnRoot {
         switch thread {
         case workers:
           var turn = 0
-          while running.pointee > 0 {
+          while stave_load64(running) > 0 {
             turn += 1
             switch turn % 5 {
             case 0: reclaimAll(.drainCPU)
@@ -145,13 +145,13 @@ extension OnRoot {
             usleep(300)
           }
         case workers + 1:
-          while running.pointee > 0 {
+          while stave_load64(running) > 0 {
             if switchingChecks {
               setChecks(generator.below(2) == 0, divisor: [0, 1, 1, 2][generator.below(4)])
               usleep(UInt32(generator.below(3000)))
             }
             for index in 0..<SizeClass.count {
-              guard let zone = heap.pointee.classZones[index] else { continue }
+              guard let zone = publishedZone(&heap.pointee.classZones, index) else { continue }
               let counts = ZoneCounts(zone)
               if counts.used < 0 || counts.cached < 0 { Issue.record("negative figures") }
             }

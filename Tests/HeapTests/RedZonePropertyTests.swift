@@ -124,7 +124,7 @@ extension OnRoot {
             }
             let box = shared.value + generator.below(64)
             while true {
-              let other = box.pointee
+              let other = Int64(bitPattern: stave_load64(box))
               if stave_replace64(box, other, Int64(block.address)) {
                 Heap.free(UnsafeMutableRawPointer(bitPattern: UInt(other)))
                 break

@@ -16,7 +16,8 @@ import Testing
 /// From now on every system call is refused, and no entry is left that could be had without one.
 func refuseEntries() {
   stave_inject().pointee.always = 12
-  while arena.pointee.map.supply.pointee.take() != nil {}
+  let supply = arena.pointee.map.supply
+  while supply.pointee.take() != nil {}
 }
 
 func allowEntries() { stave_inject().pointee.always = 0 }

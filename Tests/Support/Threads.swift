@@ -5,6 +5,7 @@
 import CPlatform
 import Foundation
 import Glibc
+import Synchronization
 
 /// Carries what the compiler cannot know to be safe to share; the test says why it is.
 struct Shared<Value>: @unchecked Sendable {
@@ -33,6 +34,15 @@ func inThreads(_ count: Int, _ body: @escaping (_ thread: Int) -> Void) {
 private final class Work: @unchecked Sendable {
   var body: ((Int) -> Void)?
   init(_ body: @escaping (Int) -> Void) { self.body = body }
+}
+
+/// What one thread says to another.
+final class Flag: Sendable {
+  private let word: Atomic<Bool>
+
+  init(_ isSet: Bool = false) { word = Atomic(isSet) }
+  var isSet: Bool { word.load(ordering: .acquiring) }
+  func set(_ isSet: Bool = true) { word.store(isSet, ordering: .releasing) }
 }
 
 /// CPU time of this thread, in nanoseconds.

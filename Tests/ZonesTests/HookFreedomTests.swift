@@ -14,9 +14,9 @@ import Testing
 
 /// What a destructor that uses its own zone needs to know.
 private enum Slow {
-  nonisolated(unsafe) static var hasEntered = false
-  nonisolated(unsafe) static var hasLeft = false
-  nonisolated(unsafe) static var othersAreGone = false
+  static let hasEntered = Flag()
+  static let hasLeft = Flag()
+  static let othersAreGone = Flag()
 }
 
 private enum Recursion {
@@ -115,23 +115,23 @@ extension OnRoot {
         let zone = makeTestZone(
           "slow", 4096,
           hooks: ZoneHooks(finish: { _, _ in
-            guard !Slow.hasEntered else { return }
-            Slow.hasEntered = true
-            for _ in 0..<300_000 where !Slow.othersAreGone { usleep(100) }  // half a minute at least
+            guard !Slow.hasEntered.isSet else { return }
+            Slow.hasEntered.set()
+            for _ in 0..<300_000 where !Slow.othersAreGone.isSet { usleep(100) }  // half a minute at least
             usleep(100_000)
-            Slow.hasLeft = true
+            Slow.hasLeft.set()
           }))
         let neighbours = [makeTestZone("before", 64), makeTestZone("behind", 64)]
         zone.freeAll(zone.takeMany(20))
         let shared = Shared((zone, neighbours))
         inThreads(2) { thread in
           if thread == 1 { return reclaimAll(.drainCPU) }
-          while !Slow.hasEntered { usleep(100) }
+          while !Slow.hasEntered.isSet { usleep(100) }
           for neighbour in shared.value.1 { precondition(neighbour.destroy() == 0) }
-          precondition(!Slow.hasLeft, "others can be destroyed at any time")
-          Slow.othersAreGone = true
+          precondition(!Slow.hasLeft.isSet, "others can be destroyed at any time")
+          Slow.othersAreGone.set()
           precondition(shared.value.0.destroy() == 0)
-          precondition(Slow.hasLeft)
+          precondition(Slow.hasLeft.isSet)
         }
         checkAll()
       }

@@ -132,30 +132,35 @@ extension OnRoot {
       let cache = pool.makeCache(constructor: nil, destructor: nil)!
       pool.setLimit(1)
       let shared = Shared((pool, cache, cache.get()!))
-      nonisolated(unsafe) var isHeld = false, mayGoOn = false, isServed = false
+      let isHeld = Flag(), mayGoOn = Flag(), isServed = Flag()
       inThreads(4) { thread in
         let (pool, cache, object) = shared.value
         switch thread {
         case 0:
           // No group is to be had until the other one sleeps.
           zones.pointee.pools.groupKeg!.pointee.lock.lock()
-          isHeld = true
-          while !mayGoOn { usleep(50) }
+          isHeld.set()
+          while !mayGoOn.isSet { usleep(50) }
           zones.pointee.pools.groupKeg!.pointee.lock.unlock()
         case 1:
-          while !isHeld { usleep(50) }
+          while !isHeld.isSet { usleep(50) }
           cache.put(object)
         case 2:
-          while cache.pointee.puts == 0 { usleep(50) }
+          func putsOfCache() -> Int {
+            pool.pointee.keg.pointee.lock.lock()
+            defer { pool.pointee.keg.pointee.lock.unlock() }
+            return Int(cache.pointee.puts)
+          }
+          while putsOfCache() == 0 { usleep(50) }
           pool.put(pool.get(.wait)!)
-          isServed = true
+          isServed.set()
         default:
           while pool.counts.sleeps == 0 { usleep(50) }
-          mayGoOn = true
-          for _ in 0..<5000 where !isServed { usleep(1000) }
-          guard !isServed else { return }
+          mayGoOn.set()
+          for _ in 0..<5000 where !isServed.isSet { usleep(1000) }
+          guard !isServed.isSet else { return }
           Issue.record("it sleeps beside the cached object")
-          while !isServed {
+          while !isServed.isSet {
             cache.invalidate()
             usleep(1000)
           }
@@ -171,23 +176,23 @@ extension OnRoot {
       let pool = makeTestPool("growing", 512, allocator)
       let cache = pool.makeCache(constructor: nil, destructor: nil)!
       let shared = Shared((pool, cache, (0..<pool.perPage).map { _ in cache.get()! }))
-      nonisolated(unsafe) var isInside = false, mayGoOn = false
+      let isInside = Flag(), mayGoOn = Flag()
       bank.onAllocate = {
-        isInside = true
-        while !mayGoOn { usleep(100) }
+        isInside.set()
+        while !mayGoOn.isSet { usleep(100) }
       }
       inThreads(2) { thread in
         let (pool, cache, objects) = shared.value
         if thread == 0 {
           pool.put(pool.get(.wait)!)
         } else {
-          while !isInside { usleep(50) }
+          while !isInside.isSet { usleep(50) }
           // Who waits for the growth takes puts; nobody waits here but who grows.
           cache.put(objects[0])
           #expect(cache.pointee.held == 1)
           let item = pool.get()
           #expect(item == objects[0] && cache.pointee.held == 0 && pool.get() == nil)
-          mayGoOn = true
+          mayGoOn.set()
           if let item { pool.put(item) }
           for object in objects.dropFirst() { pool.put(object) }
         }

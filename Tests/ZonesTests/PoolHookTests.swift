@@ -135,15 +135,15 @@ extension OnRoot {
       let pool = makeTestPool("counted", 512, allocator)
       pool.setHigh(0)
       let shared = Shared(pool)
-      nonisolated(unsafe) var isOver = false
+      let isOver = Flag()
       inThreads(2) { thread in
         if thread == 0 {
-          while !isOver { shared.value.put(shared.value.get(.wait)!) }
+          while !isOver.isSet { shared.value.put(shared.value.get(.wait)!) }
         } else {
           var wrong = 0
           for _ in 0..<Stage.steps(300_000, soak: 3_000_000) where !(0...1 ~= shared.value.itemsOut) { wrong += 1 }
           if wrong > 0 { Issue.record("\(wrong) times") }
-          isOver = true
+          isOver.set()
         }
       }
       #expect(pool.destroy() == 0)

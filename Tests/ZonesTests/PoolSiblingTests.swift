@@ -157,7 +157,7 @@ extension OnRoot {
       let bank = PageBank(), allocator = bank.allocator()
       let pool = makeTestPool("growing", 512, allocator)
       let items = pool.getMany(pool.perPage)
-      nonisolated(unsafe) var isHeld = true
+      let isHeld = Flag(true)
       nonisolated(unsafe) var inside = 0
       nonisolated(unsafe) var most = 0
       let lock = NSLock()
@@ -166,7 +166,7 @@ extension OnRoot {
           inside += 1
           most = max(most, inside)
         }
-        while isHeld { usleep(100) }
+        while isHeld.isSet { usleep(100) }
         lock.withLock { inside -= 1 }
       }
       let shared = Shared((pool, items, lock))
@@ -181,7 +181,7 @@ extension OnRoot {
           pool.put(items[1])
           // They are served although the growth goes on.
           while pool.counts.itemsOut < items.count { usleep(100) }
-          isHeld = false
+          isHeld.set(false)
         default:
           if pool.get(.wait) == nil { Issue.record("nil although it may wait") }
         }

@@ -3,7 +3,8 @@
 // Restartable sequences on a CPU's cells: pop one, push one, fill many, flush many. Each is a single section whose last
 // instruction, one store of the cell's word, makes it happen; a thread that is moved, preempted or interrupted by a signal
 // before that store starts again (rseq(2), Linux 4.18; the registration is glibc's, 2.35 or later).
-// An architecture without a header of its own says so by STAVE_HAS_RSEQ 0 and uses the locked cache (Zones/LockedCache).
+// An architecture without a header of its own says so by STAVE_HAS_RSEQ 0 and uses the locked cache (Zones/LockedCache); so does a
+// build for thread sanitizer, which cannot see into sections.
 
 #ifndef STAVE_RSEQ_H
 #define STAVE_RSEQ_H
@@ -17,7 +18,7 @@ extern const unsigned __rseq_size __attribute__((weak));
 static inline int stave_libc_has_rseq(void) { return &__rseq_size != NULL && __rseq_size >= 20; }
 static inline int64_t stave_libc_rseq_offset(void) { return &__rseq_offset != NULL ? (int64_t)__rseq_offset : 0; }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(STAVE_THREAD_SANITIZER)
 #include "stave_rseq_x86_64.h"
 #else
 #define STAVE_HAS_RSEQ 0

@@ -88,13 +88,14 @@ static inline void stave_advance32(uint32_t *_Nonnull where) { __atomic_fetch_ad
 static inline _Bool stave_claim(uint32_t *_Nonnull where) { return __atomic_exchange_n(where, 1, __ATOMIC_ACQ_REL) == 0; }
 // From `old` to `new`, unless somebody else has changed it.
 static inline _Bool stave_replace32(uint32_t *_Nonnull where, uint32_t old, uint32_t new) {
-  return __atomic_compare_exchange_n(where, &old, new, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  return __atomic_compare_exchange_n(where, &old, new, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 // From `expected` to `wanted`; false if it is something else.
 static inline _Bool stave_swap32(int32_t *_Nonnull where, int32_t expected, int32_t wanted) {
   return __atomic_compare_exchange_n(where, &expected, wanted, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 static inline void stave_store_pointer(void *_Nullable *_Nonnull where, void *_Nullable value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
+static inline void *_Nullable stave_load_pointer(void *_Nullable const *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
 static inline int32_t stave_exchange32(int32_t *_Nonnull where, int32_t value) { return __atomic_exchange_n(where, value, __ATOMIC_SEQ_CST); }
 static inline void stave_or32(int32_t *_Nonnull where, int32_t bits) { __atomic_fetch_or(where, bits, __ATOMIC_SEQ_CST); }
 static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }

@@ -238,8 +238,7 @@ public struct PacketBatch: ~Copyable {
     guard dropped > 0 else { return }
     var index = 0
     while index + dropped < count {
-      swap(&chains[index], &chains[index + dropped])
-      swap(&addresses[index], &addresses[index + dropped])
+      exchange(index, index + dropped)
       index += 1
     }
     count -= dropped
@@ -251,12 +250,17 @@ public struct PacketBatch: ~Copyable {
     }
   }
 
+  private func exchange(_ one: Int, _ other: Int) {
+    let chains = chains, addresses = addresses
+    swap(&chains[one], &chains[other])
+    swap(&addresses[one], &addresses[other])
+  }
+
   /// Packets that somebody has taken leave no gap.
   private mutating func close() {
     var kept = 0
     for index in 0..<count where chains[index] != nil {
-      swap(&chains[kept], &chains[index])
-      swap(&addresses[kept], &addresses[index])
+      exchange(kept, index)
       kept += 1
     }
     count = kept
@@ -264,6 +268,7 @@ public struct PacketBatch: ~Copyable {
 
   /// Calls `body` with each packet and where it came from or goes to; both may be changed.
   public mutating func forEach<Failure: Error>(_ body: (inout Packet, inout PacketAddress) throws(Failure) -> Void) throws(Failure) {
+    let addresses = addresses
     for index in 0..<count {
       var packet = Packet(chains[index])
       chains[index] = nil

@@ -35,9 +35,9 @@ public class AnyZone: @unchecked Sendable {
   /// Free items in caches, approximately.
   public var itemsCached: Int { Int(ZoneCounts(core).cached) + max(0, core.depotItemsInAll) }
   /// Requests that got nothing.
-  public final var failures: Int { Int(core.pointee.failures) }
+  public final var failures: Int { Int(stave_load64(&core.pointee.failures)) }
   /// Requests that had to wait.
-  public final var waits: Int { Int(core.pointee.sleeps) }
+  public final var waits: Int { Int(stave_load64(&core.pointee.sleeps)) }
 
   /// Gives back what the caches hold: items to their slabs, and slabs without an item in use to the system. Costs a membarrier for each
   /// CPU whose cache holds something. Objects of an ``ObjectCache`` end in this thread.
