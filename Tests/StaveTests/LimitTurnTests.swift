@@ -14,6 +14,7 @@ private let order = Mutex<[Int]>([])
 @Suite struct LimitTurnTests {
   @Test func `L34 threads and tasks are served in the order in which they came`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let zone = try Zone<Counted>("queue", limit: 1)
       var held: ZoneItem<Counted>? = zone.item(Counted(0))
       precondition(held != nil)
@@ -50,6 +51,7 @@ private let order = Mutex<[Int]>([])
 
   @Test func `a cancelled task leaves the queue, and the next one is served`() async {
     let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      endInTime()
       let zone = try Zone<Counted>("cancelled", limit: 1)
       var held: ZoneItem<Counted>? = zone.item(Counted(0))
       precondition(held != nil)
@@ -87,6 +89,7 @@ private let order = Mutex<[Int]>([])
 
   @Test func `a higher limit and none serve tasks that wait`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       for raised in [2, 0] {
         let zone = try Zone<Counted>("raised", limit: 1)
         let held = zone.item(Counted(0))
@@ -103,7 +106,7 @@ private let order = Mutex<[Int]>([])
     let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
       let zone = try Zone<Counted>("spare", limit: 1)
       let spare = Mutex<ZoneItem<Counted>?>(zone.item(Counted(1)))
-      zone.setWarning("raise the limit of spare")
+      withPassingText("raise the limit of spare") { zone.setWarning($0) }
       precondition(zone.item(Counted(2)) == nil && zone.item(Counted(2)) == nil)
       let place = Spare()
       place.zone = zone
@@ -142,6 +145,7 @@ private let order = Mutex<[Int]>([])
 
   @Test func `a task that waits at the limit is counted as one that waits, not as one that failed`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let zone = try Zone<Counted>("counted", limit: 1)
       let held = Mutex<ZoneItem<Counted>?>(zone.item(Counted(0)))
       let task = Task { try! await zone.itemWhenFree(Counted(1)).value.number }
