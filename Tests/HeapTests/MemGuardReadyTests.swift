@@ -184,7 +184,8 @@ extension OnRoot {
               file = mover
               // A child closes its parent's descriptor, and not what has the number now.
               let identity = stave_file_identity(file)
-              precondition(inChild(withHandlers: true) { stave_file_identity(file) == identity ? 0 : 1 } == 0, "a child has closed the program's file")
+              let isThere = inChild(withHandlers: true) { stave_file_identity(file) == identity ? 0 : 1 } == 0
+              precondition(isThere, "a child has closed the program's file")
             }
           }
           // With this it is noticed.

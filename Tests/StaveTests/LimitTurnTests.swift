@@ -143,6 +143,30 @@ private let order = Mutex<[Int]>([])
     }
   }
 
+  @Test func `what can be spared later serves a task that waits, and the next one that waits as well`() async {
+    await #expect(processExitsWith: .success) {
+      endInTime()
+      let zone = try Zone<Counted>("looked for", limit: 1), calls = Shared(Calls())
+      let place = Spare()
+      place.zone = zone
+      for round in 0..<3 {
+        place.items.withLock { $0.append(zone.item(Counted(round))!.release()) }
+        calls.value.count.store(0, ordering: .sequentiallyConsistent)
+        // By the request, as it begins to wait, and after that by who looks for those that wait.
+        zone.atLimit {
+          guard calls.value.count.add(1, ordering: .sequentiallyConsistent).newValue == 4 else { return }
+          for element in place.items.withLock({ items in defer { items = [] }; return items }) { _ = place.zone!.adopt(element) }
+        }
+        let task = Task { try! await zone.itemWhenFree(Counted(10 + round)).value.number }
+        demand(await comesTrue { calls.value.count.load(ordering: .sequentiallyConsistent) >= 4 })
+        demand(await task.value == 10 + round)
+        // Until nobody looks any more.
+        try? await Task.sleep(for: .milliseconds(200))
+      }
+      precondition(living == 0 && zone.waits == 3)
+    }
+  }
+
   @Test func `a task that waits at the limit is counted as one that waits, not as one that failed`() async {
     await #expect(processExitsWith: .success) {
       endInTime()
@@ -182,6 +206,7 @@ private let order = Mutex<[Int]>([])
 }
 
 private final class Runs { var count = 0 }
+private final class Calls: Sendable { let count = Atomic(0) }
 
 private final class Spare: @unchecked Sendable {
   weak var zone: Zone<Counted>?

@@ -239,9 +239,12 @@ import Testing
   }
 
   @Test func `a second free, and a free of another pool's item, are reported`() async {
-    for other in [false, true] {
-      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [other = other as Bool] in
-        let pool = try Pool<Int>("wronged"), owner = try Pool<Int>("owner")
+    // By the pages that all share, and by an author's, whose items are found in another way.
+    for (other, isSupplied) in [(false, false), (true, false), (false, true), (true, true)] {
+      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+        [other = other as Bool, isSupplied = isSupplied as Bool] in
+        let pages = isSupplied ? try SharedPages(Malloced(), pageByteCount: 4096) : nil
+        let pool = try Pool<Int>("wronged", pages: pages), owner = try Pool<Int>("owner", pages: pages)
         let element = other ? owner.allocate()! : pool.allocate()!
         if !other { pool.free(element) }
         pool.free(element)
@@ -263,7 +266,8 @@ import Testing
         guard let other = try? Pool<Counted>("of the child"), other.item(Counted(5)) != nil else { _exit(4) }
         // No lock of the fork's is left over, which its own thread would not meet.
         inThreads(1) { _ in
-          guard let third = try? Pool<Counted>("of its thread"), third.item(Counted(6)) != nil, pool.item(Counted(7)) != nil else { _exit(6) }
+          guard let third = try? Pool<Counted>("of its thread"), third.item(Counted(6)) != nil else { _exit(6) }
+          guard pool.item(Counted(7)) != nil else { _exit(7) }
         }
         _exit(pool.itemsInUse == 1 && item.value.number == 1 ? 0 : 5)
       }
@@ -285,6 +289,13 @@ private struct Session: ~Copyable, Sendable { let server: Server }
 private final class HeldSession {
   let session: PoolObject<Session>
   init(_ session: consuming PoolObject<Session>) { self.session = session }
+}
+
+private final class Malloced: PageSupply {
+  func pages(byteCount: Int, alignment: Int, mayWait: Bool) -> UnsafeMutableRawPointer? {
+    .allocate(byteCount: byteCount, alignment: alignment)
+  }
+  func takeBack(_ pages: UnsafeMutableRawPointer, byteCount: Int) { pages.deallocate() }
 }
 
 /// A supply of one page at a time.
