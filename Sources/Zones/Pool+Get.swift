@@ -43,15 +43,19 @@ extension UnsafeMutablePointer where Pointee == Pool {
   /// time that it has been dropped all is looked at again.
   private func page(for flags: WaitFlags) -> SlabPointer? {
     let keg = pointee.keg
-    // The owner is asked once for what it can do without, and the back-end again once it knows who wants its pages.
-    var hasAsked = false
+    // The owner is asked once for what it can do without, and told once of the limit; the back-end is asked again once it knows who wants
+    // its pages.
+    var hasAsked = false, hasSaid = false
     var wish: UInt32? = nil
     defer { if let wish { endWish(wish) } }
     while true {
       let event = pointee.returned.number
       if keg.outstanding >= pointee.limit {
         if askBack(flags, &hasAsked) { continue }
-        if sayLimit() { continue }
+        if !hasSaid && sayLimit() {
+          hasSaid = true
+          continue
+        }
         guard flags.maySleep, !flags.contains(.limitFail) else { return nil }
         sleep(on: returned, after: event)
         continue

@@ -13,7 +13,10 @@ import Foundation
 /// Where blocks of the lane were that are freed.
 func freedBlocks(_ count: Int) -> [UInt] {
   var places: [UInt] = []
+  var tries = 0
   while places.count < count {
+    tries += 1
+    precondition(tries < 1000 + 100 * count, "freed blocks do not lie in the lane")
     let block = Heap.allocate(100)!
     fill(block, 100, 1)
     Heap.free(block)

@@ -71,6 +71,7 @@ extension OnRoot {
         freeMany(100, 100)
         precondition(memGuard.pointee.readyPages == 100, "\(memGuard.pointee.readyPages)")
         freeMany(10, 5000)
+        precondition(memGuard.pointee.readyPages == 100, "\(memGuard.pointee.readyPages)")
         _ = Heap.endOfPeriod()
         _ = Heap.endOfPeriod()
         precondition(memGuard.pointee.readyPages == 0 && residentInRange() == 0)
@@ -155,6 +156,12 @@ extension OnRoot {
             precondition(damage(guardedBlock(size), at: -129) == 0 && damage(guardedBlock(size), at: -2000) == 0)
           }
           precondition(damage(guardedBlock(1001), at: 1001) == 1)
+        }
+        // One after the other in the same page, undamaged.
+        for size in [40, 1001, 100, 2000, 300] as [UInt] {
+          let reports = memGuard.pointee.reports
+          Heap.free(guardedBlock(size))
+          precondition(memGuard.pointee.reports == reports, "\(size)")
         }
         let few = guardedBlock(100)
         setGuard(.memguard, 1)

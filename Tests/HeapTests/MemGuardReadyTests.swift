@@ -142,6 +142,9 @@ extension OnRoot {
           precondition(waitpid(child, &status, 0) == child && status == 0, "child \(deep): \(status)")
           precondition(memGuard.pointee.mover == its && holds(kept, 100, 3))
         }
+        // Where few are guarded it is closed as well.
+        setGuard(.memguard, 100)
+        precondition(memGuard.pointee.mover == its && inChild(withHandlers: true) { stave_file_identity(its) == identity ? 1 : 0 } == 0)
       }
     }
 
@@ -179,6 +182,10 @@ extension OnRoot {
               precondition(dup2(temporary, mover) == mover)
               close(temporary)
               file = mover
+              // A child closes its parent's descriptor, and not what has the number now.
+              let identity = stave_file_identity(file)
+              let isThere = inChild(withHandlers: true) { stave_file_identity(file) == identity ? 0 : 1 } == 0
+              precondition(isThere, "a child has closed the program's file")
             }
           }
           // With this it is noticed.

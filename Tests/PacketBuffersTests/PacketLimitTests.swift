@@ -94,8 +94,27 @@ extension OnRoot {
         #expect(packets.getPacket() == nil)
         packet.free()
         let mbuf = packets.get()!
-        #expect(mbuf.attachCluster(.wait))
+        // For a second.
+        #expect(mbuf.attachCluster(.wait.union(.canFail)))
         mbuf.free()
+      }
+    }
+
+    @Test func `a packet that is freed while somebody waits for a cluster leaves it to who waits, at once`() {
+      #expect(packets.setLimit(.clusters, 1))
+      let packet = packets.getPacket()!, clusters = packets.pointee.clusterZone!
+      var waiter = ZoneWaiter()
+      waiter.wake = { _ in }
+      withUnsafeMutablePointer(to: &waiter) { waiter in
+        clusters.wait(waiter).tell()
+        #expect(waiter.pointee.isGranted == 0)
+        packet.free()
+        guard waiter.pointee.isGranted == 1 else {
+          Issue.record("it waits with its mbuf")
+          _ = clusters.giveUp(waiter)
+          return
+        }
+        packets.freeCluster(clusters.allocateGranted()!, size: Cluster.size)
       }
     }
 
@@ -126,23 +145,30 @@ extension OnRoot {
 
     @Test func `a limit that is taken away lets who waits go on`() {
       #expect(packets.setLimit(.nines, 1))
-      let held = packets.getJumbo(Cluster.nine)!
+      let held = Shared(packets.getJumbo(Cluster.nine)!)
       let sleeps = PacketCounts(packets).delayed.nines
       let got = Shared(UnsafeMutablePointer<ReferenceCount>.allocate(capacity: 1))
       got.value.initialize(to: ReferenceCount(0))
+      let goesOn = Shared(UnsafeMutablePointer<Bool>.allocate(capacity: 1))
+      goesOn.value.pointee = false
       inThreads(2) { thread in
         if thread == 0 {
           let mbuf = packets.getJumbo(Cluster.nine, .wait)
           mbuf?.free()
           got.value.pointee.value.wrappingAdd(mbuf == nil ? 0 : 1, ordering: .relaxed)
         } else {
-          while PacketCounts(packets).delayed.nines == sleeps { _ = stave_yield() }
+          for _ in 0..<30_000 where PacketCounts(packets).delayed.nines == sleeps { usleep(1000) }
           if !packets.setLimit(.nines, 0) { Issue.record("the limit stays") }
+          for _ in 0..<30_000 where !got.value.isOne { usleep(1000) }
+          goesOn.value.pointee = got.value.isOne
+          // Who waits all the same goes on by this.
+          held.value.free()
         }
       }
+      #expect(goesOn.value.pointee, "who waits does not go on")
+      goesOn.value.deallocate()
       #expect(got.value.isOne && PacketCounts(packets).delayed.nines == sleeps + 1)
       got.value.deallocate()
-      held.free()
     }
   }
 }

@@ -18,6 +18,7 @@ func contend(
   inTask: @escaping @Sendable (_ number: Int, _ hold: () async -> Void) async throws -> Int,
   isCancellation: @escaping @Sendable (any Error) -> Bool
 ) async {
+  endInTime()
   let threads = DispatchGroup()
   for thread in 0..<3 {
     threads.enter()

@@ -34,6 +34,7 @@ private let isOver = Atomic(false)
 @Suite struct DeferredZoneTests {
   @Test func `what is freed in a reader's sight ends when the reader has left`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       try watchOneNode()
       // With the zone the last of its values end.
       precondition(living == 0)
@@ -59,6 +60,7 @@ private let isOver = Atomic(false)
 
   @Test func `readers of a list never see a node that has ended, and all nodes end at last`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       do {
         let readers = try ReadSections()
         let zone = try DeferredZone<Node>("list", readers: readers)
@@ -110,6 +112,8 @@ private let isOver = Atomic(false)
   }
 }
 
+private final class Waits { let isOver = Atomic(false) }
+
 private func watchOneNode() throws {
   let readers = try ReadSections()
   let zone = try DeferredZone<Node>("deferred", readers: readers)
@@ -130,9 +134,17 @@ private func watchOneNode() throws {
   for key in 0..<1000 { zone.free(zone.allocate(Node(key))!) }
   zone.trim()
   precondition(node.value.pointee.copy.load(ordering: .relaxed) == ~5 && living > 0)
+  let waits = Shared(Waits()), waited = DispatchSemaphore(value: 0)
+  Thread {
+    precondition(readers.waitForReaders())
+    waits.value.isOver.store(true, ordering: .sequentiallyConsistent)
+    waited.signal()
+  }.start()
+  usleep(50_000)
+  precondition(!waits.value.isOver.load(ordering: .sequentiallyConsistent), "it did not wait for a reader")
   leave.signal()
   left.wait()
-  precondition(readers.waitForReaders())
+  waited.wait()
   zone.trim()
   zone.checkInvariants()
 }

@@ -160,6 +160,7 @@ private final class HeldHandle {
 
   @Test func `threads and tasks that wait at a limit have each a handle of their own`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let numbers = Numbers(3)
       let cache = try makeCache(numbers, limit: 3)
       let taken = (0..<3).map { _ in Shared(Taken()) }
@@ -198,8 +199,10 @@ private final class HeldHandle {
       let again = near!.item(Counted(1))
       precondition(again != nil)
       for one in [zone, near!, far!] { one.checkInvariants() }
+      weak let nearer = near, farther = far
       near = nil
       far = nil
+      precondition(nearer != nil && farther != nil)
       precondition(zone.item(Counted(3))!.take().number == 3)
     }
   }

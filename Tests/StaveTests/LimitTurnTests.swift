@@ -14,6 +14,7 @@ private let order = Mutex<[Int]>([])
 @Suite struct LimitTurnTests {
   @Test func `L34 threads and tasks are served in the order in which they came`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let zone = try Zone<Counted>("queue", limit: 1)
       var held: ZoneItem<Counted>? = zone.item(Counted(0))
       precondition(held != nil)
@@ -50,6 +51,7 @@ private let order = Mutex<[Int]>([])
 
   @Test func `a cancelled task leaves the queue, and the next one is served`() async {
     let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      endInTime()
       let zone = try Zone<Counted>("cancelled", limit: 1)
       var held: ZoneItem<Counted>? = zone.item(Counted(0))
       precondition(held != nil)
@@ -87,6 +89,7 @@ private let order = Mutex<[Int]>([])
 
   @Test func `a higher limit and none serve tasks that wait`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       for raised in [2, 0] {
         let zone = try Zone<Counted>("raised", limit: 1)
         let held = zone.item(Counted(0))
@@ -103,7 +106,7 @@ private let order = Mutex<[Int]>([])
     let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
       let zone = try Zone<Counted>("spare", limit: 1)
       let spare = Mutex<ZoneItem<Counted>?>(zone.item(Counted(1)))
-      zone.setWarning("raise the limit of spare")
+      withPassingText("raise the limit of spare") { zone.setWarning($0) }
       precondition(zone.item(Counted(2)) == nil && zone.item(Counted(2)) == nil)
       let place = Spare()
       place.zone = zone
@@ -140,8 +143,33 @@ private let order = Mutex<[Int]>([])
     }
   }
 
+  @Test func `what can be spared later serves a task that waits, and the next one that waits as well`() async {
+    await #expect(processExitsWith: .success) {
+      endInTime()
+      let zone = try Zone<Counted>("looked for", limit: 1), calls = Shared(Calls())
+      let place = Spare()
+      place.zone = zone
+      for round in 0..<3 {
+        place.items.withLock { $0.append(zone.item(Counted(round))!.release()) }
+        calls.value.count.store(0, ordering: .sequentiallyConsistent)
+        // By the request, as it begins to wait, and after that by who looks for those that wait.
+        zone.atLimit {
+          guard calls.value.count.add(1, ordering: .sequentiallyConsistent).newValue == 4 else { return }
+          for element in place.items.withLock({ items in defer { items = [] }; return items }) { _ = place.zone!.adopt(element) }
+        }
+        let task = Task { try! await zone.itemWhenFree(Counted(10 + round)).value.number }
+        demand(await comesTrue { calls.value.count.load(ordering: .sequentiallyConsistent) >= 4 })
+        demand(await task.value == 10 + round)
+        // Until nobody looks any more.
+        try? await Task.sleep(for: .milliseconds(200))
+      }
+      precondition(living == 0 && zone.waits == 3)
+    }
+  }
+
   @Test func `a task that waits at the limit is counted as one that waits, not as one that failed`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let zone = try Zone<Counted>("counted", limit: 1)
       let held = Mutex<ZoneItem<Counted>?>(zone.item(Counted(0)))
       let task = Task { try! await zone.itemWhenFree(Counted(1)).value.number }
@@ -178,6 +206,7 @@ private let order = Mutex<[Int]>([])
 }
 
 private final class Runs { var count = 0 }
+private final class Calls: Sendable { let count = Atomic(0) }
 
 private final class Spare: @unchecked Sendable {
   weak var zone: Zone<Counted>?

@@ -39,8 +39,8 @@ private func makeCounted() -> Counted { Counted(made.wrappingAdd(1, ordering: .r
 
   @Test func `what cannot be made is refused, and a limit counts cached objects too`() async {
     await #expect(processExitsWith: .success) {
-      let none = try ObjectCache<Counted>("none") { nil }
-      precondition(none.object() == nil && none.failures == 1 && none.itemsInUse == 0)
+      let below = try Zone<Counted>("below"), none = try ObjectCache<Counted>("none", in: below) { nil }
+      precondition(none.object() == nil && none.failures == 1 && none.itemsInUse == 0 && below.itemsInUse == 0)
       let memory = try Zone<Counted>("memory")
       let pool = try ObjectCache<Counted>("pool", limit: 2, in: memory) { makeCounted() }
       do {
@@ -56,6 +56,7 @@ private func makeCounted() -> Counted { Counted(made.wrappingAdd(1, ordering: .r
 
   @Test func `as many objects as the limit allows can be made at the same time`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let cache = try ObjectCache<Counted>("slow to make", limit: 40) {
         // Until all have come here.
         _ = inUse.wrappingAdd(1, ordering: .relaxed)
@@ -101,6 +102,7 @@ private func makeCounted() -> Counted { Counted(made.wrappingAdd(1, ordering: .r
 
   @Test func `a task waits for an object of a pool`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let pool = try ObjectCache<Counted>("waiting pool", limit: 3) { makeCounted() }
       await withTaskGroup(of: Void.self) { group in
         for _ in 0..<50 {

@@ -57,6 +57,8 @@ private final class Quota: PageSupply {
 @Suite struct PageSupplyTests {
   @Test func `pools lie in shared pages of whatever small alignment`() async {
     await #expect(processExitsWith: .success) {
+      _ = try Pool<Int>("begins")
+      let backEnds = backEndCount
       for alignment in [1, 2, 4, 8, 16] {
         let quota = Quota(1 << 20)
         do {
@@ -64,7 +66,7 @@ private final class Quota: PageSupply {
           let pool = try Pool<UInt32>("narrow", pages: pages), wide = try Pool<SIMD2<Int64>>("wide", pages: pages)
           precondition(pool.item(5)!.value == 5 && wide.item([1, 2])!.value == [1, 2])
         }
-        precondition(quota.bytesOut == 0)
+        precondition(quota.bytesOut == 0 && backEndCount == backEnds)
       }
     }
   }
@@ -106,6 +108,7 @@ private final class Quota: PageSupply {
 
   @Test func `tasks that wait for pages go on when another pool can spare one`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let quota = Quota(4096)
       let pages = try SharedPages(quota, pageByteCount: 4096)
       let one = try Pool<Counted>("has it", pages: pages), two = try Pool<Counted>("wants it", pages: pages)
@@ -145,6 +148,14 @@ private func lieInSuppliedPages() throws {
     precondition(zone.item(Counted(1)) != nil)
   }
   precondition(quota.bytesOut == 0)
+  // Theirs are not.
+  let zeroed = try Zone<InlineArray<4, Int>>("zeroed", pages: quota, flags: .zeroedSlabs)
+  for _ in 0..<500 {
+    let words = zeroed.allocate()!.pointee
+    precondition((0..<4).allSatisfy { words[$0] == 0 })
+  }
+  let told = try Zone<InlineArray<4, UInt8>>("told so", pages: quota, areZero: true, flags: .zeroedSlabs)
+  precondition(told.allocate()!.pointee[3] == 0xa5)
   let aligned = try Zone<InlineArray<3, SIMD2<Double>>>("aligned", pages: quota)
   for _ in 0..<100 { precondition(UInt(bitPattern: aligned.allocate()!) % 16 == 0) }
   do throws(ZoneError) {

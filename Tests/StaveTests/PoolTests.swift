@@ -42,7 +42,7 @@ import Testing
   @Test func `a limit counts what is in use alone, and says so`() async {
     let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
       let pool = try Pool<Counted>("bounded", limit: 2)
-      pool.setWarning("raise the limit of bounded", every: .seconds(100))
+      withPassingText("raise the limit of bounded") { pool.setWarning($0, every: .seconds(100)) }
       do {
         let one = pool.item(Counted(1)), two = pool.item(Counted(2))
         precondition(one != nil && two != nil && pool.item(Counted(3)) == nil && pool.item(Counted(3), [.wait, .failAtLimit]) == nil)
@@ -122,9 +122,14 @@ import Testing
       var lost: Pool<Int>? = try Pool<Int>("loses")
       precondition(lost!.allocate() != nil)
       lost = nil
+      // What is released does not keep it.
+      var left: Pool<Counted>? = try Pool<Counted>("is left")
+      let element = left!.item(Counted(2))!.release()
+      left = nil
+      precondition(element.pointee.number == 2)
     }
     let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-    #expect(said.contains("loses: 1 items") && !said.contains("kept"), "\(said)")
+    #expect(said.contains("loses: 1 items") && said.contains("is left: 1 items") && !said.contains("kept"), "\(said)")
   }
 
   @Test func `objects of a pool's cache stay made until the pool needs them`() async {
@@ -234,9 +239,12 @@ import Testing
   }
 
   @Test func `a second free, and a free of another pool's item, are reported`() async {
-    for other in [false, true] {
-      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [other = other as Bool] in
-        let pool = try Pool<Int>("wronged"), owner = try Pool<Int>("owner")
+    // By the pages that all share, and by an author's, whose items are found in another way.
+    for (other, isSupplied) in [(false, false), (true, false), (false, true), (true, true)] {
+      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+        [other = other as Bool, isSupplied = isSupplied as Bool] in
+        let pages = isSupplied ? try SharedPages(Malloced(), pageByteCount: 4096) : nil
+        let pool = try Pool<Int>("wronged", pages: pages), owner = try Pool<Int>("owner", pages: pages)
         let element = other ? owner.allocate()! : pool.allocate()!
         if !other { pool.free(element) }
         pool.free(element)
@@ -256,10 +264,15 @@ import Testing
           guard let item = pool.item(Counted(number)), item.value.number == number else { _exit(3) }
         }
         guard let other = try? Pool<Counted>("of the child"), other.item(Counted(5)) != nil else { _exit(4) }
+        // No lock of the fork's is left over, which its own thread would not meet.
+        inThreads(1) { _ in
+          guard let third = try? Pool<Counted>("of its thread"), third.item(Counted(6)) != nil else { _exit(6) }
+          guard pool.item(Counted(7)) != nil else { _exit(7) }
+        }
         _exit(pool.itemsInUse == 1 && item.value.number == 1 ? 0 : 5)
       }
-      var status: Int32 = 0
-      precondition(waitpid(child, &status, 0) == child && status == 0, "status \(status)")
+      let status = await ending(of: child)
+      precondition(status == 0, "status \(status)")
       precondition(item.value.number == 1)
     }
   }
@@ -276,6 +289,13 @@ private struct Session: ~Copyable, Sendable { let server: Server }
 private final class HeldSession {
   let session: PoolObject<Session>
   init(_ session: consuming PoolObject<Session>) { self.session = session }
+}
+
+private final class Malloced: PageSupply {
+  func pages(byteCount: Int, alignment: Int, mayWait: Bool) -> UnsafeMutableRawPointer? {
+    .allocate(byteCount: byteCount, alignment: alignment)
+  }
+  func takeBack(_ pages: UnsafeMutableRawPointer, byteCount: Int) { pages.deallocate() }
 }
 
 /// A supply of one page at a time.

@@ -13,7 +13,10 @@ private let order = Mutex<[Int]>([])
 private let out = Atomic(0)
 
 /// No task tries because some time has gone by: what the tests see is by wake-ups alone.
-private func lookNever() { PoolTurns.firstPause.store(3_600_000, ordering: .relaxed) }
+private func lookNever() {
+  PoolTurns.firstPause.store(3_600_000, ordering: .relaxed)
+  endInTime()
+}
 
 /// Pages that come when the gate is open.
 private final class Gate: PageSupply {
@@ -187,6 +190,7 @@ private final class Gate: PageSupply {
 
   @Test func `of a zone with a limit, too, tasks are served in the order in which they came`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let zone = try Zone<Int>("queue", limit: 1)
       for round in 0..<20 {
         let held = zone.item(0)!
@@ -230,11 +234,20 @@ private final class Gate: PageSupply {
       pool.limit = 2
       demand((try? await second.value) == 2)
       precondition(held != nil && living == 1)
+      // A limit that makes room for several at once serves them all: none of them returns what it has.
+      let rest = (3..<6).map { _ in Task { UInt(bitPattern: try await pool.allocateWhenFree()) } }
+      demand(await comesTrue { pool.figures.waits >= 4 && pool.itemsInUse == 2 })
+      pool.limit = 4
+      var items: [UInt] = []
+      for task in rest { items.append(try await task.value) }
+      for item in items { pool.free(UnsafeMutablePointer(bitPattern: item)!) }
+      precondition(pool.itemsInUse == 1)
     }
   }
 
   @Test func `a task waits for an object of a pool's cache`() async {
     await #expect(processExitsWith: .success) {
+      endInTime()
       let pool = try Pool<Counted>("cached", limit: 3)
       let cache = try PoolCache(pool) { Counted(7) }
       await withTaskGroup(of: Void.self) { group in

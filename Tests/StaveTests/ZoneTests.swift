@@ -175,21 +175,27 @@ import Testing
       for element in held { first!.free(element) }
       first!.checkInvariants()
       // The zone below lives as long as the one on it.
+      weak let below = first
       first = nil
+      precondition(below != nil)
       precondition(second.item(Counted(3))!.take().number == 3)
     }
   }
 
   @Test func `a zone that goes while items are out says so, and the items stay good`() async {
     let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      _ = try Zone<Int>("first")
+      let zonesBefore = zoneCount
       var zone: Zone<Counted>? = try Zone<Counted>("abandoned")
       let one = zone!.item(Counted(1))!
       var two: ZoneItem<Counted>? = zone!.item(Counted(2))!
       zone = nil
       precondition(one.value.number == 1 && living == 2)
       // Another zone, made meanwhile, gets other memory.
-      let other = try Zone<Counted>("other")
-      for number in 0..<1000 { precondition(other.item(Counted(number)) != nil) }
+      do {
+        let other = try Zone<Counted>("other")
+        for number in 0..<1000 { precondition(other.item(Counted(number)) != nil) }
+      }
       precondition(one.value.number == 1 && two!.value.number == 2)
       two = nil
       precondition(living == 1)
@@ -197,9 +203,10 @@ import Testing
         let value = one.take()
         precondition(value.number == 1)
       }
-      precondition(living == 0)
+      precondition(living == 0 && zoneCount == zonesBefore + 1)
       // Both are back: the next zone that is made finds that, and the memory goes.
       _ = try Zone<Counted>("third")
+      precondition(zoneCount == zonesBefore, "\(zoneCount)")
     }
     let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
     #expect(said.contains("zone given up with items out: abandoned: 2 items") && said.split(separator: "\n").count == 1, "\(said)")
@@ -240,10 +247,15 @@ import Testing
           guard let item = zone.item(Counted(number)), item.value.number == number else { _exit(3) }
         }
         guard let other = try? Zone<Counted>("of the child"), other.item(Counted(5)) != nil else { _exit(4) }
+        // No lock of the fork's is left over, which its own thread would not meet.
+        inThreads(1) { _ in
+          guard let third = try? Zone<Counted>("of its thread"), third.item(Counted(6)) != nil else { _exit(6) }
+          trimZones()
+        }
         _exit(zone.itemsInUse == 1 ? 0 : 5)
       }
-      var status: Int32 = 0
-      precondition(waitpid(child, &status, 0) == child && status == 0, "status \(status)")
+      let status = await ending(of: child)
+      precondition(status == 0, "status \(status)")
       precondition(item.value.number == 1)
     }
   }

@@ -43,11 +43,16 @@ extension OnRoot {
             #expect(run.map { Int($0.domain) == zone.domain(of: item) && item.address < $0.start + UInt($0.bytes) } ?? false)
           }
         }
-        // Units are used again before there is another run.
-        var generator = Generator(11)
-        for _ in 0..<3000 { zone.free(held.remove(at: generator.below(held.count))) }
-        held += (0..<3000).map { zone.allocate(domain: $0 % 2)! }
-        #expect(Placed.made.count <= runs.count + 2 && Int(policies) == Placed.made.count - Placed.ended.count)
+        // Units are used again before there is another run: every other one, so that no run ends.
+        func isOdd(_ item: UnsafeMutableRawPointer) -> Bool { item.address / unitBytes & 1 == 1 }
+        let leaving = held.filter(isOdd), slabsBefore = zone.parts.map { $0.pointee.keg.pointee.slabCount }
+        held.removeAll(where: isOdd)
+        zone.freeAll(leaving)
+        zone.reclaim(.drainCPU)
+        #expect(zip(zone.parts, slabsBefore).allSatisfy { $0.pointee.keg.pointee.slabCount < $1 * 3 / 4 } && Placed.ended.isEmpty)
+        held += (held.count..<6000).map { zone.allocate(domain: $0 % 2)! }
+        #expect(Placed.made.count <= runs.count + 2, "\(Placed.made.count), \(runs.count) before")
+        #expect(Int(policies) == Placed.made.count - Placed.ended.count)
         check(zone, holding: 6000)
         zone.freeAll(held)
         other.freeAll(others)

@@ -95,6 +95,10 @@ extension OnRoot {
         #expect(single.destroy() == 0)
         for size in [64, 640, 3000] {
           let zone = makeTestZone("spread", size, flags: .roundRobin)
+          // What comes with the first is for the cell, and of all domains, too.
+          zone.free(zone.allocate())
+          let first = zone.parts.map { $0.pointee.keg.outstanding }
+          #expect(first.max() == (first.reduce(0, +) + count - 1) / count, "\(size): \(first)")
           let items = zone.takeMany(1200)
           let counts = zone.spread(items)
           // One refill brings 64 at most.
@@ -235,6 +239,8 @@ extension OnRoot {
             zone.setZoneHooks(initialize: Hooks.zoneInit, finish: Hooks.zoneFini)
             Hooks.refuse[kind] = number
             let items = zone.takeMany(40)
+            // Another domain is not asked.
+            if kind == .zoneInit && number == 1 { #expect(items.isEmpty && zone.pointee.failures == 1 && Hooks.count(.zoneInit) == 1) }
             zone.freeAll(items)
             check(zone, holding: 0)
             #expect(zone.destroy() == 0 && Hooks.count(.kegInit) - Hooks.count(.kegFini) == (kind == .kegInit && Hooks.refuse[kind] == 0 ? 1 : 0))

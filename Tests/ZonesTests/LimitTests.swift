@@ -165,6 +165,23 @@ extension OnRoot {
       #expect(zone.destroy() == 0)
     }
 
+    @Test func `L34 room that comes back while somebody waits is nobody's who comes later`() {
+      var bound = ZoneBound(), waiter = ZoneWaiter()
+      bound.items = 2
+      waiter.wake = { _ in }
+      withUnsafeMutablePointer(to: &bound) { bound in
+        withUnsafeMutablePointer(to: &waiter) { waiter in
+          #expect(bound.take(1) == 1 && bound.take(5) == 1 && bound.take(1) == 0)
+          bound.enqueue(waiter)
+          #expect(bound.grant() == nil && bound.give(1), "somebody waits")
+          // Between the two is who comes later.
+          #expect(bound.take(1) == 0 && bound.grant() == waiter && waiter.pointee.isGranted == 1)
+          #expect(bound.take(1) == 0 && !bound.give(2) && bound.take(2) == 2)
+          bound.checkInvariants()
+        }
+      }
+    }
+
     @Test func `one that can fail waits its time and is gone from the queue`() {
       let zone = makeTestZone("impatient", 100)
       zone.setLimit(1)

@@ -275,6 +275,27 @@ extension OnRoot {
       #expect(text.components(separatedBy: "pool limit: limited: too many sessions; 3 items are out").count == 3, "\(text)")
     }
 
+    @Test func `with an interval of nothing each request that meets the limit has the message once`() async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+        Stage.up()
+        let pool = makeTestPool("each", 64)
+        pool.setLimit(1)
+        pool.setLimitMessage(("one is all there is" as StaticString).utf8Start, interval: 0)
+        let item = pool.get()!
+        // What says it for ever looks at the clock each time, and ends there.
+        zones.pointee.pools.clock = {
+          PoolClock.now += 1
+          if PoolClock.now > 1000 { _exit(3) }
+          return 0
+        }
+        for _ in 0..<3 { precondition(pool.get() == nil && pool.get(.wait.union(.limitFail)) == nil) }
+        pool.put(item)
+        pool.checkInvariants()
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.components(separatedBy: "pool limit: each: one is all there is; 1 items are out").count == 7, "\(text.prefix(1000))")
+    }
+
     @Test func `the counters`() {
       let bank = PageBank(), allocator = bank.allocator()
       let pool = makeTestPool("counted", 512, allocator)
