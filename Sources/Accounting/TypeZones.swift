@@ -10,13 +10,12 @@ import Zones
 
 extension UnsafeMutablePointer where Pointee == TypeRecord {
   /// Nil if memory is not to be had, or if there are too many: then the request is malloc's.
-  @inline(__always)
+  @inline(never)
   public func zone(_ index: Int) -> ZonePointer? { knownZone(index) ?? makeZone(index) }
 
   /// Nil where none has been made.
   @inline(__always)
   public func knownZone(_ index: Int) -> ZonePointer? { publishedZone(&pointee.zones, index) }
-
 
   /// Made without the types' lock, since that takes as long as there are zones; and published with it.
   @inline(never)

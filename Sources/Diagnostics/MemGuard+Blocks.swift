@@ -161,8 +161,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
 
   /// The program may itself have given back the last page of a block that begins at a page, and more: there is nothing to be looked at
   /// then, and in the lane it would be a fault.
-  @inline(never)
-  func canLookBeside(_ block: GuardedBlockPointer) -> Bool {
+  private func canLookBeside(_ block: GuardedBlockPointer) -> Bool {
     let first = block.pointee.dataPage
     guard isInLane(first) || block.pointee.address & UInt(pageBytes - 1) == 0 else { return true }
     return stave_is_resident(address(ofPage: first + block.pointee.dataCount - 1))

@@ -85,7 +85,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     let shift = address(ofPage: region.pointee.dataPage) &- address(ofPage: block.pointee.dataPage)
     let isWhole = moved == bytes
     // Where a child of fork shares the second page, that is still in its place.
-    if isWhole || canLookBeside(block) { damage = damageBeside(block, shift: shift, shiftBehind: isWhole ? shift : 0) }
+    damage = damageBeside(block, shift: shift, shiftBehind: isWhole ? shift : 0)
     guard isWhole else {
       closeReady(region)
       return false
@@ -133,8 +133,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       // Something is there, or has another mapping: once what was touched or changed has been put right, else some other place next time.
       if isUneven {
         // Behind what is freed there: a run never begins inside a region.
-        let last = pointee.table![Int(first + count - 1)]
-        pointee.laneCursor = last == 0 ? first + count : record(last).endPage
+        pointee.laneCursor = region(around: address(ofPage: first + count - 1))?.endPage ?? first + count
         return nil
       }
       isUneven = true

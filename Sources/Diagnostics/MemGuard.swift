@@ -28,11 +28,11 @@
 // no lock: the record's state goes from live to closing to freed, and who does not win the first step frees a block twice. For the next
 // block's page it takes the lock if that is to be had at once.
 //
-// Cost of a guarded block of up to two pages: a system call to move them to the next one's region, some 2 µs with both stacks and a look
-// at the handlers of two signals (Documentation/Decisions.md), and as much again in a program whose caches are full of other things;
-// where pages cannot be moved, or it has more, one to open its pages, a fault at the first touch of each, and one to close them, 7 µs. Of
-// metadata 64 bytes for each region and 12 for each of its pages, marks included, until its addresses are used again: 9 MB for 1 GiB of
-// addresses.
+// Cost of a guarded block of one page or two, none all its own: a system call to move them to the next one's region, some 2 µs with
+// both stacks and a look at the handlers of two signals (Documentation/Decisions.md), and up to 18 in a program whose caches are full
+// of other things; where pages cannot be moved, or it has more, one to open its pages, a fault at the first touch of each, and one to
+// close them, 7 µs. Of metadata 64 bytes for each region and 12 for each of its pages, marks included, until its addresses are used
+// again: 9 MB for 1 GiB of addresses.
 
 import Accounting
 import CPlatform

@@ -187,7 +187,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
   }
 
   /// The zone of a class, made when first asked for. Nil if memory is not to be had.
-  @inline(__always)
+  @inline(never)
   func zone(_ index: Int) -> ZonePointer? { publishedZone(&pointee.classZones, index) ?? makeZone(index) }
 
   @inline(never)

@@ -87,10 +87,9 @@ extension Heap {
     // A type that gets no zone has its memory from malloc's, of its hash class: better uncounted than refused.
     if let type = request.type, let zone = type.zone(index) {
       item = type.take(zone.pointee.size, &request.isAtLimit) { zone.allocateSlow(.noWait, argument: nil, isCounted: false) }
-    } else if let zone = request.type.flatMap({ hashClasses.record(for: $0) })?.zone(index) {
-      item = zone.allocateSlow(.noWait, argument: nil, isCounted: false)
     } else {
-      item = heap.zone(index)?.allocateSlow(.noWait, argument: nil, isCounted: false)
+      let zone = request.type.flatMap({ hashClasses.record(for: $0) })?.zone(index) ?? heap.zone(index)
+      item = zone?.allocateSlow(.noWait, argument: nil, isCounted: false)
     }
     if item != nil && heap.pointee.options[.sizes] != 0 {
       let size = request.alignment > 16 ? UInt(SizeClass.size(index)) : request.size

@@ -52,17 +52,20 @@ extension OnRoot {
       }
     }
 
-    @Test(arguments: [100, 20_000]) func `a jump into a block, live or freed, ends the program as it would without guards, whatever is to follow a report`(_ size: Int) async {
+    @Test(arguments: [100, 20_000]) func `a jump into a live block ends the program as it would without guards`(_ size: Int) async {
       await #expect(processExitsWith: .signal(SIGSEGV)) { [size = size as Int] in
         guardUp()
         setGuard(.onreport, 1)
         jump(to: blockOfCode(UInt(size)))
       }
-      await #expect(processExitsWith: .signal(SIGSEGV)) { [size = size as Int] in
+    }
+
+    @Test(arguments: [100, 20_000]) func `a jump into a freed block is reported, and ends the program whatever is to follow a report`(_ size: Int) async {
+      // Of a small one the page is missing, by the lane's descriptor.
+      await #expect(processExitsWith: .signal(size == 100 && canMovePages() ? SIGBUS : SIGSEGV)) { [size = size as Int] in
         guardUp()
         setGuard(.onreport, 1)
         let block = blockOfCode(UInt(size))
-        for _ in 0..<100 { Heap.free(Heap.allocate(20_000)) }
         Heap.free(block)
         jump(to: block)
       }
