@@ -15,7 +15,7 @@
 # make examples   the Swift packages of Examples that the tests run
 # make listener   the command with an HTTP server, for its tests: .build/listener/debug/stave
 # make soak       the tests at full length
-# make tsan       tests of the core and of the Swift API under thread sanitizer: not part of make test, since it takes most of an hour
+# make tsan       tests of the core and of the Swift API under thread sanitizer: not part of make test
 # make corpus     faulty programs under Stave and its peers: the tables of Documentation/Caught.md
 # make manuals    the manual (build/man) and completion for shells (build/completion)
 # make readme     the table of options in README.md, from the library's list

@@ -125,7 +125,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   /// All memory is locked (mlockall), as the range's first page is, which is a guard: no program locks that alone.
   private var isLocked: Bool { stave_madvise(pointee.start, pageBytes, adviseDontNeed) != 0 }
 
-  /// A block could not be closed by marks.
+  /// Pages could not be closed by marks.
   @inline(never)
   func leaveLocked() {
     guard pointee.laneState == LaneState.open, pointee.lock.tryLock() else { return }

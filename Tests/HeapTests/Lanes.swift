@@ -45,6 +45,9 @@ func openPlaces(_ places: [UInt]) -> Int { places.count { memGuard.block(around:
 
 func usePair(_ size: UInt = 100) { Heap.free(Heap.allocate(size)) }
 
+/// Of this process's map.
+func mapLines() -> Int { kernelText("/proc/self/maps").utf8.count { $0 == 10 } }
+
 func touch(_ address: UInt) { UnsafeMutablePointer<UInt8>(bitPattern: address)!.pointee = 1 }
 
 /// As in Stave's own thread, whose descriptors are not the program's.

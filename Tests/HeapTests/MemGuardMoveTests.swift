@@ -111,9 +111,8 @@ extension OnRoot {
     @Test func `what the program has locked and freed takes no lines of the map`() async {
       await #expect(processExitsWith: .success) {
         guardUp()
-        func lines() -> Int { kernelText("/proc/self/maps").utf8.count { $0 == 10 } }
         usePairs(100)
-        let before = lines()
+        let before = mapLines()
         for size in [100, 5000, 20_000] as [UInt] {
           for _ in 0..<200 {
             let block = Heap.allocate(size)!
@@ -122,7 +121,7 @@ extension OnRoot {
             precondition(!isReadable(block.address))
           }
         }
-        precondition(lines() < before + 20 && memGuard.pointee.refused == 0, "\(lines() - before) \(memGuard.pointee.refused)")
+        precondition(mapLines() < before + 20 && memGuard.pointee.refused == 0, "\(mapLines() - before) \(memGuard.pointee.refused)")
         memGuard.checkInvariants()
       }
     }

@@ -16,8 +16,6 @@ import Testing
 @testable import TestSupport
 @testable import Zones
 
-private func mapLines() -> Int { kernelText("/proc/self/maps").utf8.count { $0 == 10 } }
-
 /// KiB, of /proc/self/status or /proc/meminfo.
 private func kilobytes(_ name: String, in file: String) -> Int {
   let text = (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""

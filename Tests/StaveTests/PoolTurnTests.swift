@@ -247,7 +247,7 @@ private final class Gate: PageSupply {
 
   @Test func `a task waits for an object of a pool's cache`() async {
     await #expect(processExitsWith: .success) {
-      endInTime()
+      lookNever()
       let pool = try Pool<Counted>("cached", limit: 3)
       let cache = try PoolCache(pool) { Counted(7) }
       await withTaskGroup(of: Void.self) { group in
