@@ -49,7 +49,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
     var wish: UInt32? = nil
     defer { if let wish { endWish(wish) } }
     while true {
-      let event = pointee.returned.number
+      let event = returned.now
       if keg.outstanding >= pointee.limit {
         if askBack(flags, &hasAsked) { continue }
         if !hasSaid && sayLimit() {
@@ -64,7 +64,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
       if pointee.isGrowing {
         if !flags.maySleep, askBack(flags, &hasAsked) { continue }
         guard flags.maySleep else { return nil }
-        sleep(on: grown, after: pointee.grown.number)
+        sleep(on: grown, after: grown.now)
         continue
       }
       if grow(flags) || keg.current != nil { continue }

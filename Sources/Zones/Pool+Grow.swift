@@ -45,7 +45,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
     while left > 0 {
       if pointee.isGrowing {
         guard flags.maySleep else { return false }
-        sleep(on: grown, after: pointee.grown.number)
+        sleep(on: grown, after: grown.now)
         continue
       }
       guard grow(flags) else { return false }

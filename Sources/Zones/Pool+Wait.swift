@@ -19,6 +19,9 @@ struct PoolEvent {
 }
 
 extension UnsafeMutablePointer where Pointee == PoolEvent {
+  /// What a wait for the next time begins with.
+  var now: UInt32 { UInt32(bitPattern: stave_load32(self)) }
+
   /// It may have happened. True if somebody is to be woken. The pool's lock is held.
   func advance() -> Bool {
     guard pointee.waiters > 0 else { return false }

@@ -10,7 +10,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
   /// Gives objects of all caches back to the pool: those of idle groups, or all. Where another thread has the lock, none, unless it
   /// `waitsForLock`.
   func flushCaches(idleOnly: Bool, waitsForLock: Bool) {
-    guard pointee.caches != nil, pointee.keg.pointee.lock.lock(orTryBriefly: !waitsForLock) else { return }
+    guard hasCachesNow, pointee.keg.pointee.lock.lock(orTryBriefly: !waitsForLock) else { return }
     let latest = idleOnly ? zones.pointee.pools.now - PoolsState.inactivity : .max
     var next = pointee.caches, left: PoolCachePointer? = nil
     while let cache = next {
@@ -34,6 +34,9 @@ extension UnsafeMutablePointer where Pointee == Pool {
       cache.end()
     }
   }
+
+  /// Whether it is worth taking the lock: without it.
+  private var hasCachesNow: Bool { pointee.caches != nil }
 }
 
 extension UnsafeMutablePointer where Pointee == PoolCache {

@@ -99,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == SMR {
   @inline(__always)
   public func exit() {
     #if STAVE_CHECK_LOCKS
-    if record.pointee == 0 { return reportExit() }
+    if stave_load64(record) == 0 { return reportExit() }
     #endif
     if !stave_section_exit(self) { exitCrowd() }
   }

@@ -114,7 +114,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   private func waitForRoom(_ flags: WaitFlags) -> Int {
     var waiter = ZoneWaiter()
     return withUnsafeMutablePointer(to: &waiter) { waiter in
-      func isGranted() -> Bool { stave_load32(UnsafeRawPointer(waiter).assumingMemoryBound(to: Int32.self)) != 0 }
+      func isGranted() -> Bool { stave_load32(waiter) != 0 }
       let start = stave_nanoseconds()
       ZoneWaiterPointer.wakeAll(enqueue(waiter))
       if !isGranted() { noteSleep() }

@@ -12,14 +12,18 @@ import Testing
 @testable import Zones
 
 final class MockSource {
-  /// Over the counters: threads give slabs back at the same time.
+  /// Over what threads count and look at together, in here.
   private let lock = NSLock()
   var allocations = 0
   var frees = 0
   var bytesOut = 0
   /// Refuses the call of this number (1 is the next), then works again.
   var refuseAt = 0
-  var isRefusing = false
+  var isRefusing: Bool {
+    get { lock.withLock { refuses } }
+    set { lock.withLock { refuses = newValue } }
+  }
+  private var refuses = false
   /// Serves only who may wait.
   var wantsPatience = false
   var lastWait: Int32 = 0
@@ -32,19 +36,27 @@ final class MockSource {
 
   private func noteLocks() { if FutexLock.threadHoldsAny { sawLock = true } }
 
+  private func isRefused(_ wait: Int32) -> Bool {
+    lock.withLock {
+      if refuseAt > 0 {
+        refuseAt -= 1
+        if refuseAt == 0 { return true }
+      }
+      return refuses || wantsPatience && wait & WaitFlags.wait.rawValue == 0
+    }
+  }
+
   var source: PageSource {
     PageSource(
       allocate: { context, bytes, wait in
         let mock = Unmanaged<MockSource>.fromOpaque(context!).takeUnretainedValue()
         mock.noteLocks()
-        mock.lock.withLock { mock.allocations += 1 }
-        mock.lastWait = wait
-        mock.onAllocate?()
-        if mock.refuseAt > 0 {
-          mock.refuseAt -= 1
-          if mock.refuseAt == 0 { return nil }
+        mock.lock.withLock {
+          mock.allocations += 1
+          mock.lastWait = wait
         }
-        if mock.isRefusing || mock.wantsPatience && wait & WaitFlags.wait.rawValue == 0 { return nil }
+        mock.onAllocate?()
+        if mock.isRefused(wait) { return nil }
         let inner = PageSource.arena
         guard let memory = inner.allocate(inner.context, bytes, wait) else { return nil }
         if let dirt = mock.dirt { memory.initializeMemory(as: UInt8.self, repeating: dirt, count: bytes) }

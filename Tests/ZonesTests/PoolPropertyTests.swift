@@ -273,8 +273,8 @@ extension OnRoot {
         let cache = limited.makeCache(constructor: nil, destructor: nil)!
         limited.setLimit(2)
         let items = limited.getMany(1) + [cache.get()!]
-        nonisolated(unsafe) var isHeld = true
-        nonisolated(unsafe) var isInside = false
+        let isHeld = Flag(true)
+        let isInside = Flag()
         let shared = Shared((limited, growing, items, bank))
         inThreads(4) { thread in
           let (limited, growing, items, bank) = shared.value
@@ -282,17 +282,17 @@ extension OnRoot {
           case 1, 2: limited.put(limited.get(.wait)!)
           case 3:
             bank.onAllocate = {
-              isInside = true
-              while isHeld { usleep(100) }
+              isInside.set()
+              while isHeld.isSet { usleep(100) }
             }
             growing.put(growing.get(.wait)!)
           default:
-            while limited.counts.sleeps < 2 || !isInside { usleep(100) }
+            while limited.counts.sleeps < 2 || !isInside.isSet { usleep(100) }
             Heap.prepareFork()
             let child = stave_syscall6(Int(SYS_fork), 0, 0, 0, 0, 0, 0)
             if child == 0 {
               Heap.childAfterFork()
-              isHeld = false
+              isHeld.set(false)
               var isRight = limited.pointee.returned.waiters == 0 && !growing.pointee.isGrowing
               limited.put(items[0])
               isRight = isRight && limited.counts.itemsOut == 1 && limited.get(.noWait) != nil
@@ -309,7 +309,7 @@ extension OnRoot {
             precondition(status == 0, "the child ended with \(status)")
             // Those that waited in the parent wait there still, and miss nothing.
             limited.put(items[0])
-            isHeld = false
+            isHeld.set(false)
           }
         }
         cache.put(items[1])

@@ -15,7 +15,7 @@ import Testing
 /// One less; what it was before.
 private func release(_ count: UnsafeMutablePointer<UInt32>) -> UInt32 {
   while true {
-    let old = count.pointee
+    let old = UInt32(bitPattern: stave_load32(count))
     if stave_replace32(count, old, old &- 1) { return old }
   }
 }

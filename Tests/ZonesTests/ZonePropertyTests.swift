@@ -147,7 +147,7 @@ extension OnRoot {
         switch thread {
         case workers:
           var turn = 0
-          while running.pointee > 0 {
+          while stave_add_fetching(running, 0) > 0 {
             turn += 1
             switch turn % 5 {
             case 0: reclaimAll(.drainCPU)
@@ -158,7 +158,7 @@ extension OnRoot {
             usleep(200)
           }
         case workers + 1:
-          while running.pointee > 0 {
+          while stave_add_fetching(running, 0) > 0 {
             for zone in subjects {
               let counts = ZoneCounts(zone)
               if counts.used < 0 || counts.cached < 0 || counts.frees < 0 { Issue.record("negative figures: \(counts)") }

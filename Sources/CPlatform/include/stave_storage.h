@@ -98,7 +98,7 @@ static inline void stave_store_pointer(void *_Nullable *_Nonnull where, void *_N
 static inline void *_Nullable stave_load_pointer(void *_Nullable const *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
 static inline int32_t stave_exchange32(int32_t *_Nonnull where, int32_t value) { return __atomic_exchange_n(where, value, __ATOMIC_SEQ_CST); }
 static inline void stave_or32(int32_t *_Nonnull where, int32_t bits) { __atomic_fetch_or(where, bits, __ATOMIC_SEQ_CST); }
-static inline int32_t stave_load32(const int32_t *_Nonnull where) { return __atomic_load_n(where, __ATOMIC_ACQUIRE); }
+static inline int32_t stave_load32(const void *_Nonnull where) { return __atomic_load_n((const int32_t *)where, __ATOMIC_ACQUIRE); }
 static inline void stave_store32(uint32_t *_Nonnull where, uint32_t value) { __atomic_store_n(where, value, __ATOMIC_RELEASE); }
 // Whether the 64 bytes there are eight times this word; at any address.
 static inline _Bool stave_is_line_of(uint64_t word, uintptr_t address) {
