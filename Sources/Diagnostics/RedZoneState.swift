@@ -27,13 +27,16 @@ public var redZone: UnsafeMutablePointer<RedZoneState> { rootState(RedZoneState.
 extension UnsafeMutablePointer where Pointee == RedZoneState {
   /// The number that seals headers, drawn at first use.
   public var ownKey: UInt64 {
-    if pointee.key != 0 { return pointee.key }
+    if keyNow != 0 { return keyNow }
     var drawn: UInt64 = 0
     if stave_getrandom(&drawn, 8) != 8 { drawn = UInt64(truncatingIfNeeded: stave_nanoseconds()) &* 0x9e37_79b9_7f4a_7c15 }
     // Whoever comes first: a key never changes.
     _ = stave_replace_sample(&pointee.key, 0, drawn | 1)
-    return stave_load64(&pointee.key)
+    return keyNow
   }
+
+  /// 0 if none is drawn yet.
+  private var keyNow: UInt64 { stave_load64(&pointee.key) }
 
   /// Whether a request for this type, one in `rate`, is to have guard bytes.
   public func isMeant(_ type: TypePointer?, oneIn rate: Int64) -> Bool {
@@ -45,8 +48,8 @@ extension UnsafeMutablePointer where Pointee == RedZoneState {
 
   /// What is said in the item of `bytes` bytes at `item`, which is one of malloc's.
   public func find(item: UInt, bytes: UInt) -> RedZoneFinding {
-    guard bytes >= RedZone.leastItem, pointee.key != 0 else { return .none }
-    return RedZone.find(header: load(item), copy: load(item &+ bytes &- RedZone.headerBytes), item: item, bytes: bytes, key: pointee.key)
+    guard bytes >= RedZone.leastItem, keyNow != 0 else { return .none }
+    return RedZone.find(header: load(item), copy: load(item &+ bytes &- RedZone.headerBytes), item: item, bytes: bytes, key: keyNow)
   }
 
   /// Writes all that is not the block itself, around a new block or after `beginWriting`.

@@ -130,8 +130,7 @@ public enum CPUCache {
   static func useFirstSlots(_ index: Int, of cells: CellPointer) {
     let slots = UnsafeMutableRawPointer(cells) + cellsBytes + index * firstSlotBytes + 16
     cells[index].slots = slots.assumingMemoryBound(to: UInt.self)
-    atomicStoreFence()
-    cells[index].capacity = min(firstCapacity, UInt32(stave_cell_places()[index].most))
+    stave_store32(&cells[index].capacity, min(firstCapacity, UInt32(stave_cell_places()[index].most)))
   }
 
   private static func useFurtherSlots(_ index: Int, of cells: CellPointer) {

@@ -70,9 +70,11 @@ extension UnsafeMutablePointer where Pointee == Keg {
   /// Returns whether anything was released.
   @discardableResult
   func drain(isUrgent: Bool = false) -> Bool {
-    if let reclaim = pointee.reclaimPool, let pool = pointee.pool { return reclaim(UnsafeMutableRawPointer(pool), isUrgent) }
-    guard !pointee.flags.contains(.noFree) || pointee.flags.contains(.dying) else { return false }
     pointee.lock.lock()
+    if let reclaim = pointee.reclaimPool, let pool = pointee.pool {
+      pointee.lock.unlock()
+      return reclaim(UnsafeMutableRawPointer(pool), isUrgent)
+    }
     let surplus = takeSurplusSlabs(keeping: 0), trash = pointee.trash
     pointee.lock.unlock()
     release(surplus, trash)

@@ -142,17 +142,15 @@ extension OnRoot {
     @Test func `a child of fork checks on, whatever its parent was at`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
-        let running = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
-        running.pointee = 1
-        let shared = Shared(running)
-        let thread = Thread {
+        let isOver = Flag(), hasEnded = Flag()
+        Thread.detachNewThread {
           var isOn = true
-          while stave_load64(shared.value) != 0 {
+          while !isOver.isSet {
             setChecks(isOn)
             isOn.toggle()
           }
+          hasEnded.set()
         }
-        thread.start()
         var blocks: [UnsafeMutableRawPointer] = (0..<300).map { Heap.allocate(UInt($0 * 20))! }
         for round in 0..<40 {
           Heap.prepareFork()
@@ -173,8 +171,8 @@ extension OnRoot {
             blocks[index] = Heap.allocate(UInt(index * 20))!
           }
         }
-        stave_store64(running, 0)
-        while thread.isExecuting { usleep(1000) }
+        isOver.set()
+        while !hasEnded.isSet { usleep(1000) }
         setChecks(false)
         checkAll()
       }

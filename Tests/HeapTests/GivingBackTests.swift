@@ -126,7 +126,7 @@ extension OnRoot {
             }
             _ = stave_claim(shared.value)
           } else {
-            while stave_load32(UnsafeRawPointer(shared.value).assumingMemoryBound(to: Int32.self)) == 0 {
+            while stave_load32(shared.value) == 0 {
               if thread == 1 { _ = HeapTotals() } else { printZones(to: nowhere) }
             }
           }

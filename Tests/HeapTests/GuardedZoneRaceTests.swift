@@ -54,8 +54,9 @@ extension OnRoot {
         guardUp()
         setGuard(.memguard, 3)
         let zone = Ran.countingZone()
-        let isDone = UnsafeMutablePointer<UInt32>.allocate(capacity: 1)
-        isDone.pointee = 0
+        // What Swift makes at a first use would stay half made in a child of fork.
+        for item in (0..<9).map({ _ in zone.allocate()! }) { zone.free(item) }
+        let isDone = Flag()
         inThreads(3) { thread in
           guard thread > 0 else {
             for round in 0..<20 {
@@ -83,9 +84,9 @@ extension OnRoot {
                 zone.free(item)
               }
             }
-            return stave_store32(isDone, 1)
+            return isDone.set()
           }
-          while stave_load32(UnsafeRawPointer(isDone).assumingMemoryBound(to: Int32.self)) == 0 {
+          while !isDone.isSet {
             let some = (0..<20).map { _ in zone.allocate()! }
             for item in some { zone.free(item) }
           }

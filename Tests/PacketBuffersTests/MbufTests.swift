@@ -133,7 +133,9 @@ extension OnRoot {
     }
 
     @Test func `L76 a packet from the cache leaves the cluster zone alone`() {
-      // So that the cell has some.
+      // So that this CPU's cell has some.
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
       let some = (0..<20).map { _ in packets.getPacket()! }
       for mbuf in some { mbuf.free() }
       let clusters = ZoneCounts(packets.pointee.clusterZone!), mbufs = ZoneCounts(packets.pointee.mbufZone!)

@@ -22,20 +22,17 @@ private func family(of zone: ZonePointer) -> (held: Int, outstanding: Int) {
     guard let domains = zone.pointee.domains else { return (0...Int(zone.pointee.moreKegCount)).map { zone.keg(number: $0) } }
     return (0..<domains.pointee.count).compactMap { domains.pointee.parts[$0]?.pointee.keg }
   }
-  var all: [ZonePointer] = []
-  var next = zones.pointee.first
-  while let one = next {
-    all.append(one)
-    next = one.pointee.next
-  }
+  // Other threads may make and destroy zones that share nothing with this one: of those no more than their kegs is looked at.
+  var all: [(zone: ZonePointer, keg: KegPointer, kegs: [KegPointer])] = []
+  forEachListedZone { all.append(($0, $0.pointee.keg, kegs($0))) }
   var shared = Set(kegs(zone)), count = 0
   while shared.count > count {
     count = shared.count
-    for one in all where !shared.isDisjoint(with: kegs(one)) { shared.formUnion(kegs(one)) }
+    for one in all where !shared.isDisjoint(with: one.kegs) { shared.formUnion(one.kegs) }
   }
   // Of a zone over several memory domains the one in front has what its parts have.
-  let held = all.filter { shared.contains($0.pointee.keg) && !$0.pointee.flags.contains(.part) }
-    .reduce(0) { $0 + Int(ZoneCounts($1).used + ZoneCounts($1).cached) + $1.depotItemsInAll }
+  let held = all.filter { shared.contains($0.keg) && !$0.zone.pointee.flags.contains(.part) }
+    .reduce(0) { $0 + Int(ZoneCounts($1.zone).used + ZoneCounts($1.zone).cached) + $1.zone.depotItemsInAll }
   return (held, shared.reduce(0) { $0 + $1.outstanding })
 }
 

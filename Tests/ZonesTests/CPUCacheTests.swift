@@ -215,7 +215,7 @@ extension OnRoot {
             usleep(200_000)
             zones.pointee.regionLock.unlock()
           } else {
-            while stave_load32(UnsafeRawPointer(arrived).assumingMemoryBound(to: Int32.self)) == 0 { usleep(1000) }
+            while stave_load32(arrived) == 0 { usleep(1000) }
             zone.free(zone.allocate())
           }
         }

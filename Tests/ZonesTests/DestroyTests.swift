@@ -158,8 +158,7 @@ extension OnRoot {
       let buckets = bucketsOut()
       let zonesBefore = zones.pointee.zoneCount
       let rounds = 300 * Stage.scale
-      let isDone = UnsafeMutablePointer<UInt32>.allocate(capacity: 1)
-      isDone.pointee = 0
+      let isDone = Flag()
       let shared = Shared(mock)
       inThreads(3) { thread in
         switch thread {
@@ -174,13 +173,13 @@ extension OnRoot {
               break
             }
           }
-          _ = stave_claim(isDone)
+          isDone.set()
         case 1:
-          while stave_load32(UnsafeRawPointer(isDone).assumingMemoryBound(to: Int32.self)) == 0 {
+          while !isDone.isSet {
             trimIdleDepots()
           }
         default:
-          while stave_load32(UnsafeRawPointer(isDone).assumingMemoryBound(to: Int32.self)) == 0 {
+          while !isDone.isSet {
             for cpu in 0..<min(8, Int(root.pointee.cpuCount)) { _ = emptyCaches(of: cpu) }
             reclaimAll(.trim)
             usleep(500)
@@ -191,7 +190,6 @@ extension OnRoot {
       #expect(mock.bytesOut == 0)
       #expect(bucketsOut() == buckets)
       checkAll()
-      isDone.deallocate()
     }
   }
 }

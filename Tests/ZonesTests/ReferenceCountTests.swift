@@ -84,7 +84,7 @@ extension OnRoot {
             let count = zone.referenceCount(of: item)
             let before = release(count)
             if before == 1 { zone.free(item) }
-            let after = count.pointee
+            let after = UInt32(bitPattern: stave_load32(count))
             if before > 2 || after > 1 || before == 1 && after != 0 { Issue.record("\(before) references, then \(after)") }
           }
         }

@@ -256,7 +256,7 @@ extension OnRoot {
         isDone.pointee = 0
         let flag = Shared(isDone)
         let sender = Thread {
-          while stave_load32(UnsafeRawPointer(flag.value).assumingMemoryBound(to: Int32.self)) == 0 {
+          while stave_load32(flag.value) == 0 {
             pthread_kill(thread.value, SIGUSR1)
             usleep(20)
           }

@@ -83,7 +83,7 @@ extension OnRoot {
           var wrong = 0
           repeat {
             for item in items where item.load(as: UInt32.self) != 0x5EED_C0DE { wrong += 1 }
-          } while stave_load32(UnsafeRawPointer(isDone).assumingMemoryBound(to: Int32.self)) == 0
+          } while stave_load32(isDone) == 0
           if wrong > 0 { Issue.record("\(wrong) counts were lost") }
         }
       }
