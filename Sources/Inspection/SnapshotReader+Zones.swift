@@ -265,6 +265,8 @@ extension SnapshotReader {
       pops &+= here.allocations
       result.frees &+= here.frees
     }
+    // A flush that is between a cell and what it has moved would show as frees taken back.
+    result.frees = max(0, result.frees)
     result.taken = result.directAllocations &+ pops
     result.allocations = max(result.frees, result.taken)
     return result

@@ -160,12 +160,13 @@ public func makePool(
   list.pointee.pools.lastNumber += 1
   pool.initialize(to: Pool(zone: zone, keg: keg, allocator: allocator, next: nil, number: list.pointee.pools.lastNumber))
   allocator.add(pool)
-  list.pointee.listLock.unlock()
+  // Walks over zones find the pool by the list's lock, who drains the keg by the keg's.
   keg.pointee.lock.lock()
   keg.pointee.colours = layout.colours(alignMask: alignMask)
   keg.pointee.pool = pool
   keg.pointee.reclaimPool = { $0.assumingMemoryBound(to: Pool.self).reclaim(isUrgent: $1) }
   keg.pointee.lock.unlock()
+  list.pointee.listLock.unlock()
   return pool
 }
 

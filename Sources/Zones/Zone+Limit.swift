@@ -190,7 +190,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   private func warn() {
     guard let text = pointee.bound.warning else { return }
-    let now = stave_nanoseconds(), before = pointee.bound.warnedAt
+    let now = stave_nanoseconds(), before = Int64(bitPattern: stave_load64(&pointee.bound.warnedAt))
     guard before == 0 || now - before >= ZoneBound.quiet, stave_replace64(&pointee.bound.warnedAt, before, now) else { return }
     var report = Report("limit of a zone")
     report.name(pointee.name)

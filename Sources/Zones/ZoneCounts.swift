@@ -17,6 +17,8 @@ public struct ZoneCounts {
     var taken: Int64 = 0
     add(zone, &taken)
     zone.forEachPart { add($0, &taken) }
+    // A flush that is between the cell and what it has moved would show as frees taken back.
+    frees = max(0, frees)
     allocations = max(frees, taken)
   }
 

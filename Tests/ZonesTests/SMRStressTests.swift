@@ -67,7 +67,7 @@ extension OnRoot {
       tally.writers.pointee = Int64(writers)
       for key in 0..<keys { table.put(UInt64(key), 1) }
       (Handler.table, Handler.tally) = (table, tally)
-      signal(SIGUSR2) { _ in
+      let handler: @convention(c) (Int32) -> Void = { _ in
         var isDamaged = false
         let (table, tally) = (Handler.table!, Handler.tally!)
         table.zone.smr!.enter()
@@ -77,7 +77,8 @@ extension OnRoot {
         stave_add(tally.handled, 1)
       }
       // Swift makes some things at their first use, under locks of its own: now, not in a handler that comes in between, nor in a child.
-      raise(SIGUSR2)
+      handler(SIGUSR2)
+      signal(SIGUSR2, handler)
       zone.freeSMR(zone.allocateSMR())
       precondition(zone.smr!.synchronize() && tally.handled.pointee == 1)
       tally.handled.pointee = 0
