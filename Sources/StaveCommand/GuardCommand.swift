@@ -79,13 +79,9 @@ struct GuardCommand: ParsableCommand {
     let mail = Mail(live, reader.location)
     let counts = try ControlTree(ControlSource(snapshot, largestFree: nil)).find("stave.types").first?.value.text
     // All of them are checked before the first one is asked for.
-    for wish in try assignments(counting: counts != "none").map({ text throws(InspectionError) in try ControlTree.assignment(text) }) {
-      switch try SetCommand.ask(wish, mail) {
-      case .done(let before):
-        let old = ControlTree.text(wish.option, before)
-        if old != wish.text { emit("\(wish.control.name): \(old) -> \(wish.text)") }
-      case .pending: emit("\(wish.control.name): pending: the process will take \(wish.text) when it next allocates")
-      }
+    let wishes = try assignments(counting: counts != "none").map { text throws(InspectionError) in try ControlTree.assignment(text) }
+    try SetCommand.askAll(wishes, mail) { wish, old in
+      if old != wish.text { emit("\(wish.control.name): \(old) -> \(wish.text)") }
     }
   }
 
