@@ -26,7 +26,7 @@ private func waiting(_ options: String = "") throws -> (process: Started, folder
       volatile char *early = malloc(100);
       puts("ready");
       fflush(stdout);
-      while (access(words[1], F_OK) != 0) { free(malloc(100000)); usleep(5000); }
+      while (access(words[1], F_OK) != 0) { free(malloc(200)); usleep(5000); }
       volatile char *late = malloc(100);
       free((void *)early);
       early[20] = 1;
@@ -57,7 +57,7 @@ private func mistaken(_ role: String, _ options: String = "") throws -> (process
     int main(int count, char **words) {
       puts("ready");
       fflush(stdout);
-      while (access(words[1], F_OK) != 0) { free(malloc(100000)); usleep(5000); }
+      while (access(words[1], F_OK) != 0) { free(malloc(200)); usleep(5000); }
       volatile char *it = malloc(112), *other = malloc(112);
       if (!strcmp(words[2], "beyond")) it[112] = 1;
       free((void *)it);
@@ -83,6 +83,19 @@ private func mistaken(_ role: String, _ options: String = "") throws -> (process
     _ = folder.write("", "go")
     let ended = process.end()
     #expect(ended.signal == SIGABRT && ended.errorText.contains("12 bytes behind the end of the block at") && !ended.text.contains("end"), ended.report)
+  }
+
+  @Test func `where one wish stays pending the others are not asked for, and it is said`() throws {
+    guard let (process, folder) = try waiting() else { return }
+    kill(process.id, SIGSTOP)
+    #expect(wait { (try? ProcessEntry(process: process.id))?.state == "T" })
+    let said = try stave("guard", "\(process.id)", "--min", "500")
+    #expect(said.status == 1 && said.text.contains("stave.memguard_type: pending: "), said.report)
+    #expect(said.errorText.contains("not asked for the rest (stave.memguard_min, stave.memguard_max, stave.memguard_side, stave.memguard)"), said.report)
+    kill(process.id, SIGCONT)
+    let again = try stave("guard", "\(process.id)", "--min", "500")
+    #expect(again.succeeded && again.text.contains("stave.memguard: 0 -> 1"), again.report)
+    withExtendedLifetime(folder) {}
   }
 
   @Test func `a library's memory alone, in a program that did not count for libraries`() throws {
