@@ -26,11 +26,17 @@ extension Heap {
   @inline(never)
   static func freeSlow(_ memory: UnsafeMutableRawPointer?) {
     guard let memory else { return }
-    if isTraced {
-      followTracers()
-      traceFree(memory)
-    }
+    if stave_is_called() { hear(memory) }
     release(memory)
+  }
+
+  /// Somebody rings for an answer, or traces.
+  @inline(never)
+  private static func hear(_ memory: UnsafeMutableRawPointer) {
+    if stave_bell().pointee != 0 { answerMailbox() }
+    guard isTraced else { return }
+    followTracers()
+    traceFree(memory)
   }
 
   private static func release(_ memory: UnsafeMutableRawPointer) {

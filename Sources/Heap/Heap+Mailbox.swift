@@ -14,6 +14,7 @@ extension Heap {
   /// Answers the letter in the mailbox, if a whole one is there and nobody else is at it. Called without any lock.
   @inline(never)
   static func answerMailbox() {
+    OwnMailbox.silenceBell()
     // A child of vfork works in its parent's memory, and one of a bare clone has a copy of the letter: neither was asked.
     guard stave_getpid() == Int(root.pointee.process), stave_claim(&heap.pointee.mailboxBusy) else { return }
     if let letter = OwnMailbox.read() {

@@ -146,6 +146,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       }
       header.pointee.layoutDigest = layoutDigest()
       header.pointee.release = Heap.release
+      OwnMailbox.hangBell()
       CPUCache.start(forceLocked: false)
       types.start()
       Report.showStacks()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // The mailbox in a process's root, from outside: one letter at a time, sealed and numbered, written only if the last was answered,
-// and only into a root. A PID may belong to another process by now, the process may have become another program, or may work in
+// and only into a root; and the bell, until there is an answer. A PID may belong to another process by now, the process may have become another program, or may work in
 // the memory of its parent: that is looked at again right before the one write. Pages/Mailbox.swift has the other side.
 
 import Accounting
@@ -14,7 +14,7 @@ public struct Mail {
   public enum Answer: Equatable, Sendable {
     /// Bytes returned, or the value before.
     case done(Int)
-    /// The letter is there, and will be answered when the process next allocates, or its background thread looks.
+    /// The letter is there, and will be answered when the process next frees a block, or its background thread looks.
     case pending
   }
 
@@ -46,7 +46,7 @@ public struct Mail {
     let list = UInt8.random(in: 0 ... .max)
     for (index, name) in names.enumerated() {
       answer = try ask(TypeNameLetter(option: option.rawValue, name, at: index, of: names.count, list: list).letter(newNumber), option.key.description, waiting: seconds)
-      if answer == .pending, index + 1 < names.count { throw .refused("it is busy, and \(option.key) is as it was: ask again when it allocates") }
+      if answer == .pending, index + 1 < names.count { throw .refused("it is busy, and \(option.key) is as it was: ask again when it works") }
     }
     return answer
   }
@@ -71,7 +71,7 @@ public struct Mail {
         // Either nobody has asked yet, or somebody else did at the same moment and ours is lost.
         // One that is not whole and stays so was left behind by two who wrote at once and went.
         if box.letter.request == box.answer || !box.letter.isWhole && waited >= 0.2 {
-          try write(letter)
+          try write(letter, bell: box.bell)
           isWritten = true
           continue
         }
@@ -82,19 +82,20 @@ public struct Mail {
           continue
         }
         isWritten = false
-      } else if !box.letter.isWhole {
-        try write(letter)  // two wrote at once
       }
+      // Once more where two wrote at once; and whoever's letter lies there, it is rung for.
+      try write(isWritten && !box.letter.isWhole ? letter : nil, bell: box.bell)
       if waited >= seconds {
         if isWritten { return .pending }
-        throw .refused("it has not answered an earlier request yet; it does when it next allocates")
+        throw .refused("it has not answered an earlier request yet; it does when it next frees a block")
       }
       usleep(10_000)
       waited += 0.01
     }
   }
 
-  private func write(_ letter: Letter) throws(InspectionError) {
+  /// Writes the letter, if there is one to write, and rings.
+  private func write(_ letter: Letter?, bell: Int32) throws(InspectionError) {
     guard process.isAlive else { throw .noSuchProcess(process.process) }
     let header = try process.readArray(UInt32.self, at: root, count: 5, limit: 5)
     guard UInt64(header[0]) | UInt64(header[1]) << 32 == RootLayout.magic else { throw .noStave(target: process.name) }
@@ -102,7 +103,8 @@ public struct Mail {
     if let number = process.numberInside, number != header[4] {
       throw .refused("its memory is that of process \(header[4]) (it is a child of vfork), or a copy of that (made by a bare clone)")
     }
-    try process.write(value: letter, at: address)
+    if let letter { try process.write(value: letter, at: address) }
+    if bell != 0 { try process.write(value: UInt16(1), at: address &+ UInt(bitPattern: Int(bell))) }
   }
 
   /// Differs from any before, also from what others choose at the same moment.

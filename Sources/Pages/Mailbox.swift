@@ -7,6 +7,9 @@
 // Nothing makes the letter's words appear at once, and two may write at a time: so a letter bears a seal over all its words, and
 // one whose seal does not fit is not there yet. Its number has a random half, so that nobody takes another's answer for their own.
 // Who reads it trusts nothing of it.
+//
+// Who has written rings the bell, again and again until there is an answer: it is a part of the word that free() takes from every
+// block's unit number, so that the next free of any thread takes the slow path, which answers and silences it.
 
 import CPlatform
 
@@ -48,7 +51,8 @@ public struct Mailbox: BitwiseCopyable {
   /// Of a trim the bytes returned, of a set or a limit the value before.
   public var result: Int64
   public var status: UInt32
-  public var reserved: UInt32
+  /// From here to the bell, in bytes; 0 if there is none.
+  public var bell: Int32
 
   public init() {
     letter = Letter(request: 0, command: 0)
@@ -56,7 +60,7 @@ public struct Mailbox: BitwiseCopyable {
     answer = 0
     result = 0
     status = 0
-    reserved = 0
+    bell = 0
   }
 }
 
@@ -89,6 +93,13 @@ public enum OwnMailbox {
   /// Two loads: for slow paths.
   @inline(__always)
   public static var hasMail: Bool { root.pointee.mailbox.letter.request != root.pointee.mailbox.answer }
+
+  /// So that others find the bell.
+  public static func hangBell() {
+    root.pointee.mailbox.bell = Int32(truncatingIfNeeded: UInt(bitPattern: stave_bell()) &- UInt(bitPattern: place))
+  }
+
+  public static func silenceBell() { stave_bell().pointee = 0 }
 
   /// A copy, of which each word was loaded once, whatever is written meanwhile. Nil if there is none, or not all of it yet.
   public static func read() -> Letter? {

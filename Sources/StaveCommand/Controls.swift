@@ -45,8 +45,8 @@ struct SetCommand: ParsableCommand {
     commandName: "set", abstract: "Change options of a running process, and limits of its malloc types.",
     discussion: """
       The request goes into a mailbox in the process, which checks it and takes it over itself; whoever may trace the process may \
-      ask. The command waits a second and a half for the answer; after that it prints "pending". A process without its background thread, \
-      whose calls are all served by its caches, answers at its next slow call. Options are those \
+      ask. The command waits a second and a half for the answer; after that it prints "pending". A process answers with \
+      the next block that it frees, or by its background thread. Options are those \
       of the process's malloc; those of a program's or library's own zones are changed with --root.
       """)
 
@@ -71,16 +71,26 @@ struct SetCommand: ParsableCommand {
       let reader = process.readers.first { $0.name == type.root } ?? process.readers[0]
       switch try Mail(live, reader.location).setLimit(of: type, to: bytes, waiting: 1.5) {
       case .done(let before): emit("\(name): \(before) -> \(bytes)")
-      case .pending: emit("\(name): pending: the process will take \(bytes) when it next allocates")
+      case .pending: emit("\(name): \(SetCommand.pending(bytes.description))")
       }
     }
-    for wish in wishes {
-      switch try Self.ask(wish, Mail(live, process.readers[0].location)) {
-      case .done(let before): emit("\(wish.control.name): \(ControlTree.text(wish.option, before)) -> \(wish.text)")
-      case .pending: emit("\(wish.control.name): pending: the process will take \(wish.text) when it next allocates")
+    try Self.askAll(wishes, Mail(live, process.readers[0].location)) { emit("\($0.control.name): \($1) -> \($0.text)") }
+  }
+
+  /// One after another, and no more where one stays pending. `done` has the wish and the value before.
+  static func askAll(_ wishes: [Assignment], _ mail: Mail, done: (Assignment, String) -> Void) throws {
+    for (index, wish) in wishes.enumerated() {
+      switch try ask(wish, mail) {
+      case .done(let before): done(wish, ControlTree.text(wish.option, before))
+      case .pending:
+        emit("\(wish.control.name): \(pending(wish.text))")
+        let rest = wishes[(index + 1)...].map(\.control.name).joined(separator: ", ")
+        if !rest.isEmpty { throw InspectionError.refused("it does nothing just now, and was not asked for the rest (\(rest)): ask again when it works") }
       }
     }
   }
+
+  private static func pending(_ text: String) -> String { "pending: the process will take \(text) when it next frees a block" }
 
   static func ask(_ wish: Assignment, _ mail: Mail) throws -> Mail.Answer {
     if wish.names.isEmpty { return try mail.set(wish.option, to: wish.value, waiting: 1.5) }

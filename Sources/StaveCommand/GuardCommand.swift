@@ -84,21 +84,13 @@ struct GuardCommand: ParsableCommand {
       throw InspectionError.usage(
         "\(live.name) counts memory for call sites (types:site), not for libraries; say stave set \(live.process) types=library first, which ends the count for sites")
     }
-    var isAsItWas = true
+    var same = 0
     // All of them are checked before the first one is asked for.
-    for wish in try assignments(counting: counts == "library").map({ text throws(InspectionError) in try ControlTree.assignment(text) }) {
-      switch try SetCommand.ask(wish, mail) {
-      case .done(let before):
-        let old = ControlTree.text(wish.option, before)
-        if old == wish.text { continue }
-        isAsItWas = false
-        emit("\(wish.control.name): \(old) -> \(wish.text)")
-      case .pending:
-        isAsItWas = false
-        emit("\(wish.control.name): pending: the process will take \(wish.text) when it next allocates")
-      }
+    let wishes = try assignments(counting: counts == "library").map { text throws(InspectionError) in try ControlTree.assignment(text) }
+    try SetCommand.askAll(wishes, mail) { wish, old in
+      if old == wish.text { same += 1 } else { emit("\(wish.control.name): \(old) -> \(wish.text)") }
     }
-    if isAsItWas { emit(off ? "guards, guard bytes and item checks are off already" : "all of it is so already: nothing has changed") }
+    if same == wishes.count { emit(off ? "guards, guard bytes and item checks are off already" : "all of it is so already: nothing has changed") }
   }
 
   /// In this order: what is to be guarded first, then the switch.

@@ -13,7 +13,7 @@ struct Trim: ParsableCommand {
     abstract: "Ask a process to return unused memory to the system.",
     discussion: """
       Empties every CPU's cache and returns all purgeable memory. Waits up to a second for the process to do it; after that \
-      the request stays and the command says "pending": a process that neither runs its background thread nor allocates \
+      the request stays and the command says "pending": a process that neither runs its background thread nor frees anything \
       answers when it next does. Each copy of Stave in the process is asked.
       """)
 
@@ -30,7 +30,7 @@ struct Trim: ParsableCommand {
       if case .done(let bytes) = try Mail(live, reader.location).trim(waiting: 1) {
         emit(whose + "returned \(bytes) bytes (\(bytes.humanBytes))")
       } else {
-        emit(whose + "pending: the process will answer when it next allocates")
+        emit(whose + "pending: the process will answer when it next frees a block")
         isAnswered = false
       }
     }

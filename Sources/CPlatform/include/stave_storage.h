@@ -51,11 +51,11 @@ struct stave_hot {
   uint16_t size_cell[STAVE_SMALL_LIMIT / 16 + 1];
 };
 
-// What free() takes from the unit of each address: the first unit of the arena's window. Whoever traces counts up the upper sixteen
-// bits (stave_tracing.h), and no unit is covered any more.
+// What free() takes from the unit of each address: the first unit of the arena's window. Who has put a letter into the mailbox rings the
+// bell (Pages/Mailbox), and whoever traces counts up the upper sixteen bits (stave_tracing.h): no unit is covered any more.
 union stave_free_base {
   uint64_t word;
-  struct { uint32_t first_unit; uint16_t zero; uint16_t tracers; };
+  struct { uint32_t first_unit; union { struct { uint16_t bell; uint16_t tracers; }; uint32_t calls; }; };
 };
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tracers are the upper bits");
 
@@ -131,6 +131,9 @@ static inline _Bool stave_is_own_thread(void) {
 static inline struct stave_hot *_Nonnull stave_hot(void) { return &stave_hot_storage; }
 static inline uint64_t stave_free_base(void) { return stave_free_base_storage.word; }
 static inline void stave_set_first_unit(uint32_t unit) { __atomic_store_n(&stave_free_base_storage.first_unit, unit, __ATOMIC_RELAXED); }
+static inline uint16_t *_Nonnull stave_bell(void) { return &stave_free_base_storage.bell; }
+// Whether somebody rings or traces.
+static inline _Bool stave_is_called(void) { return *(const volatile uint32_t *)&stave_free_base_storage.calls != 0; }
 static inline struct stave_cell *_Nonnull stave_no_cells(void) { return stave_empty_cells; }
 static inline void *_Nonnull stave_boot(void) { return stave_boot_memory; }
 static inline struct stave_cell *_Nullable *_Nonnull stave_cpu_table(void) { return &stave_hot_storage.cpu[STAVE_CPU_GUARDS]; }
