@@ -73,7 +73,7 @@ extension String {
   /// Whether both name one library, of which either may have a version behind, as "libstavezones.so.0": links often are named so, and
   /// files without.
   fileprivate func isLibrary(_ other: String) -> Bool {
-    func stem(_ name: String) -> Substring? { name.firstRange(of: ".so").map { name[..<$0.upperBound] } }
+    func stem(_ name: String) -> Substring? { name.hasSuffix(".so") ? name[...] : name.firstRange(of: ".so.").map { name[..<$0.upperBound].dropLast() } }
     func isPlain(_ name: String) -> Bool { stem(name)?.count == name.count }
     return stem(self) != nil && stem(self) == stem(other) && (isPlain(self) || isPlain(other))
   }

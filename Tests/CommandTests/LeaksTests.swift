@@ -155,7 +155,7 @@ import Testing
     #include <signal.h>
     #include <stdio.h>
     #include <stdlib.h>
-    #include <stave_zone.h>
+    #include <stave.h>
     static void **kept[100];
     int main(void) {
       struct stave_zone *leaders = stave_zone_create("leader", 64, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
