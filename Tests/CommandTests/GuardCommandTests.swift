@@ -160,6 +160,56 @@ private func mistaken(_ role: String, _ options: String = "") throws -> (process
     }
   }
 
+  @Test func `where memory is counted for call sites a library is refused, with what to do; then it is guarded, and the program goes on`() throws {
+    guard let (process, folder) = try waiting("types:site") else { return }
+    let refused = try stave("guard", "\(process.id)", "--library", "patient")
+    #expect(refused.status == 2 && refused.text.isEmpty && refused.errorText.contains("stave set \(process.id) types=library first"), refused.report)
+    #expect(try stave("get", "\(process.id)", "stave.memguard", "stave.types").text == "stave.memguard: 0\nstave.types: site\n")
+    let help = try stave("guard", "--help")
+    #expect(help.text.replacing("\n", with: " ").contains("stave set PID onreport=continue"), help.report)
+    let first = try stave("set", "\(process.id)", "types=library", "onreport=continue")
+    #expect(first.succeeded && first.text.contains("stave.types: site -> library") && first.text.contains("stave.onreport: abort -> continue"), first.report)
+    let said = try stave("guard", "\(process.id)", "--library", "patient", "--min", "50")
+    #expect(said.succeeded && said.text.contains("stave.memguard: 0 -> 1"), said.report)
+    _ = folder.write("", "go")
+    let ended = process.end()
+    #expect(ended.succeeded && ended.errorText.contains("of 100 bytes, of type patient") && ended.text.contains("end"), ended.report)
+  }
+
+  @Test func `what is so already is said to be so`() throws {
+    guard let (process, folder) = try waiting("memguard:7") else { return }
+    try withExtendedLifetime(folder) {
+      let off = try stave("guard", "\(process.id)", "--off")
+      #expect(off.succeeded && off.text == "stave.memguard: 7 -> 0\n", off.report)
+      let again = try stave("guard", "\(process.id)", "--off")
+      #expect(again.succeeded && again.text == "guards, guard bytes and item checks are off already\n", again.report)
+      let on = try stave("guard", "\(process.id)", "--on")
+      #expect(on.succeeded && on.text == "stave.memguard: 0 -> 1\n", on.report)
+      let same = try stave("guard", "\(process.id)", "--on")
+      #expect(same.succeeded && same.text == "all of it is so already: nothing has changed\n", same.report)
+    }
+  }
+
+  @Test func `whom guards and guard bytes are for can be read back by name`() throws {
+    guard let (process, folder) = try waiting("types:library,redzone_type:patient+malloc") else { return }
+    try withExtendedLifetime(folder) {
+      let said = try stave("guard", "\(process.id)", "--type", "malloc-128+patient+images+patient-64+images-64")
+      #expect(said.succeeded, said.report)
+      let shown = try stave("get", "\(process.id)", "stave.memguard_type", "vm.memguard.desc", "stave.redzone_type", "stave.probes").text
+      #expect(
+        shown == """
+          stave.memguard_type: malloc-128+patient+?+patient-64+?
+          vm.memguard.desc: malloc-128+patient+?+patient-64+?
+          stave.redzone_type: patient+malloc
+          stave.probes: all
+
+          """, "\(shown)")
+      #expect(try stave("guard", "\(process.id)").text.contains("vm.memguard.desc: malloc-128+patient"))
+      #expect(try stave("guard", "\(process.id)", "--on").text.contains("-> all"))
+      #expect(try stave("get", "\(process.id)", "stave.memguard_type").text == "stave.memguard_type: all\n")
+    }
+  }
+
   @Test func `stave set does the same, and wrong usage is said before anybody is asked`() throws {
     guard let (process, folder) = try waiting() else { return }
     let said = try stave("set", "\(process.id)", "memguard_type=malloc-112", "memguard=1")
