@@ -286,7 +286,7 @@ public struct OptionValues {
     }
     var report = Report("options")
     report.bytes(value.start, count: min(value.count, 40))
-    report.text(" is no value for ")
+    report.text(value.count == 0 ? "an empty text is no value for " : " is no value for ")
     report.text(option.key)
     report.text("; ignored\n")
     report.write()
