@@ -159,9 +159,19 @@ enum ZonesLibrary {
         continue
       }
       let isCxx = name.hasSuffix("++")
+      let strict = ["-Wall", "-Wextra", "-Wshadow", "-pedantic", "-Werror"] + (isCxx ? ["-std=c++17", "-Wold-style-cast"] : ["-std=c11"])
+      // What a macro stands for is looked at where it is used.
+      let uses = """
+        STAVE_TYPE_DEFINE(M_USED, "used", "what macros stand for");
+        int *first(struct stave_mbuf *mbuf);
+        int *first(struct stave_mbuf *mbuf) { return stave_mtod(mbuf, int *); }
+        int main(void) { return STAVE_ALIGN_PTR + STAVE_ALIGN_CACHE + STAVE_M_COPYALL + STAVE_POOL_NOLIMIT > 4; }
+
+        """
       for header in ["stave.h", "stave_zone.h", "stave_pool.h", "stave_mbuf.h"] {
-        let source = folder.write("#include <\(header)>\nint main(void) { return 0; }\n", isCxx ? "one.cc" : "one.c")
-        let outcome = try run(compiler, [isCxx ? "-std=c++17" : "-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-I\(ZonesLibrary.build)/include", source])
+        let text = "#include <\(header)>\n" + (header == "stave.h" ? uses : "int main(void) { return 0; }\n")
+        let source = folder.write(text, isCxx ? "one.cc" : "one.c")
+        let outcome = try run(compiler, strict + ["-fsyntax-only", "-I\(ZonesLibrary.build)/include", source])
         #expect(outcome.succeeded, outcome.report)
       }
     }

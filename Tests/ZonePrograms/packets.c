@@ -55,6 +55,14 @@ static void single(void) {
   struct stave_mbuf *chain = stave_m_getm2(mbuf, 5000, STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_EOR);
   CHECK(chain == mbuf && stave_m_next(chain) != NULL && (stave_m_flags(stave_m_last(chain)) & STAVE_M_EOR));
   stave_m_set_next(chain, stave_m_free(stave_m_next(chain)));
+  CHECK(stave_m_getm(chain, 0, STAVE_WAITOK, STAVE_MT_DATA) == chain && stave_m_getm(chain, 3000, STAVE_WAITOK, STAVE_MT_DATA) == chain);
+  CHECK(stave_m_pkthdr(chain) == NULL && stave_m_pkthdr(stave_m_next(chain)) == NULL && stave_m_getm(chain, SIZE_MAX, STAVE_WAITOK, STAVE_MT_DATA) == NULL);
+  stave_m_freem(chain);
+  chain = stave_m_getm(NULL, 5000, STAVE_WAITOK, STAVE_MT_CONTROL);
+  CHECK(chain != NULL && stave_m_pkthdr(chain) != NULL && stave_m_length(chain) == 0 && stave_m_type(stave_m_last(chain)) == STAVE_MT_CONTROL);
+  size_t room = 0;
+  for (struct stave_mbuf *one = chain; one != NULL; one = stave_m_next(one)) room += stave_m_size(one);
+  CHECK(room >= 5000 && stave_m_next(chain) != NULL && stave_m_pkthdr(stave_m_next(chain)) == NULL);
   stave_m_freem(chain);
 }
 
@@ -88,7 +96,7 @@ static void chains(void) {
   static char bytes[5000];
   for (size_t index = 0; index < sizeof bytes; index++) bytes[index] = (char)('a' + index % 26);
   struct stave_mbuf *packet = packetOf(bytes, sizeof bytes);
-  struct stave_m_pkthdr *header = stave_m_pkthdr(packet);
+  struct stave_pkthdr *header = stave_m_pkthdr(packet);
   CHECK(header != NULL && header->len == 5000);
   header->rcvif = 77, header->flowid = 9, header->ether_vtag = 3, header->rcv_tstmp = -1;
   same(packet, bytes, 5000);
@@ -161,6 +169,10 @@ static void tags(void) {
   CHECK(stave_m_tag_copy_chain(other, packet, STAVE_WAITOK) == 1);
   struct stave_m_tag *copy = stave_m_tag_locate(other, 4711, 1, NULL);
   CHECK(copy != NULL && copy != tag && *(char *)stave_m_tag_data(copy) == 6);
+  struct stave_m_tag *loose = stave_m_tag_copy(tag, STAVE_WAITOK);
+  CHECK(loose != NULL && loose != tag && loose->id == 1 && loose->cookie == 4711 && loose->len == 32 && loose->free == freeTag);
+  CHECK(memcmp(stave_m_tag_data(loose), stave_m_tag_data(tag), 32) == 0 && stave_m_tag_locate(packet, 4711, 1, tag) == NULL);
+  stave_m_tag_free(loose);
   stave_m_tag_delete_nonpersistent(packet);
   CHECK(tagsFreed == 1 && stave_m_tag_locate(packet, 4711, 1, NULL) == NULL);
   stave_m_tag_unlink(packet, lasting);
