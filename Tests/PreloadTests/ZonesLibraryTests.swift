@@ -54,7 +54,7 @@ enum ZonesLibrary {
   /// At limits that have a text.
   static let said = [
     "zones.c": "limit of a zone: bounded: eight is all there are\n", "pools.c": "pool limit: connections: three at a time; 3 items are out\n",
-    "packets.c": "limit of a zone: mbuf_jumbo_16k: kern.ipc.nmbjumbo16 limit reached\n",
+    "packets.c": "limit of a zone: mbuf_jumbo_16k: kern.ipc.nmbjumbo16 limit reached; stave_mbuf_set_max or Packets.setLimit raises it\n",
   ]
 
   @Test(arguments: sound, ZonesLibrary.Linking.allCases)
@@ -114,6 +114,19 @@ enum ZonesLibrary {
     }
     let leaked = try run(program, ["leaked"])
     #expect(leaked.status == 3 && leaked.errorText.contains("zone destroyed with items out: victims: 1 items"), leaked.report)
+  }
+
+  @Test(arguments: ["packet", "mbuf"], ["", "check:1", "check:1,percpu:locked"])
+  func `an mbuf that is freed twice is reported, whatever has been done to what was in it`(_ mistake: String, _ options: String) throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
+    let outcome = try run(program, [mistake], environment: ["STAVE_OPTIONS": options])
+    let address = outcome.text.trimmingCharacters(in: .whitespacesAndNewlines)
+    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("bad free: double free at \(address)"), outcome.report)
+    guard !options.isEmpty else { return }
+    // Nothing of it is read where the program goes on: it is no chain.
+    let goesOn = try run(program, [mistake], environment: ["STAVE_OPTIONS": options + ",onreport:continue"])
+    #expect(goesOn.succeeded && goesOn.errorText.components(separatedBy: "double free at \(address)").count == 3, goesOn.report)
   }
 
   @Test func `each library keeps its own memory where a process has both`() throws {

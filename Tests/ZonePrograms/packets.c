@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stave.h>
 #include <string.h>
 
@@ -218,6 +219,31 @@ static void queues(void) {
   stave_mbufq_drain(&queue);
 }
 
+// Clusters that are free with their mbufs are had at the limit by who does not wait.
+static void clusters(void) {
+  cpu_set_t all, one;
+  CHECK(sched_getaffinity(0, sizeof all, &all) == 0);
+  CPU_ZERO(&one);
+  CPU_SET(sched_getcpu(), &one);
+  CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+  stave_zone_reclaim(NULL, STAVE_RECLAIM_DRAIN_CPU);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 50) == 0);
+  struct stave_mbuf *held[56];
+  for (int index = 0; index < 50; index++) CHECK((held[index] = stave_m_getcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR)) != NULL);
+  for (int index = 0; index < 50; index++) stave_m_freem(held[index]);
+  struct stave_mbuf_stat before, after, later;
+  CHECK(stave_mbuf_get_stat(&before) == 0 && before.clusters.used == 0);
+  for (int index = 0; index < 56; index++) CHECK((held[index] = stave_m_get(STAVE_WAITOK, STAVE_MT_DATA)) != NULL);
+  for (int index = 0; index < 50; index++) CHECK(stave_m_clget(held[index], STAVE_NOWAIT) == 1);
+  CHECK(stave_mbuf_get_stat(&after) == 0 && after.clusters.used == 50);
+  CHECK((after.drains > before.drains) == (before.packets.cached > 0) && after.drains <= before.drains + 2);
+  // A drain that would give nothing back is none.
+  for (int index = 50; index < 56; index++) CHECK(stave_m_clget(held[index], STAVE_NOWAIT) == 0);
+  CHECK(stave_mbuf_get_stat(&later) == 0 && later.drains == after.drains);
+  for (int index = 0; index < 56; index++) stave_m_freem(held[index]);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 0) == 0 && sched_setaffinity(0, sizeof all, &all) == 0);
+}
+
 static void limits(void) {
   CHECK(stave_mbuf_get_max(STAVE_MBUF_JUMBO16) == 0 && stave_mbuf_set_max(STAVE_MBUF_JUMBO16, 2) == 0 && stave_mbuf_get_max(STAVE_MBUF_JUMBO16) == 2);
   struct stave_mbuf *held[2];
@@ -338,6 +364,7 @@ int main(int count, char **arguments) {
   CHECK(stave_mbuf_get_stat(&stat) == 0);
   CHECK(stat.mbufs.used == 0 && stat.clusters.used == 0 && stat.jumbop.used == 0 && stat.jumbo9.used == 0 && stat.jumbo16.used == 0 && stat.bytes.used == 0);
   CHECK(stat.pullup_fails == 1 + refusedPullUps && stat.mbufs.cached > 0);
+  clusters();
   limits();
   puts("fine");
   return 0;
