@@ -57,8 +57,9 @@ extension UnsafeMutablePointer where Pointee == TypesState {
 
   /// Ends an author's type. What is still out is reported, and is memory without a type from then on; it may still be freed.
   /// A type that is not known ends the process with a report, unless one was refused. Returns how many blocks are out.
+  /// `isSaidMore`: the caller says who asked for them.
   @discardableResult
-  public func unregister(_ author: UnsafeMutablePointer<stave_type>) -> Int {
+  public func unregister(_ author: UnsafeMutablePointer<stave_type>, isSaidMore: Bool = false) -> Int {
     check(author, "unregistration of a malloc type")
     pointee.lock.lock()
     guard let record = record(of: author), unlink(record) else {
@@ -77,11 +78,11 @@ extension UnsafeMutablePointer where Pointee == TypesState {
       var report = Report("malloc type ended with blocks out")
       report.name(record.pointee.name)
       report.text(": ")
-      report.number(UInt(totals.used))
-      report.text(" blocks, ")
-      report.number(UInt(totals.usedBytes))
-      report.text(" bytes\n")
-      report.write()
+      report.count(UInt(totals.used), "block")
+      report.text(", ")
+      report.count(UInt(totals.usedBytes), "byte")
+      report.text("\n")
+      report.conclude(next: isSaidMore ? "" : "STAVE_OPTIONS=redzone:1 says where they were asked for")
     }
     end(record)
     return Int(totals.used)

@@ -44,8 +44,8 @@ public struct TypeNames {
   public static var most: Int { 16 }
   public internal(set) var mode: UInt32
   public internal(set) var count: UInt32
-  var hashes: InlineArray<16, UInt64>
-  var classes: InlineArray<16, UInt8>
+  public internal(set) var hashes: InlineArray<16, UInt64>
+  public internal(set) var classes: InlineArray<16, UInt8>
   /// What is said of memory without a type.
   public var plain: UInt8
 

@@ -13,6 +13,7 @@
 import CPlatform
 import Pages
 import Primitives
+import Zones
 
 extension UnsafeMutablePointer where Pointee == MemGuard {
   private var advice: StaticString { "see stave_memguard(3)" }
@@ -46,8 +47,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     end.stop()
   }
 
-  /// A free or realloc of an address in the range that is no live block. Returns only if the program is to go on.
-  public func reportBadFree(_ call: StaticString, _ address: UInt, _ block: GuardedBlockPointer?) {
+  /// A free or realloc of an address in the range that is no live block, or not of this zone. Returns only if the program is to go on.
+  public func reportBadFree(_ call: StaticString, _ address: UInt, _ block: GuardedBlockPointer?, to zone: ZonePointer? = nil) {
     stave_add(&pointee.reports, 1)
     let isFreed = block.map { $0.pointee.address == address && stave_load32(&$0.pointee.state) != GuardedState.live } ?? false
     var report = Report("memguard", isFreed ? "double free" : "bad free")
@@ -55,6 +56,10 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     report.text(" of ")
     report.address(address)
     describe(block, around: address, in: &report)
+    if let zone, block?.pointee.zone != zone.pointee.keg.pointee.index {
+      report.text(", freed to zone ")
+      report.name(zone.pointee.name)
+    }
     report.newline()
     report.text("  call:\n")
     report.stackHere()
@@ -66,8 +71,8 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
   public func reportDamage(_ call: StaticString, _ block: GuardedBlockPointer, _ damage: GuardDamage) {
     stave_add(&pointee.reports, 1)
     var report = Report("memguard", "damage")
-    report.number(damage.count)
-    report.text(damage.count == 1 ? " byte was" : " bytes were")
+    report.count(damage.count, "byte")
+    report.text(damage.count == 1 ? " was" : " were")
     report.text(" written beside a block before its ")
     report.text(call)
     report.text(": at ")
@@ -84,23 +89,24 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     report.finish(next: advice)
   }
 
+  @inline(never)
   private func describe(_ known: GuardedBlockPointer?, around address: UInt, isLive: Bool = false, in report: inout Report) {
     guard let block = known else { return report.text(", where no block has been") }
     report.text(", ")
     if address < block.pointee.address {
-      report.number(block.pointee.address - address)
-      report.text(" bytes before the block at ")
+      report.count(block.pointee.address - address, "byte")
+      report.text(" before the block at ")
     } else if address >= block.end {
-      report.number(address - block.end)
-      report.text(" bytes behind the end of the block at ")
+      report.count(address - block.end, "byte")
+      report.text(" behind the end of the block at ")
     } else {
-      report.number(address - block.pointee.address)
-      report.text(" bytes into the block at ")
+      report.count(address - block.pointee.address, "byte")
+      report.text(" into the block at ")
     }
     report.address(block.pointee.address)
     report.text(" of ")
-    report.number(block.pointee.size)
-    report.text(" bytes, ")
+    report.count(block.pointee.size, "byte")
+    report.text(", ")
     if !isLive && !block.isOut { report.text("freed, ") }
     block.describeOwner(in: &report)
   }

@@ -41,7 +41,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
     switch finish(address, zone: zone.pointee.keg.pointee.index) {
     case .done: return true
     case .bad(let block):
-      reportBadFree("zone free", address, block)
+      reportBadFree("zone free", address, block, to: zone)
       return false
     }
   }
@@ -53,7 +53,7 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       if var block = damage.block { reportDamage("zone free", &block, damage) }
       return true
     case .bad(let block):
-      reportBadFree("zone free", address, block)
+      reportBadFree("zone free", address, block, to: zone)
       return false
     }
   }

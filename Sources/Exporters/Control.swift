@@ -65,6 +65,7 @@ public struct GlobalControl: Sendable {
       guard option.rawValue < source.snapshot.options.count else { return nil }
       let value = source.snapshot.options[option.rawValue]
       if !option.takesWords { return .number(Int(value)) }
+      if value == Int64(ListMode.listed), let list = option.nameUse.flatMap({ source.snapshot.lists[$0] }), !list.isEmpty { return .text(list) }
       return option.takes(value) ? .text(option.words[Int(value)].description) : nil
     }
   }
@@ -115,7 +116,7 @@ public struct GlobalControl: Sendable {
     number("vm.redzone.blocks", "Live blocks that have guard bytes.") { $0.snapshot.redZone.blocks },
     number("vm.redzone.damaged", "Blocks whose guard bytes free or realloc found overwritten.") { $0.snapshot.redZone.damaged },
     option("vm.redzone.panic", .redZonePanic, "As stave.redzone_panic."),
-    option("vm.memguard.desc", .memguardType, "Whose memory is guarded, as stave.memguard_type: a list of names shows as listed."),
+    option("vm.memguard.desc", .memguardType, "Whose memory is guarded, as stave.memguard_type: of a list the names, \"?\" for one that nothing has."),
     option("vm.memguard.frequency", .memguard, "One of so many requests is guarded, 0 none, as stave.memguard."),
     option("vm.memguard.minsize", .memguardMin, "As stave.memguard_min."),
     option("vm.memguard.maxsize", .memguardMax, "As stave.memguard_max."),

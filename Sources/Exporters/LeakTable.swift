@@ -74,6 +74,7 @@ public struct LeakTable {
     say(reading.unreadItemBytes, "\(Self.size(reading.unreadItemBytes)) of blocks that cannot be read")
     say(reading.emptyGuarded, "what is in \(Self.several(reading.emptyGuarded, "guarded block")), which gdb leaves out of cores (the kernel does not): what only they lead to looks lost")
     say(reading.contradictions, "\(Self.several(reading.contradictions, "block")) that contradict others: Stave's own structures may be damaged")
+    if reading.zoneItems > 0 { lines.append("\(Self.several(reading.zoneItems, "item")) of zones \(reading.zoneItems == 1 ? "was" : "were") not looked at.") }
     return lines
   }
 
@@ -99,6 +100,7 @@ public struct LeakTable {
           ("threads-without-registers", reading.threadsWithoutRegisters), ("device-mappings", reading.devices), ("device-bytes", reading.deviceBytes),
           ("not-in-core", reading.leftOutBytes), ("unreadable-mappings", reading.unreadRootBytes), ("unreadable-blocks", reading.unreadItemBytes),
           ("guarded-not-in-core", reading.emptyGuarded), ("contradictions", reading.contradictions),
+          ("items-of-zones", reading.zoneItems),
         ])
       ),
       ("groups", .list(reading.groups.map(Self.json))),

@@ -23,7 +23,7 @@ public enum OptionList {
     let limit: Int
     private let listPrefix: String
     /// Names of malloc types are taken as well; and of zones.
-    let takesNames: Bool
+    public let takesNames: Bool
     private let takesZones: Bool
     private let isBytes: Bool
     private let takesPath: Bool

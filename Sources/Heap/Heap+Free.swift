@@ -116,9 +116,9 @@ extension Heap {
     report.text(call)
     report.text(" of ")
     report.address(address)
-    arena.describe(address, in: &report)
+    let isFree = arena.describe(address, in: &report)
     report.text("\n")
-    report.finish(next: badFreeAdvice)
+    report.finish(next: isFree ? Report.freeAdvice : "")
   }
 
   /// An address without an owner: foreign, or inside a large block.
@@ -134,7 +134,7 @@ extension Heap {
       return report.finish(next: "an address goes back to the copy of stave that gave it: to its zone, or to the malloc of the process")
     }
     report.text(", which stave does not own\n")
-    report.finish(next: badFreeAdvice)
+    report.finish()
   }
 
   /// malloc_usable_size: bytes that may be used; 0 for null. Nil for an address that is no block of ours.

@@ -60,7 +60,7 @@ extension Heap {
     }
     let name = type.pointee.name
     _ = addStacks(&groups, ofType: type.pointee.number)
-    types.unregister(author)
+    types.unregister(author, isSaidMore: !groups.isEmpty)
     if !groups.isEmpty {
       var report = Report("blocks of a malloc type that ended")
       report.showsStack = true
@@ -155,10 +155,9 @@ extension Heap {
 
 extension Report {
   fileprivate mutating func amount(_ blocks: Int64, _ bytes: Int64) {
-    number(UInt(Swift.max(0, blocks)))
-    text(blocks == 1 ? " block of " : " blocks of ")
-    number(UInt(Swift.max(0, bytes)))
-    text(bytes == 1 ? " byte" : " bytes")
+    count(UInt(Swift.max(0, blocks)), "block")
+    text(" of ")
+    count(UInt(Swift.max(0, bytes)), "byte")
   }
 
   fileprivate mutating func typeName(_ number: UInt32) {

@@ -87,7 +87,7 @@ public enum Option: Int, Sendable {
     case .memguardType: "Whose memory is guarded: all, none, that of a list of malloc types or zones (those that come later too), or of the last list."
     case .memguardMin: "The smallest request that is guarded."
     case .memguardMax: "The largest; 0 for no largest."
-    case .memguardPages: "1 guards each request of a page or more, whatever memguard, memguard_type and memguard_max say."
+    case .memguardPages: "Unless memguard is 0: 1 guards each request of a page or more, whatever n, type and max say."
     case .memguardSide: "Where a guarded block lies: overflow (its end, rounded up to 16 bytes, before the guard), underflow (its start behind one), exact (its end before the guard to the byte; aligned as its size is)."
     case .memguardWidth: "Bytes of the guards before and behind each block, rounded up to pages."
     case .memguardDivisor: "Guarded blocks may take one n-th of the machine's memory; further requests are not guarded. 0 counts as 10."
@@ -286,7 +286,7 @@ public struct OptionValues {
     }
     var report = Report("options")
     report.bytes(value.start, count: min(value.count, 40))
-    report.text(" is no value for ")
+    report.text(value.count == 0 ? "an empty text is no value for " : " is no value for ")
     report.text(option.key)
     report.text("; ignored\n")
     report.write()

@@ -37,11 +37,9 @@ extension Heap {
       report.text("  found by\n")
     }
     report.stackHere()
-    if heap.pointee.options[.redZonePanic] != 0 { report.stop(next: advice) }
-    report.finish(next: advice)
+    if heap.pointee.options[.redZonePanic] != 0 { report.stop(next: Report.writeAdvice) }
+    report.finish(next: Report.writeAdvice)
   }
-
-  private static var advice: StaticString { "stave guard PID, or STAVE_OPTIONS=memguard:1, stops at the write itself" }
 
   /// "overflow: 3 bytes overwritten, 1 to 3 bytes behind the block"
   private static func describe(
@@ -50,8 +48,7 @@ extension Heap {
     report.text(kind)
     report.text(": ")
     if overwrite.count > 0 {
-      report.number(UInt(overwrite.count))
-      report.text(overwrite.count == 1 ? " byte" : " bytes")
+      report.count(UInt(overwrite.count), "byte")
       report.text(" overwritten, ")
       report.number(UInt(overwrite.nearest))
       if overwrite.farthest > overwrite.nearest {
@@ -100,6 +97,6 @@ extension Heap {
       report.text("  freed again by\n")
     }
     report.stackHere()
-    report.finish(next: badFreeAdvice)
+    report.finish(next: block.stack != 0 ? "" : "STAVE_OPTIONS=redzone:1,stacks:1 says where it was freed before")
   }
 }

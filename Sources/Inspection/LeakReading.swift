@@ -60,6 +60,8 @@ public struct LeakReading: Sendable {
   public internal(set) var emptyGuarded = 0
   /// Blocks that were left out since they contradict others.
   public internal(set) var contradictions = 0
+  /// Items in use of zones of a program's or library's own, which are no blocks: that they be lost is not looked for.
+  public internal(set) var zoneItems = 0
   /// How long the process was held, in seconds; nil for a core.
   public internal(set) var heldFor: Double?
 
@@ -81,6 +83,11 @@ struct LeakKind: Hashable {
 }
 
 extension LeakReading {
+  /// Counts those of one copy of Stave. Guarded items are not among them, and are looked at as blocks are.
+  public mutating func addZones(of snapshot: Snapshot) {
+    for zone in snapshot.zones where !zone.isMalloc && zone.kind != .cacheOnly { zoneItems = zoneItems &+ zone.used }
+  }
+
   mutating func describe(_ items: [LeakItem], _ kinds: [LeakKind], _ reach: Reachability) {
     struct Key: Hashable {
       var kind: UInt32

@@ -142,6 +142,8 @@ extension SnapshotReader {
     let arena = root.part(Arena.self, RootLayout.arenaOffset)
     var position = arena.pointee.windowStart
     let end = position &+ UInt(try arenaBytes(root))
+    // Of a core for zones of its owner's own the items are no blocks: they may lead to guarded ones.
+    if root.part(RootHeader.self, 0).pointee.isOwn != 0 { position = end }
     // In the arena's range others may have mapped memory, also where it had given some back.
     let others = try mapEntries(root).filter { ($0.kind == RangeKind.foreign || $0.kind == RangeKind.unmapped) && $0.start < $0.end }
     for entry in others.sorted(by: { $0.start < $1.start }) where entry.start >= position && entry.end <= end {

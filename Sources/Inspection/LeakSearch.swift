@@ -16,7 +16,8 @@
 // by in no other way than by an address beyond the block's first 16 bytes is counted apart.
 //
 // A block is as the program knows it: between guard bytes without them, with the size that was asked for; a guarded one likewise; a
-// plain one is all of its item. Stave's own zones are left out.
+// plain one is all of its item. Stave's own zones are left out. Items of zones of a program's or library's own are no blocks, unless
+// they are guarded; their memory is searched as any other of the program's.
 //
 // Threads may be inside malloc or free when they are stopped, with items in hand that look lost. So a process is held anew, for a
 // second at most, until no thread is: that is known by the program counters, where the library is one of its own.
@@ -120,6 +121,7 @@ extension SnapshotReader {
     reading.isLinkedIn = library.code == nil
     reading.threadsInside = library.code == nil ? registers.count : library.inside(all)
     reading.emptyGuarded = collection.emptyGuarded
+    reading.addZones(of: snapshot)
     reading.mostInHand = snapshot.zones.map(\.bucketSize).max() ?? 0
     return LeakPicture(items: index.items, kinds: collection.kinds, graph: scan.takeGraph(), reading: reading)
   }

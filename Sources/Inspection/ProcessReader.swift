@@ -13,7 +13,8 @@ public struct ProcessReader {
   /// At least one.
   public let readers: [SnapshotReader]
 
-  /// Finds the roots. With a name, only that of this name: the file of the program or library that it lies in, or its path. Costs what
+  /// Finds the roots. With a name, only that of this name: the file of the program or library that it lies in, or its path; of
+  /// a library the version may be there or not. Costs what
   /// `findRoot` does. Throws what that throws, and `usage` where nothing has that name.
   public init(_ target: any TargetMemory, root wanted: String? = nil) throws(InspectionError) {
     self.target = target
@@ -28,7 +29,8 @@ public struct ProcessReader {
       throw error
     }
     if let wanted {
-      let found = all.filter { $0.name == wanted || $0.location.modulePath == wanted }
+      let exact = all.filter { $0.name == wanted || $0.location.modulePath == wanted }
+      let found = exact.isEmpty ? all.filter { $0.name.isLibrary(wanted) } : exact
       guard !found.isEmpty else { throw .usage("there is no copy of Stave in \(wanted); they are in \(all.map(\.name).joined(separator: ", "))") }
       readers = found
     } else {
@@ -64,6 +66,16 @@ public struct ProcessReader {
       if count > 0 { reader.name += "_\(count)" }
       return reader
     }
+  }
+}
+
+extension String {
+  /// Whether both name one library, of which either may have a version behind, as "libstavezones.so.0": links often are named so, and
+  /// files without.
+  fileprivate func isLibrary(_ other: String) -> Bool {
+    func stem(_ name: String) -> Substring? { name.hasSuffix(".so") ? name[...] : name.firstRange(of: ".so.").map { name[..<$0.upperBound].dropLast() } }
+    func isPlain(_ name: String) -> Bool { stem(name)?.count == name.count }
+    return stem(self) != nil && stem(self) == stem(other) && (isPlain(self) || isPlain(other))
   }
 }
 

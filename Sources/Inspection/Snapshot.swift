@@ -3,6 +3,8 @@
 // What one look into a process yields: plain values, no address of the target needed to understand them. Every table, sum and
 // metric is made from these. What a zone is in it: ZoneSnapshot.
 
+import Accounting
+
 /// How the process's per-CPU caches are protected.
 public enum CacheModeName: String, Sendable {
   case none, restartable, locked
@@ -44,6 +46,8 @@ public struct Snapshot: Sendable {
   public var stacksLeftOut = 0
   /// The values of the library's options in force, in the order of its list.
   public var options: [Int64] = []
+  /// For which types the probes, guard bytes and guards are, as lists that `stave set` would take; none for a use that has no list.
+  public var lists: [NameUse: String] = [:]
   /// Calls that returned NULL for want of memory, and those that the option failure_rate made fail.
   public var failures: Int64 = 0
   public var injectedFailures: Int64 = 0

@@ -75,6 +75,7 @@ public struct SnapshotReader {
     guard snapshot.isPlausible else { throw .damaged("figures beyond any address space") }
     snapshot.guards = try readGuards(last, copies)
     try readTypes(last, into: &snapshot, copies)
+    readLists(last, into: &snapshot)
     if let packets = readPackets(last, snapshot, copies) { snapshot.packets = [packets] }
     if let live = target as? LiveProcess { snapshot.kernel = try? live.memoryTotals() }
     snapshot.roots = [RootSnapshot(snapshot, name: name, path: location.modulePath.printable, servesMalloc: root.servesMalloc)]

@@ -182,18 +182,21 @@ extension UnsafeMutablePointer where Pointee == Arena {
     return pointee.map.entry(containing: address) != nil
   }
 
-  /// For a report: what lies at an address of a large block.
-  public func describe(_ address: UInt, in report: inout Report) {
+  /// For a report: what lies at an address of a large block. Whether it is free.
+  public func describe(_ address: UInt, in report: inout Report) -> Bool {
+    var isFree = false
     pointee.lock.lock()
     if let entry = pointee.map.entry(containing: address) {
-      report.text(entry.pointee.kind == RangeKind.large ? ", " : ", which is free already: ")
-      report.number(address - entry.pointee.start)
-      report.text(" bytes into the large block at ")
+      isFree = entry.pointee.kind != RangeKind.large
+      report.text(isFree ? ", which is free already: " : ", ")
+      report.count(address - entry.pointee.start, "byte")
+      report.text(" into the large block at ")
       report.address(entry.pointee.start)
       report.text(" of ")
-      report.number(entry.pointee.kind == RangeKind.large ? entry.pointee.wordA : entry.pointee.length)
+      report.number(isFree ? entry.pointee.length : entry.pointee.wordA)
       report.text(" bytes")
     }
     pointee.lock.unlock()
+    return isFree
   }
 }

@@ -47,8 +47,8 @@ func lookAtLarge(_ start: UInt, bytes: UInt) {
   let offset = wrong ?? room
   report.writtenByte(wrong, in: start, orWordAt: room)
   report.text("; ")
-  report.number(UInt(offset))
-  report.text(" bytes into the large block at ")
+  report.count(UInt(offset), "byte")
+  report.text(" into the large block at ")
   report.address(start)
   report.text(" of ")
   report.number(bytes)
@@ -56,7 +56,7 @@ func lookAtLarge(_ start: UInt, bytes: UInt) {
   itemChecks.describe(owner, "; freed last by type ", in: &report)
   report.text("\n")
   itemChecks.addStack(of: owner, "freed", to: &report)
-  report.finish(next: "STAVE_OPTIONS=check:1,stacks:1 shows where it was freed")
+  report.finish(next: Report.writeAdvice)
 }
 
 extension Report {

@@ -19,11 +19,16 @@ public enum ReportMode {
 extension Report {
   static var mostReports: Int64 { 1000 }
 
+  /// What tells more of a write to what is not the writer's, and of a free of what is free, if it may be guarded.
+  public static var writeAdvice: StaticString { "stave guard PID, or STAVE_OPTIONS=memguard:1, stops at the write itself" }
+  public static var freeAdvice: StaticString { "STAVE_OPTIONS=memguard:1 says where it was freed before" }
+
   /// Whether the process ends after a report.
   public static var endsProcess: Bool { stave_reports().pointee.mode == ReportMode.abort }
 
   /// Writes the report. Returns only where the program is to go on: the caller then does as if it had not been asked. `next`: what
   /// would tell more.
+  @inline(never)
   public mutating func finish(next: StaticString = "") {
     let before = stave_add_fetching(&stave_reports().pointee.count, 1)
     if Self.endsProcess { stopNow(next) }
@@ -36,6 +41,7 @@ extension Report {
   }
 
   /// Writes a report that is of no mistake, and is not counted.
+  @inline(never)
   public mutating func conclude(next: StaticString) {
     conclude(next)
     write()
@@ -43,6 +49,7 @@ extension Report {
   }
 
   /// Writes the report and ends the process: there is no going on.
+  @inline(never)
   public mutating func stop(next: StaticString = "") -> Never {
     _ = stave_add_fetching(&stave_reports().pointee.count, 1)
     stopNow(next)
@@ -54,6 +61,7 @@ extension Report {
     stave_abort_now()
   }
 
+  @inline(never)
   private mutating func conclude(_ next: StaticString) {
     if !showsStack, let writer = stave_get_stack_writer() { withUnsafeMutablePointer(to: &self) { writer($0) } }
     text("  at ")

@@ -82,6 +82,15 @@ public struct Report {
     }
   }
 
+  /// "1 byte", "2 bytes"
+  @inline(never)
+  public mutating func count(_ value: UInt, _ one: StaticString) {
+    number(value)
+    text(" ")
+    text(one)
+    if value != 1 { text("s") }
+  }
+
   /// Right-aligned in `width` columns.
   @inline(never)
   public mutating func number(_ value: UInt, width: Int) {

@@ -18,7 +18,8 @@ struct GuardCommand: ParsableCommand {
       and guarded ones stay guarded when it is switched off. What is not said goes back to its default: all types, all sizes, \
       every request. With --redzone blocks get guard bytes instead, and with --check each malloc and free is checked: they cost \
       less and find mistakes later; what guards pages stays as it is then, unless --on or another option asks for it too. Without \
-      anything to change, figures are shown. What is changed and shown is the process's malloc; zones of a program's or library's own with --root.
+      anything to change, figures are shown. What is changed and shown is the process's malloc; zones of a program's or library's own with --root. \
+      The first report ends the process by SIGABRT; in one that must not stop say `stave set PID onreport=continue` first.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -27,7 +28,7 @@ struct GuardCommand: ParsableCommand {
     help: ArgumentHelp("Guard memory of these malloc types or zones only, as in images+malloc-128; types that come later too.", valueName: "names"))
   var type: String?
 
-  @Option(help: ArgumentHelp("Guard memory that this library asks for only, as libfoo.so.1; counts memory for libraries from then on (types=library).", valueName: "file"))
+  @Option(help: ArgumentHelp("Guard memory that this library asks for only, as libfoo.so.1; counts memory for libraries from then on (types=library), not in a process that counts for call sites.", valueName: "file"))
   var library: String?
 
   @Option(help: ArgumentHelp("Guard one of n requests, at random; 1: all.", valueName: "n"))
@@ -78,11 +79,18 @@ struct GuardCommand: ParsableCommand {
     let snapshot = try reader.look()
     let mail = Mail(live, reader.location)
     let counts = try ControlTree(ControlSource(snapshot, largestFree: nil)).find("stave.types").first?.value.text
-    // All of them are checked before the first one is asked for.
-    let wishes = try assignments(counting: counts != "none").map { text throws(InspectionError) in try ControlTree.assignment(text) }
-    try SetCommand.askAll(wishes, mail) { wish, old in
-      if old != wish.text { emit("\(wish.control.name): \(old) -> \(wish.text)") }
+    // There each place in the library has a type, and none has the library's name.
+    if library != nil && counts == "site" {
+      throw InspectionError.usage(
+        "\(live.name) counts memory for call sites (types:site), not for libraries; say stave set \(live.process) types=library first, which ends the count for sites")
     }
+    var same = 0
+    // All of them are checked before the first one is asked for.
+    let wishes = try assignments(counting: counts == "library").map { text throws(InspectionError) in try ControlTree.assignment(text) }
+    try SetCommand.askAll(wishes, mail) { wish, old in
+      if old == wish.text { same += 1 } else { emit("\(wish.control.name): \(old) -> \(wish.text)") }
+    }
+    if same == wishes.count { emit(off ? "guards, guard bytes and item checks are off already" : "all of it is so already: nothing has changed") }
   }
 
   /// In this order: what is to be guarded first, then the switch.

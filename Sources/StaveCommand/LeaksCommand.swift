@@ -12,7 +12,7 @@ struct LeaksCommand: ParsableCommand {
     commandName: "leaks", abstract: "List blocks that nothing in the program leads to.",
     discussion: """
       A block is lost if its address is in no register, stack, global or thread-local variable, in no other memory that the program has \
-      mapped, and in no block that can be reached from there. A process is held meanwhile, all of its threads, and goes on afterwards. \
+      mapped, and in no block that can be reached from there. Items of zones (stave_zone(3)) are not looked at, unless they are guarded. A process is held meanwhile, all of its threads, and goes on afterwards. \
       The allocating stack is known only for blocks with guard bytes or guards (stave set PID redzone=1). The exit status is 1 if a \
       block is lost, and if the process or file cannot be read; then nothing is on standard output.
       """)
@@ -27,14 +27,15 @@ struct LeaksCommand: ParsableCommand {
 
   func run() throws {
     let memory = try target.open()
-    let reader = try SnapshotReader(memory, root: target.root)
+    let process = try ProcessReader(memory, root: target.root), reader = process.readers[0]
     let picture: LeakPicture
     switch memory {
     case let live as LiveProcess: picture = try reader.pictureForLeaks(holding: live)
     case let core as CoreFile: picture = try reader.pictureForLeaks(in: core)
     default: throw InspectionError.usage("leaks looks at a process or a core file")
     }
-    let reading = picture.search()
+    var reading = picture.search()
+    for other in process.readers.dropFirst() { (try? other.look()).map { reading.addZones(of: $0) } }
     let table = LeakTable(reading, target: memory.name.printable)
     let stacks = reading.groups.contains { $0.stack != 0 } ? try? RecordedStacks(reader) : nil
     emit(json ? table.json.description : table.lines(limit: all ? .max : 20) { stacks?.frames(of: $0).enumerated().map(CheckCommand.line) ?? [] }.joined(separator: "\n"))

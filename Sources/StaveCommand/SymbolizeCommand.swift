@@ -12,14 +12,14 @@ struct SymbolizeCommand: ParsableCommand {
     commandName: "symbolize", abstract: "Name the functions in a report.",
     discussion: """
       Names come from the symbols of programs and libraries where they lie, as the process sees them while it is there, or \
-      from files with symbols that are kept apart by build id. A file that is not the one the process had is not believed. \
+      from files with symbols that are kept apart, by build id or as the program's own link names them (.gnu_debuglink). A file that is not the one the process had is not believed. \
       Names of C++, Swift and Rust are as the language writes them.
       """)
 
   @Argument(help: ArgumentHelp("The report, or the log that has it; standard input if none is given.", valueName: "file"), completion: .file())
   var file: String?
 
-  @Option(help: ArgumentHelp("Where files with symbols lie, as .build-id/ab/cdef.debug; may be given again.", valueName: "dir"), completion: .directory)
+  @Option(help: ArgumentHelp("Where files with symbols lie, as .build-id/ab/cdef.debug or usr/bin/program.debug; may be given again.", valueName: "dir"), completion: .directory)
   var debug: [String] = []
 
   func run() throws {

@@ -106,9 +106,10 @@ struct StaveManuals {
     var lines = [".Bl -tag -width Ds"]
     for entry in OptionList.entries {
       let isNumber = entry.words.isEmpty
-      lines.append(".It Cm \(entry.key) : Ns Ar " + (isNumber ? "number" : entry.words.joined(separator: " | ")))
+      let words = entry.words + (entry.takesNames ? ["name+name..."] : [])
+      lines.append(".It Cm \(entry.key) : Ns Ar " + (isNumber ? "number" : words.joined(separator: " | ")))
       let when = entry.isChangeable ? "Can be set at any time." : "Can be set at start only."
-      lines += Mdoc.lines("\(entry.summary) \(isNumber ? "Takes \(entry.values); the" : "The") default is \(entry.standard). \(when)")
+      lines += Mdoc.lines("\(entry.summary) \(isNumber || entry.takesNames ? "Takes \(entry.values); the" : "The") default is \(entry.standard). \(when)")
     }
     return lines + [".El"]
   }

@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // What is said about a free that cannot be: what was done, the address, the nearest item and its zone, whose name begins with the
-// type's.
+// type's; and the zone that it was freed to, if that is another one.
 
 import CPlatform
 import Pages
 import Primitives
 
+/// What makes a free a bad one, as far as more can be had about it.
+public enum BadFree {
+  /// It is free already.
+  case again
+  /// It was not given out, at a call that may be an earlier one.
+  case stray
+  /// Nor was this, at this call.
+  case strayNow
+}
+
 /// Says what was done to which address, the nearest item and its zone, and ends the process, unless it is to go on: then the free
 /// is to be as if it had not been. Called without locks.
 @inline(never)
-public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer?) {
+public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer?, _ kind: BadFree = .strayNow) {
   var report = Report("bad free")
   report.text(what)
   // What a cache-only zone has are no addresses; Swift's handles of fewer than eight bytes have a bit of their own besides.
@@ -22,8 +32,10 @@ public func reportBadFree(_ what: StaticString, _ address: UInt, keg: KegPointer
   itemChecks.describe(owner, "; freed before by type ", in: &report)
   report.text("\n")
   itemChecks.addStack(of: owner, "freed before", to: &report)
-  report.finish(next: badFreeAdvice)
+  report.finish(next: advice(kind, keg, owner))
 }
+
+public func reportDoubleFree(_ address: UInt, keg: KegPointer) { reportBadFree("double free", address, keg: keg, .again) }
 
 /// Who freed the item that the address lies in, where that is known.
 private func lastOwner(of address: UInt) -> LastOwner? {
@@ -31,11 +43,16 @@ private func lastOwner(of address: UInt) -> LastOwner? {
   let slab = header.assumingMemoryBound(to: Slab.self)
   return stave_kegs()[Int(slab.pointee.kegIndex)]?.assumingMemoryBound(to: Keg.self).lastOwner(ofItemHolding: address, in: slab)
 }
-/// What tells more of a bad free.
-public var badFreeAdvice: StaticString {
-  itemChecks.isOn
-    ? "STAVE_OPTIONS=check:1,stacks:1 says where it was freed before"
-    : "STAVE_OPTIONS=check:1 finds bad frees at the call itself, and says who freed first"
+
+/// What would tell more, if anything does. `owner`: who freed the item, where that is known.
+private func advice(_ kind: BadFree, _ keg: KegPointer?, _ owner: LastOwner?) -> StaticString {
+  if let owner, owner.stack != 0 { return "" }
+  if kind == .again, let keg, !keg.pointee.flags.contains(.malloc) {
+    if let zone = keg.pointee.zone, zone.mayBeGuarded { return Report.freeAdvice }
+  } else if kind == .again || owner != nil && owner != .nobody {
+    return "STAVE_OPTIONS=check:1,stacks:1 says where it was freed before"
+  }
+  return kind == .strayNow || itemChecks.isOn ? "" : "STAVE_OPTIONS=check:1 finds each bad free at the call itself"
 }
 
 extension UnsafeMutablePointer where Pointee == Keg {
@@ -84,32 +101,24 @@ extension UnsafeMutablePointer where Pointee == Keg {
 /// Says which item of which zone the address lies in or beside; `known` is the keg that it was given to.
 public func describeNearest(to address: UInt, keg known: KegPointer?, in report: inout Report) {
   let owner = owner(of: address)
-  let slab = owner?.slab, keg = owner?.keg ?? known
-  if slab == nil, let others = zones.pointee.describeOthers {
-    let isTheirs = withUnsafeMutablePointer(to: &report) { others(address, UnsafeMutableRawPointer($0)) }
-    if isTheirs {
-      guard let keg else { return }
-      report.text(", and was given to zone ")
-      return keg.sayName(in: &report)
-    }
-  }
-  guard let keg else {
-    report.text("; no zone of stave owns it")
-    return
-  }
+  let isTheirs = owner == nil
+    && withUnsafeMutablePointer(to: &report) { zones.pointee.describeOthers?(address, UnsafeMutableRawPointer($0)) ?? false }
+  if !isTheirs { describe(address, owner?.slab, owner?.keg ?? known, in: &report) }
+  guard let known, isTheirs || known != owner?.keg ?? known else { return }
+  report.text(", freed to zone ")
+  known.sayName(in: &report)
+}
+
+private func describe(_ address: UInt, _ slab: SlabPointer?, _ keg: KegPointer?, in report: inout Report) {
+  guard let keg else { return report.text("; no zone of stave owns it") }
   if let slab {
     let layout = keg.pointee.layout
     let offset = Int(bitPattern: address) - Int(bitPattern: keg.item(0, of: slab))
     let index = max(0, min(layout.items - 1, offset / layout.itemBytes))
     let nearest = keg.item(index, of: slab)
     report.text("; ")
-    if address < nearest {
-      report.number(nearest - address)
-      report.text(" bytes before")
-    } else {
-      report.number(address - nearest)
-      report.text(" bytes into")
-    }
+    report.count(address < nearest ? nearest - address : address - nearest, "byte")
+    report.text(address < nearest ? " before" : " into")
     report.text(" the item at ")
     report.address(nearest)
     report.text(" of ")

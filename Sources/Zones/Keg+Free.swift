@@ -24,12 +24,12 @@ extension UnsafeMutablePointer where Pointee == Keg {
         unit = address >> unitShift
       }
       guard let slab, slab.pointee.kegIndex == pointee.index, let index = index(of: address, in: slab) else {
-        refuse("free of an address that is no item", address)
+        refuse("free of an address that is no item of the zone", address, .stray)
         (refused, unit) = (refused + 1, .max)
         continue
       }
       if freeItems(of: slab).contains(index) {
-        refuse("double free", address)
+        refuse("double free", address, .again)
         (refused, unit) = (refused + 1, .max)
         continue
       }
@@ -60,9 +60,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
 
   /// Reports what cannot be freed, without the lock, which is held before and after.
   @inline(never)
-  private func refuse(_ what: StaticString, _ address: UInt) {
+  private func refuse(_ what: StaticString, _ address: UInt, _ kind: BadFree) {
     pointee.lock.unlock()
-    reportBadFree(what, address, keg: self)
+    reportBadFree(what, address, keg: self, kind)
     pointee.lock.lock()
   }
 

@@ -105,7 +105,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     itemChecks.describe(owner, "; freed last by type ", in: &report)
     report.text("\n")
     itemChecks.addStack(of: owner, "freed", to: &report)
-    report.finish(next: "STAVE_OPTIONS=check:1,stacks:1 shows where it was freed")
+    report.finish(next: pointee.flags.contains(.malloc) || pointee.zone?.mayBeGuarded ?? false ? Report.writeAdvice : "")
   }
 
   /// Who freed the item that holds this address, if it is free and says so.
@@ -123,8 +123,8 @@ extension UnsafeMutablePointer where Pointee == Keg {
   /// destructor sees it, or where what is done with it is no free. Takes the lock.
   public func demandTaken(_ item: UInt, _ what: StaticString) -> Bool {
     let (isItem, isFree) = look(at: item)
-    if !isItem { reportBadFree("free of an address that is no item", item, keg: self) }
-    if isFree { reportBadFree(what, item, keg: self) }
+    if !isItem { reportBadFree("free of an address that is no item of the zone", item, keg: self) }
+    if isFree { reportBadFree(what, item, keg: self, .again) }
     return isItem && !isFree
   }
 

@@ -15,7 +15,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
     pointee.pageSteps &+= 1
     guard let page = keg.slab(of: item.address), page.pointee.kegIndex == keg.pointee.index, let index = keg.index(of: item.address, in: page)
     else { return refuse("put of an address that is no item of the pool", item) }
-    guard !keg.freeItems(of: page).contains(index) else { return refuse("double put", item) }
+    guard !keg.freeItems(of: page).contains(index) else { return refuse("double put", item, .again) }
     keg.putBack(index, of: page, stack: 0)
     pointee.zone.pointee.directFrees &+= 1
     let trash = keg.pointee.trash
@@ -40,8 +40,8 @@ extension UnsafeMutablePointer where Pointee == Pool {
 
   /// Reports what cannot be put; then it is as if it had not been tried. The lock is held before.
   @inline(never)
-  private func refuse(_ what: StaticString, _ item: UnsafeMutableRawPointer) {
+  private func refuse(_ what: StaticString, _ item: UnsafeMutableRawPointer, _ kind: BadFree = .strayNow) {
     pointee.keg.pointee.lock.unlock()
-    reportBadFree(what, item.address, keg: pointee.keg)
+    reportBadFree(what, item.address, keg: pointee.keg, kind)
   }
 }

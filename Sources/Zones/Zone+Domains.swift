@@ -79,7 +79,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func freeHome(_ item: UnsafeMutableRawPointer, stack: UInt32) -> Bool {
     let domains = pointee.domains!
     guard let (part, slab) = ownPart(of: item.address), part.pointee.keg.index(of: item.address, in: slab) != nil else {
-      reportBadFree("free of an address that is no item", item.address, keg: pointee.keg)
+      reportBadFree("free of an address that is no item of the zone", item.address, keg: pointee.keg)
       return false
     }
     if Int(part.pointee.keg.pointee.domain) != domains.numberHere { stave_add(&pointee.crossFrees, 1) }

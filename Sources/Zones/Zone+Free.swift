@@ -27,7 +27,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     if pointee.cell != 0 {
       switch CPUCache.push(pointee.cell, item) {
       case .pushed: return
-      case .again: return reportBadFree("double free", item.address, keg: pointee.keg)
+      case .again: return reportDoubleFree(item.address, keg: pointee.keg)
       case .full: break
       }
     }
@@ -48,7 +48,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
         switch CPUCache.push(pointee.cell, item) {
         case .pushed: return true
         case .again:
-          reportBadFree("double free", item.address, keg: pointee.keg)
+          reportDoubleFree(item.address, keg: pointee.keg)
           return false
         case .full: if pointee.importItems != nil && fillCell(item) { return true }
         }

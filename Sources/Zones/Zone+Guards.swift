@@ -47,11 +47,16 @@ extension UnsafeMutablePointer where Pointee == ZoneGuards {
 }
 
 extension UnsafeMutablePointer where Pointee == Zone {
+  /// Whether MemGuard may take it over.
+  var mayBeGuarded: Bool {
+    let apart = ZoneFlags.internal.union(.malloc).union(.vm).union(.refCount).union(.noTouch).union(.perCPU).union(.noDump)
+      .union(.cacheOnly).union(.smr).union(.part)
+    return !pointee.flags.intersects(apart) && pointee.keg.pointee.source.isOurs
+  }
+
   /// As MemGuard wants it at this moment. The list lock is held.
   func followGuards() {
-    let apart = ZoneFlags.internal.union(.malloc).union(.vm).union(.refCount).union(.noTouch).union(.perCPU).union(.noDump).union(.cacheOnly).union(.smr).union(.part)
-    let mayBe = !pointee.flags.intersects(apart) && pointee.keg.pointee.source.isOurs
-    let isMeant = mayBe && zoneGuards.pointee.isMeant?(self) ?? false
+    let isMeant = mayBeGuarded && zoneGuards.pointee.isMeant?(self) ?? false
     pointee.depotLock.lock()
     stave_store32(&pointee.isGuarded, isMeant ? 1 : 0)
     settleQuickly()

@@ -82,7 +82,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       for _ in 0..<4 {
         switch CPUCache.push(pointee.freeCell, item) {
         case .pushed: return
-        case .again: return reportBadFree("double free", item.address, keg: pointee.keg)
+        case .again: return reportDoubleFree(item.address, keg: pointee.keg)
         case .full: break
         }
         if !postponeCell() { break }

@@ -312,8 +312,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
     var report = Report("zone given up with items out")
     report.name(pointee.name)
     report.text(": ")
-    report.number(UInt(items))
-    report.text(" items, which stay good; the zone stays until they have come back\n")
+    report.count(UInt(items), "item")
+    report.text(", which stay good; the zone stays until they have come back\n")
     report.write()
   }
 
@@ -322,18 +322,17 @@ extension UnsafeMutablePointer where Pointee == Zone {
     var report = Report("zone destroyed with items out")
     report.name(pointee.name)
     report.text(": ")
-    report.number(UInt(items))
-    report.text(" items, ")
-    report.number(UInt(pages))
-    report.text(" pages lost")
+    report.count(UInt(items), "item")
+    report.text(", ")
+    report.count(UInt(pages), "page")
+    report.text(" lost")
     if guarded > 0 {
-      report.text("; ")
+      report.text("; guarded: ")
       report.number(UInt(guarded))
-      report.text(" of the items are guarded")
     }
     report.text("\n")
     if guarded > 0 { withUnsafeMutablePointer(to: &report) { zoneGuards.pointee.describe?(self, UnsafeMutableRawPointer($0)) } }
-    report.write()
+    report.conclude(next: items > guarded && mayBeGuarded ? "STAVE_OPTIONS=memguard:1 says where they were asked for" : "")
   }
 
   /// Hooks between keg and zone; legal only before the first allocation.

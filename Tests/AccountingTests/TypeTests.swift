@@ -243,7 +243,9 @@ extension OnRoot {
         for _ in 0..<3 { _ = Heap.allocate(200, type: type) }
         types.unregister(author.type)
       }
-      expectSaid(result, "malloc type ended with blocks out: leaky: 3 blocks, 624 bytes")
+      expectSaid(result, "malloc type ended with blocks out: leaky: 3 blocks, 624 bytes\n")
+      expectSaid(result, "\n  at 20")
+      expectSaid(result, "\n  next: STAVE_OPTIONS=redzone:1 says where they were asked for; stave symbolize names the functions\n")
     }
 
     @Test func `L44 registration of what is no type ends the process there, in every build`() async {

@@ -30,6 +30,16 @@ import Testing
     }
   }
 
+  @Test func `stave_options(5) has each option, with the names that it takes`() throws {
+    let page = Place.root.appending(path: "build/man/man5/stave_options.5")
+    guard Built.hasManual, let text = try? String(contentsOf: page, encoding: .utf8) else { return announceSkip("stave_options(5): make manuals builds it") }
+    for entry in OptionList.entries { #expect(text.contains(".It Cm \(entry.key) : Ns Ar "), "\(entry.key)") }
+    for key in ["probes", "redzone_type", "memguard_type"] {
+      #expect(text.contains(".It Cm \(key) : Ns Ar all | none | listed | name+name...\n"), "\(key)")
+    }
+    #expect(text.contains("up to 16 names as in a+b"))
+  }
+
   @Test func `options are checked as the library checks them`() {
     #expect(OptionList.problem(in: "percpu:locked,period:5,,verbose:1") == nil)
     #expect(OptionList.problem(in: "PERCPU:auto") == nil)

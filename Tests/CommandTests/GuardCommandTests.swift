@@ -26,7 +26,7 @@ private func waiting(_ options: String = "") throws -> (process: Started, folder
       volatile char *early = malloc(100);
       puts("ready");
       fflush(stdout);
-      while (access(words[1], F_OK) != 0) { free(malloc(100000)); usleep(5000); }
+      while (access(words[1], F_OK) != 0) { free(malloc(200)); usleep(5000); }
       volatile char *late = malloc(100);
       free((void *)early);
       early[20] = 1;
@@ -57,7 +57,7 @@ private func mistaken(_ role: String, _ options: String = "") throws -> (process
     int main(int count, char **words) {
       puts("ready");
       fflush(stdout);
-      while (access(words[1], F_OK) != 0) { free(malloc(100000)); usleep(5000); }
+      while (access(words[1], F_OK) != 0) { free(malloc(200)); usleep(5000); }
       volatile char *it = malloc(112), *other = malloc(112);
       if (!strcmp(words[2], "beyond")) it[112] = 1;
       free((void *)it);
@@ -83,6 +83,19 @@ private func mistaken(_ role: String, _ options: String = "") throws -> (process
     _ = folder.write("", "go")
     let ended = process.end()
     #expect(ended.signal == SIGABRT && ended.errorText.contains("12 bytes behind the end of the block at") && !ended.text.contains("end"), ended.report)
+  }
+
+  @Test func `where one wish stays pending the others are not asked for, and it is said`() throws {
+    guard let (process, folder) = try waiting() else { return }
+    kill(process.id, SIGSTOP)
+    #expect(wait { (try? ProcessEntry(process: process.id))?.state == "T" })
+    let said = try stave("guard", "\(process.id)", "--min", "500")
+    #expect(said.status == 1 && said.text.contains("stave.memguard_type: pending: "), said.report)
+    #expect(said.errorText.contains("not asked for the rest (stave.memguard_min, stave.memguard_max, stave.memguard_side, stave.memguard)"), said.report)
+    kill(process.id, SIGCONT)
+    let again = try stave("guard", "\(process.id)", "--min", "500")
+    #expect(again.succeeded && again.text.contains("stave.memguard: 0 -> 1"), again.report)
+    withExtendedLifetime(folder) {}
   }
 
   @Test func `a library's memory alone, in a program that did not count for libraries`() throws {
@@ -144,6 +157,56 @@ private func mistaken(_ role: String, _ options: String = "") throws -> (process
       _ = folder.write("", "go")
       let ended = process.end()
       #expect(role == "twice" || ended.succeeded && ended.errorText.isEmpty, ended.report)
+    }
+  }
+
+  @Test func `where memory is counted for call sites a library is refused, with what to do; then it is guarded, and the program goes on`() throws {
+    guard let (process, folder) = try waiting("types:site") else { return }
+    let refused = try stave("guard", "\(process.id)", "--library", "patient")
+    #expect(refused.status == 2 && refused.text.isEmpty && refused.errorText.contains("stave set \(process.id) types=library first"), refused.report)
+    #expect(try stave("get", "\(process.id)", "stave.memguard", "stave.types").text == "stave.memguard: 0\nstave.types: site\n")
+    let help = try stave("guard", "--help")
+    #expect(help.text.replacing("\n", with: " ").contains("stave set PID onreport=continue"), help.report)
+    let first = try stave("set", "\(process.id)", "types=library", "onreport=continue")
+    #expect(first.succeeded && first.text.contains("stave.types: site -> library") && first.text.contains("stave.onreport: abort -> continue"), first.report)
+    let said = try stave("guard", "\(process.id)", "--library", "patient", "--min", "50")
+    #expect(said.succeeded && said.text.contains("stave.memguard: 0 -> 1"), said.report)
+    _ = folder.write("", "go")
+    let ended = process.end()
+    #expect(ended.succeeded && ended.errorText.contains("of 100 bytes, of type patient") && ended.text.contains("end"), ended.report)
+  }
+
+  @Test func `what is so already is said to be so`() throws {
+    guard let (process, folder) = try waiting("memguard:7") else { return }
+    try withExtendedLifetime(folder) {
+      let off = try stave("guard", "\(process.id)", "--off")
+      #expect(off.succeeded && off.text == "stave.memguard: 7 -> 0\n", off.report)
+      let again = try stave("guard", "\(process.id)", "--off")
+      #expect(again.succeeded && again.text == "guards, guard bytes and item checks are off already\n", again.report)
+      let on = try stave("guard", "\(process.id)", "--on")
+      #expect(on.succeeded && on.text == "stave.memguard: 0 -> 1\n", on.report)
+      let same = try stave("guard", "\(process.id)", "--on")
+      #expect(same.succeeded && same.text == "all of it is so already: nothing has changed\n", same.report)
+    }
+  }
+
+  @Test func `whom guards and guard bytes are for can be read back by name`() throws {
+    guard let (process, folder) = try waiting("types:library,redzone_type:patient+malloc") else { return }
+    try withExtendedLifetime(folder) {
+      let said = try stave("guard", "\(process.id)", "--type", "malloc-128+patient+images+patient-64+images-64")
+      #expect(said.succeeded, said.report)
+      let shown = try stave("get", "\(process.id)", "stave.memguard_type", "vm.memguard.desc", "stave.redzone_type", "stave.probes").text
+      #expect(
+        shown == """
+          stave.memguard_type: malloc-128+patient+?+patient-64+?
+          vm.memguard.desc: malloc-128+patient+?+patient-64+?
+          stave.redzone_type: patient+malloc
+          stave.probes: all
+
+          """, "\(shown)")
+      #expect(try stave("guard", "\(process.id)").text.contains("vm.memguard.desc: malloc-128+patient"))
+      #expect(try stave("guard", "\(process.id)", "--on").text.contains("-> all"))
+      #expect(try stave("get", "\(process.id)", "stave.memguard_type").text == "stave.memguard_type: all\n")
     }
   }
 

@@ -149,4 +149,53 @@ import Testing
     #expect(try stave("leaks", "999999999").status == 1)
     #expect(try stave("leaks").status == 2)
   }
+
+  /// Items of two zones; one of those named "led" is known to one of those named "leader" alone. What else is kept stands in a global.
+  private static let zones = """
+    #include <signal.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <stave.h>
+    static void **kept[100];
+    int main(void) {
+      struct stave_zone *leaders = stave_zone_create("leader", 64, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+      struct stave_zone *led = stave_zone_create("led", 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+      for (int i = 0; i < 99; i++) kept[i] = stave_zone_alloc(leaders, STAVE_NOWAIT);
+      *kept[50] = stave_zone_alloc(led, STAVE_NOWAIT);
+      kept[99] = malloc(100);
+      raise(SIGSTOP);
+      return 0;
+    }
+    """
+
+  @Test func `items of zones that were not looked at are counted, lead to others, and are looked at where they are guarded`() throws {
+    let folder = Folder(), library = Place.root.appending(path: "build/libstavezones.so").path
+    guard let compiler = find("gcc", "clang", "cc"), access(library, R_OK) == 0 else { return announceSkip("stave leaks of zones: no compiler, or no libstavezones.so") }
+    let build = Place.root.appending(path: "build").path
+    let built = try run(
+      compiler, ["-O1", "-fno-builtin", "-I\(build)/include", folder.write(Self.zones, "zones.c"), "-L\(build)", "-lstavezones", "-Wl,-rpath,\(build)", "-o", folder.file("zones")])
+    try #require(built.succeeded, built.report)
+    func launch(_ environment: [String: String]) throws -> Started {
+      let started = try Started(folder.file("zones"), [], environment: environment)
+      try #require(wait { (try? String(contentsOfFile: "/proc/\(started.id)/stat", encoding: .utf8))?.contains(") T ") ?? false })
+      return started
+    }
+    func unseen(_ ended: Ended) throws -> Int? { (try object(ended.text)["unseen"] as? [String: Int])?["items-of-zones"] }
+    // Another copy than malloc's, and the only one.
+    for environment in [["LD_PRELOAD": Built.library, "STAVE_OPTIONS": "background:0"], [:]] {
+      let started = try launch(environment)
+      defer { kill(started.id, SIGKILL) }
+      let ended = try stave("leaks", "\(started.id)")
+      #expect(ended.status == 0 && ended.text.contains(" none is lost.") && ended.text.hasSuffix("\n100 items of zones were not looked at.\n"), ended.report)
+      #expect(try unseen(stave("leaks", "--json", "\(started.id)")) == 100)
+    }
+    // Guarded all, and only those that others lead to.
+    for (options, seen, left) in [("memguard:1", 100, 0), ("memguard:1,memguard_type:led", 1, 99)] {
+      let started = try launch(["STAVE_OPTIONS": options])
+      defer { kill(started.id, SIGKILL) }
+      let ended = try stave("leaks", "--json", "\(started.id)"), all = try object(ended.text)
+      #expect((all["looked-at"] as? [String: Int])?["blocks"] == seen && (all["lost"] as? [String: Int])?["blocks"] == 0, ended.report)
+      #expect(try unseen(ended) == left, ended.report)
+    }
+  }
 }

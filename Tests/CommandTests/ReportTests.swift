@@ -115,6 +115,31 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     #expect(try names(report, "--debug", folder.file("symbols")).starts(with: ["free_global", "main"]))
   }
 
+  @Test func `symbols that are kept apart are found by the link in the program, in three places, if they are the ones it means`() throws {
+    let folder = Folder()
+    guard let objcopy = find("objcopy"), let program = try build("mistaken.c", by: "gcc", ["-O2", "-g", "-pthread", "-w", "-Wl,--build-id=none"], in: folder) else { return }
+    let apart = folder.file("apart.debug"), below = folder.file("debug") + URL(filePath: program).deletingLastPathComponent().path
+    #expect(try TestSupport.run(objcopy, ["--only-keep-debug", program, apart]).succeeded)
+    #expect(try TestSupport.run(objcopy, ["--strip-all", "--add-gnu-debuglink=\(apart)", program]).succeeded)
+    let report = try run(program, ["free_global"]).errorText
+    #expect(report.contains("free() of ") && !report.contains("mistaken+0x0 ("), "\(report)")
+    let files = FileManager.default
+    for place in [folder.file(".debug"), below] { try files.createDirectory(atPath: place, withIntermediateDirectories: true) }
+    for place in [apart, folder.file(".debug") + "/apart.debug", below + "/apart.debug"] {
+      if place != apart { try files.moveItem(atPath: apart, toPath: place) }
+      #expect(try names(report, "--debug", folder.file("debug")).starts(with: ["free_global", "main"]), "\(place)")
+      if place != apart { try files.moveItem(atPath: place, toPath: apart) }
+    }
+    // A byte more: another file.
+    let handle = try #require(FileHandle(forWritingAtPath: apart))
+    try handle.seekToEnd()
+    try handle.write(contentsOf: Data([0]))
+    try handle.close()
+    #expect(try !names(report).contains("free_global"))
+    try files.removeItem(atPath: apart)
+    #expect(try !names(report).contains("free_global"))
+  }
+
   @Test func `of a process that is there the program is found though its file is gone`() throws {
     let folder = Folder()
     guard let program = try build("mistaken.c", by: "gcc", ["-O2", "-pthread", "-w"], in: folder) else { return }

@@ -63,6 +63,9 @@ import Testing
     #expect(try stave("sum", target).text.contains("\nlibother.so"))
     let types = try stave("types", target)
     #expect(types.text.contains("\nmalloc ") && types.text.contains("\nlibother.so/malloc "), types.report)
+    // Under a link's name with a version, too; but not a part of the name.
+    #expect(try stave("zones", "--root", "libother.so.0", target).text == alone.text)
+    for name in ["libother", "libother.s", "other.so", "libother.so0"] { #expect(try stave("zones", "--root", name, target).status == 2, "\(name)") }
     let wrong = try stave("zones", "--root", "libelse.so", target)
     #expect(wrong.status == 2 && wrong.errorText.contains("libstave.so") && wrong.errorText.contains("libother.so"), wrong.report)
     let none = try stave("mbufs", target)

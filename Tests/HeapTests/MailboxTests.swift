@@ -45,6 +45,32 @@ extension OnRoot {
       }
     }
 
+    @Test func `who rings is answered at the next block that is freed, from a cache too, and once`() async {
+      await #expect(processExitsWith: .success) {
+        precondition(heap.start())
+        guard !CPUCache.isLocked else { return }
+        let blocks = (0..<4).map { _ in Heap.allocate(64) }
+        Heap.free(blocks[0])
+        let direct = heap.pointee.classZones[3]!.pointee.directFrees
+        OnRoot.MailboxTests.put(OnRoot.MailboxTests.set(.period, 5))
+        Heap.free(blocks[1])
+        precondition(heap.pointee.options[.period] == 1000, "its cell serves it, and nobody has rung")
+        let bell = UnsafeMutableRawPointer(root) + RootLayout.mailboxOffset + Int(root.pointee.mailbox.bell)
+        bell.storeBytes(of: 1, as: UInt16.self)
+        Heap.free(blocks[2])
+        precondition(heap.pointee.options[.period] == 5 && root.pointee.mailbox.result == 1000 && !OwnMailbox.hasMail)
+        precondition(bell.load(as: UInt16.self) == 0 && !stave_is_called() && heap.pointee.classZones[3]!.pointee.directFrees == direct)
+        // A letter that is not whole is nobody's; the bell is silent all the same.
+        var torn = OnRoot.MailboxTests.set(.period, 7, request: 2)
+        torn.seal += 1
+        OnRoot.MailboxTests.put(torn)
+        bell.storeBytes(of: 1, as: UInt16.self)
+        Heap.free(blocks[3])
+        precondition(heap.pointee.options[.period] == 5 && !stave_is_called())
+        checkAll()
+      }
+    }
+
     @Test func `callers whose types are known are asked about anew when types are to be others`() async {
       await #expect(processExitsWith: .success) {
         precondition(heap.start())

@@ -107,7 +107,7 @@ extension OnRoot {
         Heap.free(item)
       }
       expectStopped(
-        String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "1 items, ",
+        String(decoding: result?.standardErrorContent ?? [], as: UTF8.self), containing: "1 item, ",
         "free() of an item whose zone was destroyed", "in zone forgotten")
     }
 

@@ -85,6 +85,7 @@ private func text(_ text: StaticString) -> String { text.description }
     #expect(report.contains("options: sometimes is no value for percpu; ignored"))
     #expect(report.contains("options: -1 is no value for period; ignored"))
     #expect(report.contains("2 is no value for verbose"))
+    #expect(report.contains("options: an empty text is no value for hugepages; ignored"))
     #expect(report.components(separatedBy: "\n").filter { $0.contains("is no value for") }.count == 9)
   }
 

@@ -95,6 +95,6 @@ private func blockOfLibrary() -> UInt {
       zone.reclaim(.drainCPU)
     }
     let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-    #expect(text.contains("; it is of zone malloc-112 of another copy of stave, in \(Place.builtLibrary), and was given to zone own-zone"), "\(text)")
+    #expect(text.contains("; it is of zone malloc-112 of another copy of stave, in \(Place.builtLibrary), freed to zone own-zone"), "\(text)")
   }
 }

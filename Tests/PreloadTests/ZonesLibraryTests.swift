@@ -96,8 +96,9 @@ enum ZonesLibrary {
     let outcome = try run(program, [mistake])
     let address = outcome.text.trimmingCharacters(in: .whitespacesAndNewlines)
     #expect(outcome.signal == SIGABRT && outcome.errorText.contains("bad free") && outcome.errorText.contains(address), outcome.report)
-    let reason = mistake == "double" ? "double free" : "free of an address that is no item"
+    let reason = mistake == "double" ? "double free" : "free of an address that is no item of the zone"
     #expect(outcome.errorText.contains("\(reason) at \(address)") && outcome.errorText.contains("in zone victims"), outcome.report)
+    if mistake == "other" { #expect(outcome.errorText.contains(" in zone victims, freed to zone strangers\n"), outcome.report) }
     // The stack begins with the caller.
     #expect(outcome.errorText.contains("#0") && outcome.errorText.firstMatch(of: /#0 0x[0-9a-f]+ \S*\/shared-program\+/) != nil, outcome.report)
     // A program that is told to goes on.
@@ -113,7 +114,12 @@ enum ZonesLibrary {
       #expect(cached.signal == SIGABRT && cached.errorText.contains("double free") && cached.errorText.contains("cached"), cached.report)
     }
     let leaked = try run(program, ["leaked"])
-    #expect(leaked.status == 3 && leaked.errorText.contains("zone destroyed with items out: victims: 1 items"), leaked.report)
+    #expect(leaked.status == 3 && leaked.errorText.contains("zone destroyed with items out: victims: 1 item, 1 page lost\n"), leaked.report)
+    let advice = "STAVE_OPTIONS=memguard:1 says where they were asked for; "
+    #expect(leaked.errorText.hasSuffix("\n  next: \(advice)stave symbolize names the functions\n"), leaked.report)
+    let guarded = try run(program, ["leaked"], environment: ["STAVE_OPTIONS": "memguard:1"])
+    #expect(guarded.status == 3 && guarded.errorText.contains("victims: 1 item, 0 pages lost; guarded: 1\n  guarded item at 0x"), guarded.report)
+    #expect(guarded.errorText.contains("\n  at 20") && guarded.errorText.hasSuffix("\n  next: stave symbolize names the functions\n"), guarded.report)
   }
 
   @Test(arguments: ["packet", "mbuf"], ["", "check:1", "check:1,percpu:locked"])

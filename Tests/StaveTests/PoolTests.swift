@@ -129,7 +129,7 @@ import Testing
       precondition(element.pointee.number == 2)
     }
     let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-    #expect(said.contains("loses: 1 items") && said.contains("is left: 1 items") && !said.contains("kept"), "\(said)")
+    #expect(said.contains("loses: 1 item,") && said.contains("is left: 1 item,") && !said.contains("kept"), "\(said)")
   }
 
   @Test func `objects of a pool's cache stay made until the pool needs them`() async {

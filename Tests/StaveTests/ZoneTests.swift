@@ -221,7 +221,7 @@ import Testing
         called.free(owner.allocate()!)
       }
       let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-      #expect(said.contains("in zone the owner") && said.contains("the item at"), "\(said)")
+      #expect(said.contains("in zone the owner, freed to zone the other\n") && said.contains("the item at"), "\(said)")
     }
   }
 

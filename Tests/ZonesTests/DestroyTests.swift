@@ -32,7 +32,9 @@ extension OnRoot {
         arena.checkInvariants()
       }
       let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
-      #expect(text.contains("zone destroyed with items out: leaky buffers: 3 items, 2 pages lost"))
+      #expect(text.contains("zone destroyed with items out: leaky buffers: 3 items, 2 pages lost\n"), "\(text)")
+      let advice = "STAVE_OPTIONS=memguard:1 says where they were asked for; stave symbolize names the functions\n"
+      #expect(text.contains("\n  at 20") && text.hasSuffix("\n  next: \(advice)"), "\(text)")
       #expect(!text.contains("clean"))
     }
 

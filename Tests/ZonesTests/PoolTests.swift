@@ -337,7 +337,7 @@ extension OnRoot {
       let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
       #expect(text.components(separatedBy: "bad free: put of an address that is no item of the pool").count == 4, "\(text)")
       #expect(text.components(separatedBy: "bad free: double put at").count == 2, "\(text)")
-      #expect(text.contains("in zone other") && text.contains("zone destroyed with items out: other: 1 items, 16 pages lost"), "\(text)")
+      #expect(text.contains("in zone other, freed to zone") && text.contains("zone destroyed with items out: other: 1 item, 16 pages lost\n"), "\(text)")
     }
 
     @Test func `with item checks on a write into a free item is noticed`() async {
