@@ -71,7 +71,7 @@ public struct GlobalControl: Sendable {
   }
 
   public static let all: [GlobalControl] = [
-    number("kern.ipc.nmbufs", "The most mbufs that there may be, 0 for no limit; without packet buffers it is left out, as are the next four.") {
+    number("kern.ipc.nmbufs", "The most mbufs that there may be, 0 for no limit, as the program sets it by stave_mbuf_set_max or Packets.setLimit; without packet buffers it is left out, as are the next four.") {
       $0.snapshot.packets.first?.counts.mbufs.most
     },
     number("kern.ipc.nmbclusters", "The most clusters of 2 KiB.") { $0.snapshot.packets.first?.counts.clusters.most },

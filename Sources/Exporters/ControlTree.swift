@@ -79,7 +79,9 @@ public struct ControlTree {
       if name.hasPrefix("vm.uma.") { throw .usage("\(name) can only be read") }
       throw .usage("there is no control \(name)" + hint(name, among: GlobalControl.all.filter { $0.option != nil }.flatMap { [$0.name, $0.option!.key.description] }))
     }
-    guard let option = control.option else { throw .usage("\(control.name) can only be read") }
+    guard let option = control.option else {
+      throw .usage("\(control.name) can only be read" + (name.hasPrefix("kern.ipc.") ? "; it is set by the program itself: stave_mbuf_set_max, Packets.setLimit" : ""))
+    }
     guard option.isChangeable else { throw .usage("\(control.name) takes its value only when the program starts (STAVE_OPTIONS)") }
     let entry = OptionList.Entry(option)
     if entry.takesList(value) { throw .usage("\(control.name) takes a list of names only when the program starts (STAVE_OPTIONS)") }

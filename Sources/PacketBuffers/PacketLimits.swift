@@ -66,22 +66,27 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     return true
   }
 
-  /// What is said and done at limits.
+  /// What is said and done at limits. Readers outside have these names as controls, which can be read only.
   func prepareLimits() {
-    warn(.mbufs, "kern.ipc.nmbufs limit reached")
-    warn(.clusters, "kern.ipc.nmbclusters limit reached")
-    warn(.pages, "kern.ipc.nmbjumbop limit reached")
-    warn(.nines, "kern.ipc.nmbjumbo9 limit reached")
-    warn(.sixteens, "kern.ipc.nmbjumbo16 limit reached")
+    warn(.mbufs, "kern.ipc.nmbufs limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
+    warn(.clusters, "kern.ipc.nmbclusters limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
+    warn(.pages, "kern.ipc.nmbjumbop limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
+    warn(.nines, "kern.ipc.nmbjumbo9 limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
+    warn(.sixteens, "kern.ipc.nmbjumbo16 limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
     pointee.clusterZone!.setLimitAction { _ in packets.drainPackets() }
   }
 
   private func warn(_ limit: PacketLimit, _ text: StaticString) { zone(of: limit).setWarning(text.utf8Start) }
 
-  /// Gives back the clusters that wait in the packet zone: those of its depot; those of all CPUs, too, while somebody waits for one.
-  func drainPackets() {
+  /// Gives back the clusters that wait in the packet zone: those of its depot; those of all CPUs, too, if asked, or while somebody waits
+  /// for one. False where none does.
+  @discardableResult
+  func drainPackets(ofAllCPUs: Bool = false) -> Bool {
+    let zone = pointee.packetZone!, isWhole = ofAllCPUs || areClustersAwaited
+    guard zone.pointee.depotItems > 0 || isWhole && ZoneCounts(zone).cached > 0 else { return false }
     stave_add(&pointee.drains, 1)
-    pointee.packetZone!.reclaim(areClustersAwaited ? .drainCPU : .drain)
+    zone.reclaim(isWhole ? .drainCPU : .drain)
+    return true
   }
 
   var areClustersAwaited: Bool { pointee.clusterZone!.pointee.flags.contains(.awaited) }

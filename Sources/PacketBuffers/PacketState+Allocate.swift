@@ -103,11 +103,11 @@ extension UnsafeMutablePointer where Pointee == PacketState {
 }
 
 extension UnsafeMutablePointer where Pointee == Mbuf {
-  /// Gives an mbuf that has no storage a cluster of 2 KiB. Where there is none, those in the packet zone are given back first.
+  /// Gives an mbuf that has no storage a cluster of 2 KiB. Where there is none, those that wait in the packet zone, on whatever CPU, are
+  /// given back first: a membarrier for each CPU that has some.
   public func attachCluster(_ wait: WaitFlags = .noWait) -> Bool {
     var isDone = packets.takeCluster(Cluster.size, wait, for: self) != nil
-    if !isDone && !wait.maySleep {
-      packets.drainPackets()
+    if !isDone && !wait.maySleep && packets.drainPackets(ofAllCPUs: true) {
       isDone = packets.takeCluster(Cluster.size, wait, for: self) != nil
     }
     PacketProbe.attached(self, wait, isDone: isDone)
@@ -121,10 +121,11 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
     PacketProbe.set(self, cluster, size)
   }
 
-  /// Frees this mbuf; the rest of the chain is the answer.
+  /// Frees this mbuf; the rest of the chain is the answer: nil where item checks know that it is free, and the process goes on.
   @discardableResult
   public func free() -> MbufPointer? {
     PacketProbe.frees(self)
+    guard !itemChecks.isOn || isHeld() else { return nil }
     let next = pointee.next
     if hasHeader { deleteTags() }
     if isExternal {
@@ -133,6 +134,15 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
       packets.pointee.mbufZone!.free(self, argument: keepTags)
     }
     return next
+  }
+
+  /// While item checks are on a free mbuf is filled, and nothing may be done by what it says: whether somebody has it, as its slab knows;
+  /// if not there is a report. MemGuard knows its own by itself. Neither a fill nor what an item was has the flag of what is no item.
+  @inline(never)
+  private func isHeld() -> Bool {
+    if raw.address &- zoneGuards.pointee.start < zoneGuards.pointee.bytes { return true }
+    let keg = packets.pointee.mbufZone!.pointee.keg
+    return keg.isTaken(raw.address) || flags.contains(.notFreed) || keg.demandTaken(raw.address, "double free")
   }
 
   /// Frees the chain. Never waits, and may call who lent storage.

@@ -40,6 +40,15 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     return tag
   }
 
+  /// A tag that says the same of no packet yet, with the same `free`; nil where memory is not to be had.
+  public func copyTag(_ tag: PacketTagPointer, _ wait: WaitFlags = .noWait) -> PacketTagPointer? {
+    let length = Int(tag.pointee.length)
+    guard let copy = getTag(id: tag.pointee.id, cookie: tag.pointee.cookie, length: length, wait) else { return nil }
+    copy.pointee.free = tag.pointee.free
+    copy.bytes.copyMemory(from: tag.bytes, byteCount: length)
+    return copy
+  }
+
   /// Frees a tag that hangs on no packet, whatever its own `free`.
   public func freeTag(_ tag: PacketTagPointer) {
     tagZone(MemoryLayout<PacketTag>.stride + Int(tag.pointee.length))!.free(tag)
@@ -109,12 +118,10 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
     deleteTags()
     var next = other.firstTag, last: PacketTagPointer? = nil
     while let tag = next {
-      guard let copy = packets.getTag(id: tag.pointee.id, cookie: tag.pointee.cookie, length: Int(tag.pointee.length), wait) else {
+      guard let copy = packets.copyTag(tag, wait) else {
         deleteTags()
         return false
       }
-      copy.pointee.free = tag.pointee.free
-      copy.bytes.copyMemory(from: tag.bytes, byteCount: Int(tag.pointee.length))
       if let last { last.pointee.next = copy } else { firstTag = copy }
       last = copy
       next = tag.pointee.next

@@ -113,6 +113,9 @@ public func mTagDeleteAll(_ packet: MbufPointer) { packet.deleteTags() }
 @_silgen_name("stave_m_tag_delete_nonpersistent")
 public func mTagDeleteTransient(_ packet: MbufPointer) { packet.deleteTransientTags() }
 
+@_silgen_name("stave_m_tag_copy")
+public func mTagCopy(_ tag: PacketTagPointer, _ how: Int32) -> PacketTagPointer? { packets.copyTag(tag, WaitFlags(rawValue: how)) }
+
 @_silgen_name("stave_m_tag_copy_chain")
 public func mTagCopyChain(_ to: MbufPointer, _ from: MbufPointer, _ how: Int32) -> Int32 {
   to.copyTags(from: from, WaitFlags(rawValue: how)) ? 1 : 0

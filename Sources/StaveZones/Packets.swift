@@ -63,6 +63,11 @@ public func mGetChain(_ chain: MbufPointer?, _ length: Int, _ how: Int32, _ type
   hasPackets() ? packets.getChain(length, WaitFlags(rawValue: how), type: kind(type), flags: settable(flags), after: chain) : nil
 }
 
+@_silgen_name("stave_m_getm")
+public func mGetPacketChain(_ chain: MbufPointer?, _ length: Int, _ how: Int32, _ type: Int32) -> MbufPointer? {
+  mGetChain(chain, length, how, type, MbufFlags.packetHeader.rawValue)
+}
+
 @_silgen_name("stave_m_free")
 public func mFree(_ mbuf: MbufPointer?) -> MbufPointer? { mbuf?.free() }
 

@@ -333,6 +333,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       report.number(UInt(guarded))
     }
     report.text("\n")
+    report.showsStack = guarded > 0
     if guarded > 0 { withUnsafeMutablePointer(to: &report) { zoneGuards.pointee.describe?(self, UnsafeMutableRawPointer($0)) } }
     report.conclude(next: items > guarded && mayBeGuarded ? "STAVE_OPTIONS=memguard:1 says where they were asked for" : "")
   }

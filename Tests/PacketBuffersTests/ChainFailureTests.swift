@@ -5,6 +5,7 @@
 
 #if STAVE_CHECK_LOCKS
 
+import Foundation
 import Testing
 
 @testable import PacketBuffers
@@ -198,6 +199,23 @@ extension OnRoot {
         new.free()
       }
       #expect(requests == 2)
+    }
+
+    @Test func `L39 a tag that cannot be copied leaves all as it was`() {
+      let requests = refusingEachRequest { arm, disarm in
+        let packet = Self.packet([10])
+        let tag = packet.findTag(id: 2, cookie: 7)!
+        arm()
+        let copy = packets.copyTag(tag)
+        #expect(disarm() == (copy == nil))
+        #expect(packet.findTag(id: 2, cookie: 7) == tag && packet.findTag(id: 2, cookie: 7, after: tag) == nil)
+        if let copy {
+          #expect(copy.pointee.id == 2 && copy.pointee.cookie == 7 && copy.pointee.length == 80 && memcmp(copy.bytes, tag.bytes, 80) == 0)
+          packets.freeTag(copy)
+        }
+        packet.free()
+      }
+      #expect(requests == 1)
     }
 
     @Test func `T19 a packet is refused only where not one cluster could be had, and counts one failure`() {

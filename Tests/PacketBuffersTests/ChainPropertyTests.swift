@@ -177,7 +177,10 @@ extension OnRoot {
           let mbufs = chain.mbufs, mbuf = mbufs[below(mbufs.count)]
           mbuf.flags.insert(.readOnly)
         case 22:
-          if chain.hasHeader { packets.getTag(id: UInt16(below(10)), cookie: 1, length: below(100)).map { chain.prependTag($0) } }
+          guard chain.hasHeader else { break }
+          let id = UInt16(below(10)), tag = chain.findTag(id: id, cookie: 1)
+          let new = tag.map { packets.copyTag($0) } ?? packets.getTag(id: id, cookie: 1, length: below(100))
+          if let new { chain.prependTag(new) }
         case 23, 24:
           // What no chain has: refused as its operation says.
           let far = [Int.min, -30, -1, 1 << 31, 1 << 40, 1 << 62, .max][below(7)]

@@ -100,6 +100,28 @@ extension OnRoot {
       }
     }
 
+    @Test func `a cluster that waits in the packet zone, on whatever CPU, is had at the limit by who does not wait`() {
+      defer { bindToAll() }
+      bind(toCPU: usableCPUs[0])
+      packets.pointee.packetZone!.reclaim(.drainCPU)
+      packets.pointee.clusterZone!.reclaim(.drainCPU)
+      #expect(packets.setLimit(.clusters, 40))
+      let held = (0..<40).compactMap { _ in packets.getPacket() }
+      #expect(held.count == 40)
+      for (number, packet) in held.enumerated() {
+        if number == 20 { bind(toCPU: usableCPUs.last!) }
+        packet.free()
+      }
+      let before = PacketCounts(packets)
+      #expect(before.packets.cache == 40)
+      let got = clusters(40)
+      let after = PacketCounts(packets)
+      #expect(got.count == 40 && after.packets.cache == 0 && after.drains > before.drains && after.drains <= before.drains + 2)
+      // A drain that would give nothing back is none.
+      #expect(clusters(5).isEmpty && PacketCounts(packets).drains == after.drains)
+      for mbuf in got { mbuf.free() }
+    }
+
     @Test func `a packet that is freed while somebody waits for a cluster leaves it to who waits, at once`() {
       #expect(packets.setLimit(.clusters, 1))
       let packet = packets.getPacket()!, clusters = packets.pointee.clusterZone!

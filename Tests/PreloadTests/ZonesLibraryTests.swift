@@ -54,7 +54,7 @@ enum ZonesLibrary {
   /// At limits that have a text.
   static let said = [
     "zones.c": "limit of a zone: bounded: eight is all there are\n", "pools.c": "pool limit: connections: three at a time; 3 items are out\n",
-    "packets.c": "limit of a zone: mbuf_jumbo_16k: kern.ipc.nmbjumbo16 limit reached\n",
+    "packets.c": "limit of a zone: mbuf_jumbo_16k: kern.ipc.nmbjumbo16 limit reached; stave_mbuf_set_max or Packets.setLimit raises it\n",
   ]
 
   @Test(arguments: sound, ZonesLibrary.Linking.allCases)
@@ -152,6 +152,19 @@ enum ZonesLibrary {
     if kind != "zone" { #expect(trim.text.contains("no fini"), trim.report) }
   }
 
+  @Test(arguments: ["packet", "mbuf"], ["", "check:1", "check:1,percpu:locked"])
+  func `an mbuf that is freed twice is reported, whatever has been done to what was in it`(_ mistake: String, _ options: String) throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
+    let outcome = try run(program, [mistake], environment: ["STAVE_OPTIONS": options])
+    let address = outcome.text.trimmingCharacters(in: .whitespacesAndNewlines)
+    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("bad free: double free at \(address)"), outcome.report)
+    guard !options.isEmpty else { return }
+    // Nothing of it is read where the program goes on: it is no chain.
+    let goesOn = try run(program, [mistake], environment: ["STAVE_OPTIONS": options + ",onreport:continue"])
+    #expect(goesOn.succeeded && goesOn.errorText.components(separatedBy: "double free at \(address)").count == 3, goesOn.report)
+  }
+
   @Test func `each library keeps its own memory where a process has both`() throws {
     let folder = Folder()
     guard let program = try ZonesLibrary.program("together.c", .shared, in: folder) else { return }
@@ -195,9 +208,19 @@ enum ZonesLibrary {
         continue
       }
       let isCxx = name.hasSuffix("++")
+      let strict = ["-Wall", "-Wextra", "-Wshadow", "-pedantic", "-Werror"] + (isCxx ? ["-std=c++17", "-Wold-style-cast"] : ["-std=c11"])
+      // What a macro stands for is looked at where it is used.
+      let uses = """
+        STAVE_TYPE_DEFINE(M_USED, "used", "what macros stand for");
+        int *first(struct stave_mbuf *mbuf);
+        int *first(struct stave_mbuf *mbuf) { return stave_mtod(mbuf, int *); }
+        int main(void) { return STAVE_ALIGN_PTR + STAVE_ALIGN_CACHE + STAVE_M_COPYALL + STAVE_POOL_NOLIMIT > 4; }
+
+        """
       for header in ["stave.h", "stave_zone.h", "stave_pool.h", "stave_mbuf.h"] {
-        let source = folder.write("#include <\(header)>\nint main(void) { return 0; }\n", isCxx ? "one.cc" : "one.c")
-        let outcome = try run(compiler, [isCxx ? "-std=c++17" : "-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-I\(ZonesLibrary.build)/include", source])
+        let text = "#include <\(header)>\n" + (header == "stave.h" ? uses : "int main(void) { return 0; }\n")
+        let source = folder.write(text, isCxx ? "one.cc" : "one.c")
+        let outcome = try run(compiler, strict + ["-fsyntax-only", "-I\(ZonesLibrary.build)/include", source])
         #expect(outcome.succeeded, outcome.report)
       }
     }

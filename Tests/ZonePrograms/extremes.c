@@ -79,6 +79,7 @@ static void getm2(size_t value) {
   struct stave_mbuf *packet = chain();
   CHECK(stave_m_getm2(NULL, value, STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR) == NULL);
   CHECK(stave_m_getm2(packet, value, STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_EOR) == NULL && stave_m_next(packet) == NULL);
+  CHECK(stave_m_getm(packet, value, STAVE_WAITOK, STAVE_MT_DATA) == NULL && stave_m_getm(NULL, value, STAVE_WAITOK, STAVE_MT_DATA) == NULL);
   intact(packet);
 }
 static void get2(size_t value) { CHECK(stave_m_get2(value, STAVE_NOWAIT, STAVE_MT_DATA, 0) == NULL); }

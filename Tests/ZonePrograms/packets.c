@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stave.h>
 #include <string.h>
 
@@ -55,6 +56,14 @@ static void single(void) {
   struct stave_mbuf *chain = stave_m_getm2(mbuf, 5000, STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_EOR);
   CHECK(chain == mbuf && stave_m_next(chain) != NULL && (stave_m_flags(stave_m_last(chain)) & STAVE_M_EOR));
   stave_m_set_next(chain, stave_m_free(stave_m_next(chain)));
+  CHECK(stave_m_getm(chain, 0, STAVE_WAITOK, STAVE_MT_DATA) == chain && stave_m_getm(chain, 3000, STAVE_WAITOK, STAVE_MT_DATA) == chain);
+  CHECK(stave_m_pkthdr(chain) == NULL && stave_m_pkthdr(stave_m_next(chain)) == NULL && stave_m_getm(chain, SIZE_MAX, STAVE_WAITOK, STAVE_MT_DATA) == NULL);
+  stave_m_freem(chain);
+  chain = stave_m_getm(NULL, 5000, STAVE_WAITOK, STAVE_MT_CONTROL);
+  CHECK(chain != NULL && stave_m_pkthdr(chain) != NULL && stave_m_length(chain) == 0 && stave_m_type(stave_m_last(chain)) == STAVE_MT_CONTROL);
+  size_t room = 0;
+  for (struct stave_mbuf *one = chain; one != NULL; one = stave_m_next(one)) room += stave_m_size(one);
+  CHECK(room >= 5000 && stave_m_next(chain) != NULL && stave_m_pkthdr(stave_m_next(chain)) == NULL);
   stave_m_freem(chain);
 }
 
@@ -88,7 +97,7 @@ static void chains(void) {
   static char bytes[5000];
   for (size_t index = 0; index < sizeof bytes; index++) bytes[index] = (char)('a' + index % 26);
   struct stave_mbuf *packet = packetOf(bytes, sizeof bytes);
-  struct stave_m_pkthdr *header = stave_m_pkthdr(packet);
+  struct stave_pkthdr *header = stave_m_pkthdr(packet);
   CHECK(header != NULL && header->len == 5000);
   header->rcvif = 77, header->flowid = 9, header->ether_vtag = 3, header->rcv_tstmp = -1;
   same(packet, bytes, 5000);
@@ -161,6 +170,10 @@ static void tags(void) {
   CHECK(stave_m_tag_copy_chain(other, packet, STAVE_WAITOK) == 1);
   struct stave_m_tag *copy = stave_m_tag_locate(other, 4711, 1, NULL);
   CHECK(copy != NULL && copy != tag && *(char *)stave_m_tag_data(copy) == 6);
+  struct stave_m_tag *loose = stave_m_tag_copy(tag, STAVE_WAITOK);
+  CHECK(loose != NULL && loose != tag && loose->id == 1 && loose->cookie == 4711 && loose->len == 32 && loose->free == freeTag);
+  CHECK(memcmp(stave_m_tag_data(loose), stave_m_tag_data(tag), 32) == 0 && stave_m_tag_locate(packet, 4711, 1, tag) == NULL);
+  stave_m_tag_free(loose);
   stave_m_tag_delete_nonpersistent(packet);
   CHECK(tagsFreed == 1 && stave_m_tag_locate(packet, 4711, 1, NULL) == NULL);
   stave_m_tag_unlink(packet, lasting);
@@ -204,6 +217,31 @@ static void queues(void) {
   CHECK(stave_mbufq_enqueue(&queue, one) == 0 && stave_mbufq_enqueue(&queue, two) == 0);
   stave_m_freem(three);
   stave_mbufq_drain(&queue);
+}
+
+// Clusters that are free with their mbufs are had at the limit by who does not wait.
+static void clusters(void) {
+  cpu_set_t all, one;
+  CHECK(sched_getaffinity(0, sizeof all, &all) == 0);
+  CPU_ZERO(&one);
+  CPU_SET(sched_getcpu(), &one);
+  CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+  stave_zone_reclaim(NULL, STAVE_RECLAIM_DRAIN_CPU);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 50) == 0);
+  struct stave_mbuf *held[56];
+  for (int index = 0; index < 50; index++) CHECK((held[index] = stave_m_getcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR)) != NULL);
+  for (int index = 0; index < 50; index++) stave_m_freem(held[index]);
+  struct stave_mbuf_stat before, after, later;
+  CHECK(stave_mbuf_get_stat(&before) == 0 && before.clusters.used == 0);
+  for (int index = 0; index < 56; index++) CHECK((held[index] = stave_m_get(STAVE_WAITOK, STAVE_MT_DATA)) != NULL);
+  for (int index = 0; index < 50; index++) CHECK(stave_m_clget(held[index], STAVE_NOWAIT) == 1);
+  CHECK(stave_mbuf_get_stat(&after) == 0 && after.clusters.used == 50);
+  CHECK((after.drains > before.drains) == (before.packets.cached > 0) && after.drains <= before.drains + 2);
+  // A drain that would give nothing back is none.
+  for (int index = 50; index < 56; index++) CHECK(stave_m_clget(held[index], STAVE_NOWAIT) == 0);
+  CHECK(stave_mbuf_get_stat(&later) == 0 && later.drains == after.drains);
+  for (int index = 0; index < 56; index++) stave_m_freem(held[index]);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 0) == 0 && sched_setaffinity(0, sizeof all, &all) == 0);
 }
 
 static void limits(void) {
@@ -326,6 +364,7 @@ int main(int count, char **arguments) {
   CHECK(stave_mbuf_get_stat(&stat) == 0);
   CHECK(stat.mbufs.used == 0 && stat.clusters.used == 0 && stat.jumbop.used == 0 && stat.jumbo9.used == 0 && stat.jumbo16.used == 0 && stat.bytes.used == 0);
   CHECK(stat.pullup_fails == 1 + refusedPullUps && stat.mbufs.cached > 0);
+  clusters();
   limits();
   puts("fine");
   return 0;

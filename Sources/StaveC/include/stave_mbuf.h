@@ -48,13 +48,13 @@ enum { STAVE_EXT_SFBUF = 2, STAVE_EXT_MBUF = 7, STAVE_EXT_RXRING = 8, STAVE_EXT_
 // a page, too.
 enum { STAVE_MSIZE = 256, STAVE_MLEN = 224, STAVE_MHLEN = 168, STAVE_MINCLSIZE = 169, STAVE_MCLBYTES = 2048, STAVE_MJUM9BYTES = 9216,
        STAVE_MJUM16BYTES = 16384 };
-#define STAVE_M_COPYALL ((size_t)1000000000)
+#define STAVE_M_COPYALL (1000000000 * sizeof(char))
 // Frees a tag instead of stave_m_tag_free, which it may call.
 struct stave_m_tag;
 typedef void (*stave_m_tag_free_t)(struct stave_m_tag *tag);
 
 // What is said of a packet as a whole. The caller's, but for tags and len.
-struct stave_m_pkthdr {
+struct stave_pkthdr {
   uintptr_t rcvif;        // where it came in
   void *tags;             // the library's
   int32_t len;            // bytes of the packet
@@ -90,6 +90,8 @@ struct stave_mbuf *stave_m_get2(size_t size, int how, int type, uint32_t flags);
 // Mbufs for `length` bytes behind `chain`, or a new chain; of the flags PKTHDR and EOR count. Null leaves `chain` as it was; no
 // bytes: `chain`.
 struct stave_mbuf *stave_m_getm2(struct stave_mbuf *chain, size_t length, int how, int type, uint32_t flags);
+// The same with PKTHDR.
+struct stave_mbuf *stave_m_getm(struct stave_mbuf *chain, size_t length, int how, int type);
 // stave_m_free frees one mbuf and returns the rest of its chain; stave_m_freem frees a chain. Null is an empty chain. They never wait.
 struct stave_mbuf *stave_m_free(struct stave_mbuf *mbuf);
 void stave_m_freem(struct stave_mbuf *chain);
@@ -111,7 +113,11 @@ void stave_m_extaddref(struct stave_mbuf *mbuf, void *buffer, uint32_t size, uin
 void stave_m_dupcl(struct stave_mbuf *mbuf, struct stave_mbuf *other);
 
 // Its data as a pointer of a type.
+#ifdef __cplusplus
+#define stave_mtod(mbuf, pointer) (reinterpret_cast<pointer>(stave_m_data(mbuf)))
+#else
 #define stave_mtod(mbuf, pointer) ((pointer)stave_m_data(mbuf))
+#endif
 
 // Parts of an mbuf: its data and how many bytes of it; the rest of its chain; of a packet the next of its queue; of a chain the last
 // mbuf; flags and type; where data may begin and how many bytes lie from there on.
@@ -139,7 +145,7 @@ size_t stave_m_trailingspace(struct stave_mbuf *mbuf);
 void stave_m_align(struct stave_mbuf *mbuf, size_t length);
 
 // The header of a packet; null without one.
-struct stave_m_pkthdr *stave_m_pkthdr(struct stave_mbuf *mbuf);
+struct stave_pkthdr *stave_m_pkthdr(struct stave_mbuf *mbuf);
 // Moves the header, its tags and flags; `from` is left without.
 void stave_m_move_pkthdr(struct stave_mbuf *to, struct stave_mbuf *from);
 // Copies the header, its tags and flags. 1, or 0 if there is no memory for the tags: then the header is copied without them.
@@ -164,6 +170,8 @@ void stave_m_tag_unlink(struct stave_mbuf *packet, struct stave_m_tag *tag);
 void stave_m_tag_delete(struct stave_mbuf *packet, struct stave_m_tag *tag);
 void stave_m_tag_delete_chain(struct stave_mbuf *packet);
 void stave_m_tag_delete_nonpersistent(struct stave_mbuf *packet);
+// A tag with the same id, cookie, bytes and free, attached to no packet; null without memory.
+struct stave_m_tag *stave_m_tag_copy(struct stave_m_tag *tag, int how);
 // Replaces the tags of `to` by copies of those of `from`. 1, or 0 without memory: then it has none.
 int stave_m_tag_copy_chain(struct stave_mbuf *to, struct stave_mbuf *from, int how);
 

@@ -20,7 +20,7 @@ struct stave_pool_allocator;
 struct stave_pool_cache;
 
 enum { STAVE_LIMITFAIL = 0x800 };  // of requests: at the hard limit null at once, even with STAVE_WAITOK
-#define STAVE_POOL_NOLIMIT ((size_t)-1)
+#define STAVE_POOL_NOLIMIT SIZE_MAX
 
 // Called without locks when the pool cannot serve a request, and at each reclaim, to put items that its owner can spare. One thread at a
 // time is in a pool's hook, and the others do without; so it may ask other pools. It must not wait.

@@ -57,7 +57,7 @@ enum {
 
 // Alignments are given less one, as with uma(9).
 #define STAVE_ALIGN_PTR (sizeof(void *) - 1)
-#define STAVE_ALIGN_CACHE ((size_t)63)
+#define STAVE_ALIGN_CACHE (64 * sizeof(char) - 1)
 
 // Hooks. What returns int refuses by a value other than 0, and may sleep if `flags` has STAVE_WAITOK; the others may not sleep. They run
 // without locks.
