@@ -205,10 +205,10 @@ extension Heap {
   }
 
   /// Everything that can be given back now: every CPU's cache, every depot, all cached runs. Bytes returned.
-  public static func trim() -> UInt {
+  public static func trim(runningHooks: Bool = true) -> UInt {
     guard heap.isReady else { return 0 }
     for cpu in 0..<Int(root.pointee.cpuCount) { _ = emptyCaches(of: cpu) }
-    reclaimAll(.drain)
+    reclaimAll(.drain, runningHooks: runningHooks)
     return arena.purge(recentToo: true) + memGuard.trimReady(all: true)
   }
 }

@@ -13,13 +13,13 @@ import Zones
 extension UnsafeMutablePointer where Pointee == HeapState {
   /// As `check` and `check_divisor` say. False if the system refuses what that needs; then they are off, and `check` says so.
   /// Holding no lock. Fills what is free in slabs, which takes a second for some GiB.
-  func applyChecks() -> Bool {
+  func applyChecks(runningHooks: Bool = true) -> Bool {
     defer { openFastPath() }
     guard pointee.options[.check] == 1 else {
       itemChecks.end()
       return true
     }
-    if itemChecks.begin(divisor: Int(pointee.options[.checkDivisor])) { return true }
+    if itemChecks.begin(divisor: Int(pointee.options[.checkDivisor]), runningHooks: runningHooks) { return true }
     pointee.options.values[Option.check.rawValue] = 0
     return false
   }

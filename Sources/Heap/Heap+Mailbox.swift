@@ -11,23 +11,24 @@ import Pages
 import Zones
 
 extension Heap {
-  /// Answers the letter in the mailbox, if a whole one is there and nobody else is at it. Called without any lock.
+  /// Answers the letter in the mailbox, if a whole one is there and nobody else is at it. Called without any lock of ours. Without
+  /// `mayRunHooks` zones keep what an author's code would have to see go.
   @inline(never)
-  static func answerMailbox() {
+  public static func answerMailbox(mayRunHooks: Bool = true) {
     OwnMailbox.silenceBell()
     // A child of vfork works in its parent's memory, and one of a bare clone has a copy of the letter: neither was asked.
     guard stave_getpid() == Int(root.pointee.process), stave_claim(&heap.pointee.mailboxBusy) else { return }
     if let letter = OwnMailbox.read() {
-      let answer = obey(letter)
+      let answer = obey(letter, mayRunHooks: mayRunHooks)
       OwnMailbox.answer(letter, status: answer.status, result: answer.result)
     }
     heap.pointee.mailboxBusy = 0
   }
 
-  static func obey(_ letter: Letter) -> (status: UInt32, result: Int64) {
+  static func obey(_ letter: Letter, mayRunHooks: Bool = true) -> (status: UInt32, result: Int64) {
     switch letter.command {
-    case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim()))
-    case MailCommand.set: return set(letter.subject, to: letter.value)
+    case MailCommand.trim: return (MailStatus.done, Int64(truncatingIfNeeded: trim(runningHooks: mayRunHooks)))
+    case MailCommand.set: return set(letter.subject, to: letter.value, mayRunHooks)
     case MailCommand.name: return take(TypeNameLetter(letter))
     case MailCommand.limit: return limit(letter.subject, to: letter.value)
     default: return (MailStatus.unknownCommand, 0)
@@ -60,7 +61,7 @@ extension Heap {
   }
 
   /// The result is the value before.
-  private static func set(_ number: UInt32, to value: Int64) -> (status: UInt32, result: Int64) {
+  private static func set(_ number: UInt32, to value: Int64, _ mayRunHooks: Bool) -> (status: UInt32, result: Int64) {
     guard let option = Option(rawValue: Int(number)) else { return (MailStatus.unknownOption, 0) }
     let before = heap.pointee.options[option]
     guard option.isChangeable else { return (MailStatus.onlyAtStart, before) }
@@ -72,7 +73,7 @@ extension Heap {
       return (MailStatus.noMemory, before)
     }
     if option == .check || option == .checkDivisor {
-      guard value == before || heap.applyChecks() else { return (MailStatus.systemRefused, before) }
+      guard value == before || heap.applyChecks(runningHooks: mayRunHooks) else { return (MailStatus.systemRefused, before) }
     }
     if value != before { heap.apply(option) }
     return (MailStatus.done, before)

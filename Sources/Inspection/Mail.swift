@@ -14,7 +14,7 @@ public struct Mail {
   public enum Answer: Equatable, Sendable {
     /// Bytes returned, or the value before.
     case done(Int)
-    /// The letter is there, and will be answered when the process next frees a block, or its background thread looks.
+    /// The letter is there, and will be answered at the `occasion`, or when the background thread looks.
     case pending
   }
 
@@ -25,6 +25,12 @@ public struct Mail {
   public init(_ process: LiveProcess, _ location: RootLocation) {
     self.process = process
     root = location.address
+  }
+
+  /// When the process answers what is pending.
+  public var occasion: String {
+    let isOwn = try? process.read(UInt32.self, at: root &+ UInt(MemoryLayout<RootHeader>.offset(of: \.isOwn)!))
+    return isOwn == 1 ? "when the caches of its zones next fail to serve a call" : "when it next frees a block"
   }
 
   /// Asks to give back what is not used.
@@ -87,7 +93,7 @@ public struct Mail {
       try write(isWritten && !box.letter.isWhole ? letter : nil, bell: box.bell)
       if waited >= seconds {
         if isWritten { return .pending }
-        throw .refused("it has not answered an earlier request yet; it does when it next frees a block")
+        throw .refused("it has not answered an earlier request yet; it does \(occasion)")
       }
       usleep(10_000)
       waited += 0.01

@@ -7,6 +7,7 @@ import CPlatform
 import COwn
 import Heap
 import Pages
+import Zones
 
 extension Heap {
   /// True once this copy of the core serves. The first call sets it up, and others wait for it: a few milliseconds at most; a thread that
@@ -20,6 +21,7 @@ extension Heap {
       stave_own_steps(
         begin: {
           heap.configure(environment: $0)
+          zones.pointee.answerBell = { Heap.answerMailbox(mayRunHooks: $0) }
           return heap.isReady
         },
         prepare_fork: { Heap.prepareFork() },

@@ -25,6 +25,7 @@ extension UnsafeMutablePointer where Pointee == PacketState {
         hooks: ZoneHooks(constructor: constructPacket, destructor: destroyPacket, initialize: addCluster, finish: removeCluster),
         primary: mbufs)
     }
+    pointee.packetZone?.pointee.flags.insert(.hookedByUs)
     if pointee.packetZone != nil && pointee.pageZone != nil && pointee.nineZone != nil && pointee.sixteenZone != nil {
       prepareLimits()
       return true

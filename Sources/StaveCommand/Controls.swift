@@ -47,7 +47,8 @@ struct SetCommand: ParsableCommand {
       The request goes into a mailbox in the process, which checks it and takes it over itself; whoever may trace the process may \
       ask. The command waits a second and a half for the answer; after that it prints "pending". A process answers with \
       the next block that it frees, or by its background thread. Options are those \
-      of the process's malloc; those of a program's or library's own zones are changed with --root.
+      of the process's malloc; those of a program's or library's own zones are changed with --root, and it answers with the next request \
+      or free that their caches do not serve.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -69,9 +70,10 @@ struct SetCommand: ParsableCommand {
     let limits = try texts.filter(TypeControl.isMeant).map { text throws(InspectionError) in try TypeControl.assignment(text, in: snapshot) }
     for (type, name, bytes) in limits {
       let reader = process.readers.first { $0.name == type.root } ?? process.readers[0]
-      switch try Mail(live, reader.location).setLimit(of: type, to: bytes, waiting: 1.5) {
+      let mail = Mail(live, reader.location)
+      switch try mail.setLimit(of: type, to: bytes, waiting: 1.5) {
       case .done(let before): emit("\(name): \(before) -> \(bytes)")
-      case .pending: emit("\(name): \(SetCommand.pending(bytes.description))")
+      case .pending: emit("\(name): \(Self.pending(bytes.description, mail))")
       }
     }
     try Self.askAll(wishes, Mail(live, process.readers[0].location)) { emit("\($0.control.name): \($1) -> \($0.text)") }
@@ -83,14 +85,14 @@ struct SetCommand: ParsableCommand {
       switch try ask(wish, mail) {
       case .done(let before): done(wish, ControlTree.text(wish.option, before))
       case .pending:
-        emit("\(wish.control.name): \(pending(wish.text))")
+        emit("\(wish.control.name): \(pending(wish.text, mail))")
         let rest = wishes[(index + 1)...].map(\.control.name).joined(separator: ", ")
         if !rest.isEmpty { throw InspectionError.refused("it does nothing just now, and was not asked for the rest (\(rest)): ask again when it works") }
       }
     }
   }
 
-  private static func pending(_ text: String) -> String { "pending: the process will take \(text) when it next frees a block" }
+  private static func pending(_ text: String, _ mail: Mail) -> String { "pending: the process will take \(text) \(mail.occasion)" }
 
   static func ask(_ wish: Assignment, _ mail: Mail) throws -> Mail.Answer {
     if wish.names.isEmpty { return try mail.set(wish.option, to: wish.value, waiting: 1.5) }

@@ -14,7 +14,8 @@ struct Trim: ParsableCommand {
     discussion: """
       Empties every CPU's cache and returns all purgeable memory. Waits up to a second for the process to do it; after that \
       the request stays and the command says "pending": a process that neither runs its background thread nor frees anything \
-      answers when it next does. Each copy of Stave in the process is asked.
+      answers when it next does. Each copy of Stave in the process is asked; one that has zones of the program's own answers with the next \
+      request or free that their caches do not serve.
       """)
 
   @OptionGroup var target: TargetArguments
@@ -27,10 +28,11 @@ struct Trim: ParsableCommand {
     var isAnswered = true
     for reader in process.readers {
       let whose = process.readers.count > 1 ? "\(reader.name): " : ""
-      if case .done(let bytes) = try Mail(live, reader.location).trim(waiting: 1) {
+      let mail = Mail(live, reader.location)
+      if case .done(let bytes) = try mail.trim(waiting: 1) {
         emit(whose + "returned \(bytes) bytes (\(bytes.humanBytes))")
       } else {
-        emit(whose + "pending: the process will answer when it next frees a block")
+        emit(whose + "pending: the process will answer \(mail.occasion)")
         isAnswered = false
       }
     }

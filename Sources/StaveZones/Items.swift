@@ -7,12 +7,16 @@ import Zones
 
 @_silgen_name("stave_zone_alloc")
 public func zoneAlloc(_ zone: ZonePointer, _ flags: Int32) -> UnsafeMutableRawPointer? {
-  guard flags & WaitFlags.zero.rawValue == 0, let item = zone.allocateQuickly() else { return allocAside(zone, nil, flags) }
+  guard saysOnlyWhetherToWait(flags), let item = zone.allocateQuickly() else { return allocAside(zone, flags, nil) }
   return item
 }
 
+/// Exactly one of both, and nothing else; what is wrong is reported aside.
+@inline(__always)
+private func saysOnlyWhetherToWait(_ flags: Int32) -> Bool { UInt32(bitPattern: flags &- WaitFlags.noWait.rawValue) <= 1 }
+
 @inline(never)
-private func allocAside(_ zone: ZonePointer, _ argument: UnsafeMutableRawPointer?, _ flags: Int32) -> UnsafeMutableRawPointer? {
+private func allocAside(_ zone: ZonePointer, _ flags: Int32, _ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
   zone.allocate(WaitFlags(rawValue: flags), argument: argument)
 }
 
@@ -23,7 +27,7 @@ private func freeAside(_ zone: ZonePointer, _ item: UnsafeMutableRawPointer?, _ 
 
 @_silgen_name("stave_zone_alloc_arg")
 public func zoneAllocArg(_ zone: ZonePointer, _ argument: UnsafeMutableRawPointer?, _ flags: Int32) -> UnsafeMutableRawPointer? {
-  allocAside(zone, argument, flags)
+  allocAside(zone, flags, argument)
 }
 
 @_silgen_name("stave_zone_free")

@@ -63,15 +63,13 @@ private func request(_ number: Int32) -> Reclaim? {
   }
 }
 
-/// One zone, or with null all.
+/// One zone, or with null all; and the pages of slabs that have come free, to the system.
 @_silgen_name("stave_zone_reclaim")
 public func zoneReclaim(_ zone: ZonePointer?, _ how: Int32) -> Int32 {
   guard let request = request(how) else { return orInvalid(false) }
-  guard let zone else {
-    if isReady() { reclaimAll(request) }
-    return 0
-  }
-  zone.reclaim(request)
+  guard isReady() else { return 0 }
+  if let zone { zone.reclaim(request) } else { reclaimAll(request) }
+  arena.purge(recentToo: true)
   return 0
 }
 
@@ -80,5 +78,6 @@ public func zoneReclaim(_ zone: ZonePointer?, _ how: Int32) -> Int32 {
 public func zoneReclaimDomain(_ zone: ZonePointer?, _ how: Int32, _ domain: Int32) -> Int32 {
   guard isReady(), let request = request(how), domain >= 0, Int(domain) < knownDomains() else { return orInvalid(false) }
   if let zone { zone.reclaim(request, domain: Int(domain)) } else { reclaimAll(request, domain: Int(domain)) }
+  arena.purge(recentToo: true)
   return 0
 }

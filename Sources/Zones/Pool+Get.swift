@@ -12,6 +12,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
   /// Who asks without `isCounted` may try again, and says `noteFailure` when giving up.
   public func get(_ given: WaitFlags = .noWait, isCounted: Bool = true) -> UnsafeMutableRawPointer? {
     let flags = given.checked
+    hearBell(mayRunHooks: flags.maySleep)
     #if STAVE_CHECK_LOCKS
     if flags.maySleep { pointee.zone.checkMaySleep() }
     #endif
@@ -73,8 +74,14 @@ extension UnsafeMutablePointer where Pointee == Pool {
       if wish == nil {
         wish = beginWish()
       } else {
-        sleep(on: returned, after: event, pause: pointee.hasMetBusy ? 1_000_000 : zones.pointee.pools.pause)
+        let isBrief = pointee.hasMetBusy
+        sleep(on: returned, after: event, pause: isBrief ? 1_000_000 : zones.pointee.pools.pause)
+        if isBrief || returned.now != event { continue }
       }
+      // Nothing has come back: perhaps from the caches of zones, and of pools elsewhere.
+      keg.pointee.lock.unlock()
+      reclaimAll(.drainCPU)
+      keg.pointee.lock.lock()
     }
   }
 

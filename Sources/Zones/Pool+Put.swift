@@ -10,6 +10,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
   /// Takes an item back. What is no item of this pool, or is free already, is reported. Never sleeps but for the pool's lock, unless
   /// a page goes back: then the back-end is called. Looks at one page.
   public func put(_ item: UnsafeMutableRawPointer) {
+    hearBell(mayRunHooks: false)
     let keg = pointee.keg
     keg.pointee.lock.lock()
     pointee.pageSteps &+= 1

@@ -16,6 +16,9 @@ public struct WorkingSet {
 
   public init() {}
 
+  /// Nanoseconds of a period that nobody ends but trims: as that of UMA.
+  static var period: Int64 { 20_000_000_000 }
+
   @inline(__always)
   mutating func added(nowHolding held: Int) {
     if held > highest {
@@ -45,6 +48,9 @@ public struct WorkingSet {
     lowest = held
     bottom = held
   }
+
+  /// By the estimate, and by what was taken and came back in this period, which has not ended yet.
+  func needed(holding held: Int) -> Int { max(size, held - bottom) }
 
   func checkInvariants(holding held: Int) {
     precondition(highest >= held && held >= bottom && bottom >= lowest, "working-set marks out of order")

@@ -14,8 +14,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
   public func allocate(
     _ flags: WaitFlags = .noWait, argument: UnsafeMutableRawPointer? = nil, isCounted: Bool = true
   ) -> UnsafeMutableRawPointer? {
-    #if STAVE_CHECK_LOCKS
     let flags = flags.checked
+    #if STAVE_CHECK_LOCKS
     if flags.maySleep { checkMaySleep() }
     #endif
     if pointee.isGuarded != 0 {
@@ -83,6 +83,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// One item for the caller, counted as allocated, and as many more for this CPU's cell as are at hand. `isRefused`
   /// becomes true if it was the zone's init that left none: waiting would not help.
   func refill(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
+    hearBell(mayRunHooks: flags.maySleep)
     if pointee.flags.contains(.divided) { return pointee.domains!.pointee.refill(UnsafeMutableRawPointer(self), flags.rawValue, &isRefused) }
     let cell = cellToFill
     if cell != 0 && !CPUCache.isPassedBy {
@@ -193,14 +194,18 @@ extension UnsafeMutablePointer where Pointee == Zone {
     stave_zone_sleep_probe(shownName, UInt64(pointee.size), stave_load64(&pointee.sleeps))
   }
 
-  /// `wait`: gives back what caches hold everywhere, then tries again, each time a little later.
+  /// `wait`: gives back what the caches of all zones hold, then tries again, each time a little later. Holding no lock: the code of other
+  /// zones' authors may run, as it may wherever somebody waits for memory.
+  @inline(never)
   func waitForMemory(_ flags: WaitFlags, _ isRefused: inout Bool) -> UnsafeMutableRawPointer? {
     guard flags.contains(.wait), !flags.contains(.noVM), !isRefused else { return nil }
     var pause: Int64 = 1_000_000
     noteSleep()
     let start = stave_nanoseconds()
     while true {
-      reclaim(.drainCPU)
+      // Its own too where walks over all pass it by.
+      if pointee.flags.contains(.unmanaged) { reclaim(.drainCPU) }
+      reclaimAll(.drainCPU)
       if let item = refill(flags, &isRefused) { return item }
       if isRefused || flags.contains(.canFail) && stave_nanoseconds() - start > WaitFlags.patience { return nil }
       var never: UInt32 = 0
@@ -236,7 +241,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
 extension WaitFlags {
   /// Exactly one of `wait` and `noWait`; anything else is reported (the first ten times) and means `wait` (L27, T17). Unknown
-  /// bits are reported and ignored. Release builds look on the slow path only.
+  /// bits are reported and ignored.
   public var checked: WaitFlags {
     if contains(.wait) != contains(.noWait) && rawValue & ~WaitFlags.known == 0 { return self }
     return repaired()
@@ -248,7 +253,7 @@ extension WaitFlags {
       zones.pointee.badFlagReports += 1
       var report = Report("bad wait flags")
       report.address(UInt(UInt32(bitPattern: rawValue)))
-      report.text("; exactly one of wait and noWait must be given, else it waits; unknown bits are ignored\n")
+      report.text("; exactly one of STAVE_NOWAIT and STAVE_WAITOK must be given, else it waits; unknown bits are ignored\n")
       report.write()
     }
     let flags = WaitFlags(rawValue: rawValue & WaitFlags.known)

@@ -38,6 +38,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// already, and the process goes on. `stack`: of the free.
   @inline(never) @discardableResult
   public func freeSlow(_ item: UnsafeMutableRawPointer, stack: UInt32 = 0) -> Bool {
+    hearBell(mayRunHooks: false)
     guard !pointee.flags.intersects(.freesElsewhere) else { return freeElsewhere(item, stack: stack) }
     // Before an author's fini sees it.
     if CPUCache.isPassedBy && pointee.zoneFini != nil && !demandTaken(item) { return false }

@@ -15,10 +15,12 @@ public enum Reclaim {
   case drainCPU
 }
 
-/// Reclaims every zone. Two calls in a row both act (L8). Internal zones go last, since the others give back to them.
-public func reclaimAll(_ request: Reclaim) {
+/// Reclaims every zone, without `runningHooks` those that need no author's code for it. Two calls in a row both act (L8). Internal zones go
+/// last, since the others give back to them.
+public func reclaimAll(_ request: Reclaim, runningHooks: Bool = true) {
   forEachZone { zone in
-    if !zone.pointee.flags.contains(.unmanaged) { zone.whileReclaiming { zone.reclaimAlone(request) } }
+    guard !zone.pointee.flags.contains(.unmanaged), runningHooks || zone.pointee.flags.contains(.hookedByUs) || !zone.hasAuthorsCode else { return }
+    zone.whileReclaiming { zone.reclaimAlone(request) }
   }
   drainZonesOwn()
 }
@@ -45,6 +47,7 @@ public func trimIdleDepots() -> Bool {
       let held = zone.pointee.depotItems
       let unneeded = Swift.min(zone.pointee.workingSet.lowest, held)
       zone.pointee.workingSet.update(holding: held)
+      zone.pointee.periodBegan = zones.pointee.pools.now
       zone.pointee.depotLock.unlock()
       if unneeded > 0 {
         zone.drainDepot(keeping: held - unneeded)
@@ -111,7 +114,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func reclaimAlone(_ request: Reclaim) {
     let before = slabsNow
     pointee.depotLock.lock()
-    let target = request == .trim ? pointee.workingSet.size : 0
+    let target = request == .trim ? itemsNeeded() : 0
     if pointee.bucketSize > pointee.bucketSizeMin { pointee.bucketSize -= 1 }
     pointee.depotLock.unlock()
     drainDepot(keeping: target)
@@ -123,6 +126,16 @@ extension UnsafeMutablePointer where Pointee == Zone {
     // A depot that has several kegs' items has given them back just now.
     if pointee.moreKegCount < 0 { drainKegsOfParts() } else { pointee.keg.drain(isUrgent: request != .trim) }
     noteReclaim(request, slabsBefore: before)
+  }
+
+  /// How many the depot is to keep at a trim. Periods that nobody has ended are ended by whoever comes after them. The depot's lock is held.
+  private func itemsNeeded() -> Int {
+    let now = zones.pointee.pools.now, periods = (now - pointee.periodBegan) / WorkingSet.period
+    if periods > 0 {
+      pointee.periodBegan = now
+      for _ in 0..<Swift.min(periods, 100) { pointee.workingSet.update(holding: pointee.depotItems) }
+    }
+    return pointee.workingSet.needed(holding: pointee.depotItems)
   }
 
   func noteReclaim(_ request: Reclaim, slabsBefore before: Int) {

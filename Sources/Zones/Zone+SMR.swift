@@ -19,8 +19,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// them; only with `wait`, for memory. May be called in a section.
   @inline(__always)
   public func allocateSMR(_ flags: WaitFlags = .noWait) -> UnsafeMutableRawPointer? {
-    #if STAVE_CHECK_LOCKS
     let flags = flags.checked
+    #if STAVE_CHECK_LOCKS
     if flags.maySleep { checkMaySleep() }
     #endif
     if pointee.allocationCell != 0, let item = CPUCache.pop(pointee.allocationCell) { return handReady(item, flags) }
@@ -76,6 +76,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func freeSMRSlow(_ item: UnsafeMutableRawPointer) {
     guard let smr else { return reportBadFree("deferred free", item.address, keg: pointee.keg) }
     if smr.isInside { return reportFreeInside(item) }
+    hearBell(mayRunHooks: false)
     if CPUCache.isPassedBy && !pointee.keg.demandTaken(item.address, "double free") { return }
     if pointee.freeCell != 0 && !CPUCache.isPassedBy {
       CPUCache.prepare()

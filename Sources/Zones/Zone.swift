@@ -71,6 +71,8 @@ public struct Zone: ~Copyable {
   public internal(set) var domains: UnsafeMutablePointer<ZoneDomains>?
   /// Items that were freed by a CPU of another domain than theirs; of zones with `firstTouch`.
   public internal(set) var crossFrees: Int64
+  /// When the period began that the working set is about, by the clock of pools.
+  var periodBegan: Int64
 }
 
 public typealias ZonePointer = UnsafeMutablePointer<Zone>
@@ -177,7 +179,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
         walks: 0, isReclaimed: 0, emptyBuckets: nil, emptyBucketCount: 0, constructor: constructor, destructor: destructor, zoneInit: nil,
         zoneFini: nil, isGuarded: 0, guardedItems: 0, bound: ZoneBound(), importItems: nil, releaseItems: nil, argument: nil,
         moreKegs: InlineArray(repeating: nil), moreKegCount: 0, latestKeg: 0, allocationCell: 0,
-        freeCell: 0, deferral: nil, domains: nil, crossFrees: 0))
+        freeCell: 0, deferral: nil, domains: nil, crossFrees: 0, periodBegan: pointee.pools.now))
     prepare(zone)
     pointee.listLock.lock()
     guard !isFirst || register(keg) else {

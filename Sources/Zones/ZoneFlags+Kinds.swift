@@ -22,7 +22,8 @@ extension ZoneFlags {
     var flags = self
     if contains(.refCount) { flags.insert(.noFree) }
     if contains(.perCPU) { flags.insert(.noBucket) }
-    return flags
+    // Caches of the largest size, and none.
+    return flags.contains(.maxBucket) && flags.contains(.noBucket) ? nil : flags
   }
 
   /// What concerns caches alone, and so is all that can be said of a zone that is nothing else (Zone+CacheOnly).

@@ -81,6 +81,9 @@ public struct ZoneFlags: FlagSet {
   @inline(__always) public static var divided: ZoneFlags { ZoneFlags(rawValue: 1 << 26) }
   @inline(__always) public static var part: ZoneFlags { ZoneFlags(rawValue: 1 << 27) }
 
+  /// Its hooks are the core's own, and free of locks that others take.
+  @inline(__always) public static var hookedByUs: ZoneFlags { ZoneFlags(rawValue: 1 << 28) }
+
   public static let internalMask: UInt32 = 0xfdff_0000
 }
 

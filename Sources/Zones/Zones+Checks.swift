@@ -12,8 +12,9 @@ import Primitives
 
 extension UnsafeMutablePointer where Pointee == ItemChecks {
   /// Switches on, or changes the divisor: of items whose number is a multiple of it free ones are filled; 0 for none, 1 for all. False
-  /// if the system refuses what that needs: then they are off. Holding no lock.
-  public func begin(divisor: Int) -> Bool {
+  /// if the system refuses what that needs: then they are off. Holding no lock. Without `runningHooks` what is in the caches of zones with
+  /// an author's code stays there until the next reclaim.
+  public func begin(divisor: Int, runningHooks: Bool = true) -> Bool {
     zones.pointee.reclaimLock.lock()
     pointee.divisor = divisor
     guard CPUCache.passBy() else {
@@ -28,7 +29,7 @@ extension UnsafeMutablePointer where Pointee == ItemChecks {
     zones.pointee.reclaimLock.unlock()
     forEachZone { zone in
       guard zone.hasAuthorsCode else { return }
-      zone.whileReclaiming { zone.drainToSlabs() }
+      if runningHooks { zone.whileReclaiming { zone.drainToSlabs() } }
       zone.pointee.keg.followTrash()
     }
     return true

@@ -73,6 +73,8 @@ public struct ZonesState: ~Copyable {
   /// Says in a report whose an address is that no zone here owns, and whether anybody's; nil until the heap has filled it in.
   public var describeOthers: (@convention(c) (_ address: UInt, _ report: UnsafeMutableRawPointer) -> Bool)?
   var domainsKeg: UnsafeMutablePointer<Keg>?
+  /// Answers who rings, without running an author's code unless it may; nil where free() hears the bell.
+  public var answerBell: (@convention(c) (_ mayRunHooks: Bool) -> Void)?
 }
 
 @inline(__always)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Mistakes, by name, each of which ends the process with a report; and one that does not.
+// Mistakes, by name, each of which ends the process with a report; and two that do not.
 
 #include <stave.h>
 #include <string.h>
@@ -40,6 +40,18 @@ int main(int count, char **arguments) {
     stave_m_freem(mbuf);
     if (mbuf == stave_m_free(mbuf)) return 2;
     stave_m_freem(mbuf);
+  } else if (strcmp(mistake, "flags") == 0) {
+    // Of requests that the cache serves.
+    const int flags[] = {0, 3, 4, 0x8001, 0x4001, STAVE_NOWAIT, STAVE_WAITOK, STAVE_WAITOK | STAVE_CANFAIL, STAVE_NOWAIT | STAVE_ZERO};
+    stave_zone_free(cached, kept);
+    for (size_t index = 0; index < sizeof flags / sizeof *flags; index++) {
+      CHECK(stave_zone_alloc(cached, flags[index]) == kept);
+      stave_zone_free(cached, kept);
+    }
+    CHECK(stave_zone_alloc_arg(cached, NULL, 0x2001) == kept);
+    struct stave_mbuf *mbuf = stave_m_getcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR);
+    stave_m_freem(mbuf);
+    CHECK(stave_m_getcl(0x1003, STAVE_MT_DATA, STAVE_M_PKTHDR) == mbuf);
   } else if (strcmp(mistake, "leaked") == 0) {
     printf("victims\n"), fflush(stdout);
     CHECK(stave_zone_destroy(zone) == 1);

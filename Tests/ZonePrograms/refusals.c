@@ -49,6 +49,10 @@ static void sizes(void) {
   REFUSED(zone(8, SIZE_MAX, 0));
   REFUSED(zone(8, 7, 1U << 31));
   REFUSED(zone(8, 7, 1 << 2));
+  REFUSED(zone(8, 7, STAVE_ZONE_MAXBUCKET | STAVE_ZONE_NOBUCKET));
+  REFUSED(zone(8, 7, STAVE_ZONE_MAXBUCKET | STAVE_ZONE_PCPU));
+  REFUSED(deferred(STAVE_ZONE_MAXBUCKET | STAVE_ZONE_NOBUCKET));
+  REFUSED(cache(import, release, STAVE_ZONE_MAXBUCKET | STAVE_ZONE_NOBUCKET));
 }
 
 // Deferred reuse goes with nothing that has no queue, or whose items are not where their slab is.

@@ -226,6 +226,27 @@ static void copies(void) {
   stave_zone_free_pcpu(zone, NULL, NULL);
 }
 
+static size_t resident(void) {
+  size_t all = 0, pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  CHECK(file != NULL && fscanf(file, "%zu %zu", &all, &pages) == 2);
+  fclose(file);
+  return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+// To the system, not only to other zones.
+static void givenBack(void) {
+  static void *items[100000];
+  for (int one = 0; one < 2; one++) {
+    struct stave_zone *zone = stave_zone_create("given back", 256, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+    for (int index = 0; index < 100000; index++) CHECK((items[index] = stave_zone_alloc(zone, STAVE_WAITOK)) != NULL), memset(items[index], 1, 256);
+    size_t full = resident();
+    for (int index = 0; index < 100000; index++) stave_zone_free(zone, items[index]);
+    CHECK(stave_zone_reclaim(one ? zone : NULL, STAVE_RECLAIM_DRAIN_CPU) == 0 && resident() + (16 << 20) < full);
+    CHECK(stave_zone_destroy(zone) == 0);
+  }
+}
+
 static void noZones(void) {
   CHECK(stave_zone_create("none", 0, NULL, NULL, NULL, NULL, 7, 0) == NULL && errno == EINVAL);
   CHECK(stave_zone_create("none", 8, NULL, NULL, NULL, NULL, 6, 0) == NULL && errno == EINVAL);
@@ -246,6 +267,7 @@ int main(void) {
   cold();
   counts();
   copies();
+  givenBack();
   noZones();
   puts("fine");
   return 0;

@@ -17,7 +17,7 @@ import Testing
       .zeroInit, .offPage, .malloc, .noFree, .vm, .maxBucket, .noBucket, .refCount, .cacheSpread, .noTouch, .perCPU, .smr, .unmanaged, .noDump, .notPage,
       .firstTouch, .roundRobin,
     ]
-    let internalFlags: [ZoneFlags] = [.internal, .ctorDtor, .dying, .bucket, .divided, .part]
+    let internalFlags: [ZoneFlags] = [.internal, .ctorDtor, .dying, .bucket, .divided, .part, .hookedByUs]
     #expect(ZoneFlags.publicMask & ZoneFlags.internalMask == 0)
     #expect(publicFlags.allSatisfy { $0.rawValue & ~ZoneFlags.publicMask == 0 })
     #expect(internalFlags.allSatisfy { $0.rawValue & ~ZoneFlags.internalMask == 0 })

@@ -195,7 +195,7 @@ extension OnRoot {
     }
 
     @Test func `L24 flags that contradict each other make no zone`() {
-      for flags in [ZoneFlags.noTouch.union(.vm), .perCPU.union(.vm), .perCPU.union(.cacheSpread), .perCPU.union(.malloc), .noTouch.union(.zeroInit)] {
+      for flags in [ZoneFlags.noTouch.union(.vm), .perCPU.union(.vm), .perCPU.union(.cacheSpread), .perCPU.union(.malloc), .noTouch.union(.zeroInit), .maxBucket.union(.noBucket)] {
         #expect(contradict(flags) && makeZone(name: FixedName("none"), size: 64, flags: flags) == nil)
       }
       #expect(makeZone(name: FixedName("none"), size: 4097, flags: .perCPU) == nil)

@@ -99,6 +99,18 @@ extension OnRoot {
       #expect(text.components(separatedBy: "bad wait flags").count - 1 == 10)
     }
 
+    @Test func `L27 bad flags are reported on a hit too, and unknown ones`() async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+        Stage.up()
+        let zone = makeTestZone("hit", 64)
+        zone.free(zone.allocate())
+        for flags in [0, 3, 1 | 8, 2 | 0x8000, 1 | 0x100] as [Int32] { zone.free(zone.allocate(WaitFlags(rawValue: flags))) }
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      for flags in ["0x0", "0x3", "0x9", "0x8002"] { #expect(text.contains("bad wait flags: \(flags);"), "\(flags): \(text)") }
+      #expect(!text.contains("0x101"))
+    }
+
     @Test func `L37 noVM makes no call of the page source and does not wait`() {
       bind(toCPU: usableCPUs[0])
       defer { bindToAll() }

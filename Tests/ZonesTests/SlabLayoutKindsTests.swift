@@ -14,6 +14,7 @@ func contradict(_ flags: ZoneFlags) -> Bool {
   func has(_ flag: ZoneFlags) -> Bool { flags.contains(flag) }
   if has(.firstTouch) && has(.roundRobin) { return true }
   if has(.firstTouch) || has(.roundRobin), has(.vm) || has(.internal) || has(.perCPU) || has(.malloc) || has(.smr) || has(.notPage) { return true }
+  if has(.maxBucket) && (has(.noBucket) || has(.perCPU)) { return true }
   if has(.vm) || has(.internal) { return has(.noTouch) || has(.perCPU) }
   return has(.noTouch) && has(.zeroInit) || has(.perCPU) && (has(.cacheSpread) || has(.malloc) || has(.smr))
 }

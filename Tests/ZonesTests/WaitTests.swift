@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // What a request may do while it waits, and what it must not ask for: waiting under a lock or in a hook that may not sleep is
-// reported, bad flags are reported wherever the item comes from, and noVM asks the system for nothing. Debug builds only.
+// reported, and noVM asks the system for nothing. Debug builds only.
 
 #if STAVE_CHECK_LOCKS
 
@@ -57,17 +57,6 @@ extension OnRoot {
       let said = warnings(result)
       #expect(said.count == 2, "\(text(result))")
       #expect(said.allSatisfy { $0.contains("zone inner that may wait is made in a hook that may not sleep") }, "\(said)")
-    }
-
-    @Test func `L27 bad flags are reported on a hit too, and unknown ones`() async {
-      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
-        Stage.up()
-        let zone = makeTestZone("hit", 64)
-        zone.free(zone.allocate())
-        for flags in [0, 3, 1 | 8, 2 | 0x8000, 1 | 0x100] as [Int32] { zone.free(zone.allocate(WaitFlags(rawValue: flags))) }
-      }
-      for flags in ["0x0", "0x3", "0x9", "0x8002"] { #expect(text(result).contains("bad wait flags: \(flags);"), "\(flags): \(text(result))") }
-      #expect(!text(result).contains("0x101"))
     }
 
     @Test func `L37 noVM asks the system for nothing, be it for buckets or caches`() async {

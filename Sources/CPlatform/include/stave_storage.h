@@ -132,6 +132,7 @@ static inline struct stave_hot *_Nonnull stave_hot(void) { return &stave_hot_sto
 static inline uint64_t stave_free_base(void) { return stave_free_base_storage.word; }
 static inline void stave_set_first_unit(uint32_t unit) { __atomic_store_n(&stave_free_base_storage.first_unit, unit, __ATOMIC_RELAXED); }
 static inline uint16_t *_Nonnull stave_bell(void) { return &stave_free_base_storage.bell; }
+static inline _Bool stave_is_rung(void) { return *(const volatile uint16_t *)stave_bell() != 0; }
 // Whether somebody rings or traces.
 static inline _Bool stave_is_called(void) { return *(const volatile uint32_t *)&stave_free_base_storage.calls != 0; }
 static inline struct stave_cell *_Nonnull stave_no_cells(void) { return stave_empty_cells; }

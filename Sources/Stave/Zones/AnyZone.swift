@@ -41,7 +41,10 @@ public class AnyZone: @unchecked Sendable {
 
   /// Gives back what the caches hold: items to their slabs, and slabs without an item in use to the system. Costs a membarrier for each
   /// CPU whose cache holds something. Objects of an ``ObjectCache`` end in this thread.
-  public func trim() { core.reclaim(.drainCPU) }
+  public func trim() {
+    core.reclaim(.drainCPU)
+    arena.purge(recentToo: true)
+  }
 
   func limitHasChanged() {}
 

@@ -8,7 +8,8 @@ internal import Zones
 ///
 ///     let nodes = try Zone<Node>("nodes", flags: [.offPage, .noDump])
 ///
-/// Some combinations are ``ZoneError/impossible``: ``noTouch`` with ``zeroedSlabs``, ``firstTouch`` with ``roundRobin``. So are
+/// Some combinations are ``ZoneError/impossible``: ``noTouch`` with ``zeroedSlabs``, ``firstTouch`` with ``roundRobin``, ``largestCaches``
+/// with ``noCaches``. So are
 /// ``referenceCounts``, ``spread``, ``firstTouch`` and ``roundRobin`` for a zone on a ``PageSupply``, and ``firstTouch`` and ``roundRobin``
 /// for a ``DeferredZone``.
 public struct ZoneFlags: OptionSet, Sendable {
@@ -52,7 +53,8 @@ public struct ZoneRequest: OptionSet, Sendable {
   public let rawValue: Int32
   @inlinable public init(rawValue: Int32) { self.rawValue = rawValue }
 
-  /// Blocks this thread until there is memory, and, at a limit, until it is this request's turn. Not in asynchronous code, which has
+  /// Blocks this thread until there is memory, and, at a limit, until it is this request's turn. Where there is no memory, all zones give
+  /// back what their caches hold first: objects of an ``ObjectCache`` may end in this thread. Not in asynchronous code, which has
   /// ``Zone/itemWhenFree(_:)``.
   @inlinable public static var wait: ZoneRequest { ZoneRequest(rawValue: 1) }
   /// With `wait`: nil after a second of waiting.

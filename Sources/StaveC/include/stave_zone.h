@@ -41,7 +41,7 @@ enum {
   STAVE_ZONE_OFFPAGE = 1 << 1,       // slab headers lie apart from the items
   STAVE_ZONE_NOFREE = 1 << 3,        // pages are never given back: an address keeps its type
   STAVE_ZONE_VM = 1 << 4,            // for zones that page sources use: needs no other memory
-  STAVE_ZONE_MAXBUCKET = 1 << 5,     // caches begin at their largest size
+  STAVE_ZONE_MAXBUCKET = 1 << 5,     // caches begin at their largest size; not with NOBUCKET or PCPU
   STAVE_ZONE_NOBUCKET = 1 << 6,      // no caches
   STAVE_ZONE_REFCNT = 1 << 7,        // a 32-bit count for each item; implies NOFREE
   STAVE_ZONE_CACHESPREAD = 1 << 8,   // items begin at different places of their pages, in steps of the alignment
@@ -121,7 +121,8 @@ int stave_zone_prealloc(struct stave_zone *zone, size_t count, int flags);
 // An item. Null with STAVE_NOWAIT when there is no memory or the zone is at its limit, and if a hook refuses. errno is left alone. With
 // STAVE_ZERO the item is zeroed, after the constructor: nothing is left of what ctor and init have written, so it is not for zones that
 // have them. A cache serves a request in some 5 ns; otherwise a lock is taken, and new pages may be needed. With STAVE_WAITOK it may
-// sleep.
+// sleep; where there is no memory all zones give back what their caches hold first, so that hooks of any zone may run. A request with
+// STAVE_NOWAIT takes nothing from other zones.
 void *stave_zone_alloc(struct stave_zone *zone, int flags);
 void *stave_zone_alloc_arg(struct stave_zone *zone, void *arg, int flags);
 // Gives an item back; null does nothing. Never sleeps. What the CPU's cache takes is not looked at: a double free, an address that is no
@@ -169,11 +170,11 @@ void stave_zone_set_maxaction(struct stave_zone *zone, void (*action)(struct sta
 
 // How much is given back.
 enum {
-  STAVE_RECLAIM_TRIM = 1,       // what the depot holds beyond what was lately used
+  STAVE_RECLAIM_TRIM = 1,       // what the depot holds beyond what was used in the last 20 s, or a little earlier
   STAVE_RECLAIM_DRAIN = 2,      // all of the depot
   STAVE_RECLAIM_DRAIN_CPU = 3,  // the depot and the CPUs' caches
 };
-// Gives back from a zone; with null from all. 0, or -1 with EINVAL.
+// Gives back from a zone, with null from all, and to the system what pages have come free. 0, or -1 with EINVAL.
 int stave_zone_reclaim(struct stave_zone *zone, int how);
 // The same of what is in one memory domain; but of a zone with STAVE_ZONE_ROUNDROBIN the CPUs' caches hold items of all, and
 // STAVE_RECLAIM_DRAIN_CPU empties them.
