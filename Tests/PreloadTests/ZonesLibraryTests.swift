@@ -122,6 +122,20 @@ enum ZonesLibrary {
     #expect(guarded.errorText.contains("\n  at 20") && guarded.errorText.hasSuffix("\n  next: stave symbolize names the functions\n"), guarded.report)
   }
 
+  @Test(arguments: ["packet", "mbuf"], ["", "check:1", "check:1,percpu:locked"])
+  func `an mbuf that is freed twice is reported, whatever has been done to what was in it`(_ mistake: String, _ options: String) throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
+    let outcome = try run(program, [mistake], environment: ["STAVE_OPTIONS": options])
+    let address = outcome.text.trimmingCharacters(in: .whitespacesAndNewlines)
+    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("bad free: double free at \(address)"), outcome.report)
+    guard !options.isEmpty else { return }
+    // Nothing of it is read where the program goes on: it is no chain.
+    let goesOn = try run(program, [mistake], environment: ["STAVE_OPTIONS": options + ",onreport:continue"])
+    let second = goesOn.text.trimmingCharacters(in: .whitespacesAndNewlines)
+    #expect(goesOn.succeeded && goesOn.errorText.components(separatedBy: "double free at \(second)").count == 3, goesOn.report)
+  }
+
   @Test func `L27 T17 wait flags that say both or neither, or what is not known, are reported on a hit too`() throws {
     let folder = Folder()
     guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
@@ -150,20 +164,6 @@ enum ZonesLibrary {
     #expect(trim.succeeded && trim.text.contains("returned") && !trim.text.contains("pending") && trim.errors.isEmpty, trim.report)
     // Where only frees and requests that may not wait come to it, nothing of the author's runs: a lock that it wants may be held there.
     if kind != "zone" { #expect(trim.text.contains("no fini"), trim.report) }
-  }
-
-  @Test(arguments: ["packet", "mbuf"], ["", "check:1", "check:1,percpu:locked"])
-  func `an mbuf that is freed twice is reported, whatever has been done to what was in it`(_ mistake: String, _ options: String) throws {
-    let folder = Folder()
-    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
-    let outcome = try run(program, [mistake], environment: ["STAVE_OPTIONS": options])
-    let address = outcome.text.trimmingCharacters(in: .whitespacesAndNewlines)
-    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("bad free: double free at \(address)"), outcome.report)
-    guard !options.isEmpty else { return }
-    // Nothing of it is read where the program goes on: it is no chain.
-    let goesOn = try run(program, [mistake], environment: ["STAVE_OPTIONS": options + ",onreport:continue"])
-    let second = goesOn.text.trimmingCharacters(in: .whitespacesAndNewlines)
-    #expect(goesOn.succeeded && goesOn.errorText.components(separatedBy: "double free at \(second)").count == 3, goesOn.report)
   }
 
   @Test func `each library keeps its own memory where a process has both`() throws {

@@ -34,6 +34,12 @@ int main(int count, char **arguments) {
   } else if (strcmp(mistake, "inside") == 0) {
     printf("%p\n", (void *)(item + 8)), fflush(stdout);
     stave_zone_free(zone, item + 8);
+  } else if (strcmp(mistake, "packet") == 0 || strcmp(mistake, "mbuf") == 0) {
+    struct stave_mbuf *mbuf = strcmp(mistake, "packet") == 0 ? stave_m_getcl(STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_PKTHDR) : stave_m_get(STAVE_WAITOK, STAVE_MT_DATA);
+    printf("%p\n", (void *)mbuf), fflush(stdout);
+    stave_m_freem(mbuf);
+    if (mbuf == stave_m_free(mbuf)) return 2;
+    stave_m_freem(mbuf);
   } else if (strcmp(mistake, "flags") == 0) {
     // Of requests that the cache serves.
     const int flags[] = {0, 3, 4, 0x8001, 0x4001, STAVE_NOWAIT, STAVE_WAITOK, STAVE_WAITOK | STAVE_CANFAIL, STAVE_NOWAIT | STAVE_ZERO};
@@ -46,12 +52,6 @@ int main(int count, char **arguments) {
     struct stave_mbuf *mbuf = stave_m_getcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR);
     stave_m_freem(mbuf);
     CHECK(stave_m_getcl(0x1003, STAVE_MT_DATA, STAVE_M_PKTHDR) == mbuf);
-  } else if (strcmp(mistake, "packet") == 0 || strcmp(mistake, "mbuf") == 0) {
-    struct stave_mbuf *mbuf = strcmp(mistake, "packet") == 0 ? stave_m_getcl(STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_PKTHDR) : stave_m_get(STAVE_WAITOK, STAVE_MT_DATA);
-    printf("%p\n", (void *)mbuf), fflush(stdout);
-    stave_m_freem(mbuf);
-    if (mbuf == stave_m_free(mbuf)) return 2;
-    stave_m_freem(mbuf);
   } else if (strcmp(mistake, "leaked") == 0) {
     printf("victims\n"), fflush(stdout);
     CHECK(stave_zone_destroy(zone) == 1);
