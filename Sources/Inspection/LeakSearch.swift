@@ -141,6 +141,8 @@ extension SnapshotReader {
     var next = 0
     while next < count {
       let chunk = try target.read(UInt.self, at: state.pointee.chunksAddress &+ UInt(next / perChunk * 8))
+      // There is none before the first block that is guarded.
+      guard chunk != 0 else { return }
       let blocks = try target.readArray(GuardedBlock.self, at: chunk, count: min(perChunk, count - next), limit: perChunk)
       for block in blocks where GuardedState.isOut(block.state) {
         let offset = block.address &- state.pointee.start

@@ -95,6 +95,9 @@ private func mistaken(_ role: String, _ options: String = "") throws -> (process
     kill(process.id, SIGCONT)
     let again = try stave("guard", "\(process.id)", "--min", "500")
     #expect(again.succeeded && again.text.contains("stave.memguard: 0 -> 1"), again.report)
+    // Of 500 bytes it has none: guards are on, and no block is guarded yet.
+    let looked = try stave("leaks", "\(process.id)")
+    #expect(looked.text.contains("looked at") && looked.errors.isEmpty, looked.report)
     withExtendedLifetime(folder) {}
   }
 
