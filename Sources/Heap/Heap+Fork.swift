@@ -45,7 +45,7 @@ extension Heap {
     types.unlockAfterFork(inChild: true)
     heap.pointee.classLock.resetInChild()
     root.pointee.process = UInt32(stave_getpid())
-    root.pointee.mailbox = Mailbox()
+    OwnMailbox.empty()
     let stack = heap.pointee.background.stack
     heap.pointee.background = BackgroundState()
     heap.pointee.background.stack = stack

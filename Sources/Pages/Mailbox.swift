@@ -101,6 +101,13 @@ public enum OwnMailbox {
 
   public static func silenceBell() { stave_bell().pointee = 0 }
 
+  /// A child of fork has a copy of its parent's letter and of its answer: neither is its own. The bell is.
+  public static func empty() {
+    root.pointee.mailbox = Mailbox()
+    hangBell()
+    silenceBell()
+  }
+
   /// A copy, of which each word was loaded once, whatever is written meanwhile. Nil if there is none, or not all of it yet.
   public static func read() -> Letter? {
     let subject = stave_load64(place + 8)

@@ -133,6 +133,7 @@ import Testing
     wait(for: "the parent does not take it") { (try? rig.value(.period)) == 55 }
     wait(for: "the child does not work") { ((try? SnapshotReader(child).snapshot().zones.reduce(0) { $0 + $1.allocations }) ?? 0) > 100 }
     #expect(try rig.value(.period, of: child) == 1000, "it was the parent's letter")
+    #expect(try child.read(Mailbox.self, at: rig.location.address + UInt(RootLayout.mailboxOffset)).bell != 0, "its caches may serve all that it calls")
     #expect(try Mail(child, rig.location).set(.period, to: 77, waiting: 60) == .done(1000))
     #expect(try rig.value(.period) == 55 && rig.value(.period, of: child) == 77)
   }
