@@ -83,7 +83,7 @@ extension UnsafeMutablePointer where Pointee == PacketState {
   @discardableResult
   func drainPackets(ofAllCPUs: Bool = false) -> Bool {
     let zone = pointee.packetZone!, isWhole = ofAllCPUs || areClustersAwaited
-    guard zone.pointee.depotItems > 0 || isWhole && ZoneCounts(zone).cached > 0 else { return false }
+    guard zone.depotNow > 0 || isWhole && ZoneCounts(zone).cached > 0 else { return false }
     stave_add(&pointee.drains, 1)
     zone.reclaim(isWhole ? .drainCPU : .drain)
     return true

@@ -14,8 +14,9 @@ extension UnsafeMutablePointer where Pointee == Arena {
 
   /// The block has become a recent one, with wordB 0. The lock is held.
   func fillRecent(_ entry: EntryPointer, stack: UInt32) {
-    guard itemChecks.isOn, itemChecks.pointee.divisor != 0 else { return }
-    guard Int(entry.pointee.start / unitBytes) % itemChecks.pointee.divisor == 0 else { return skipTrash() }
+    let divisor = itemChecks.divisorNow
+    guard divisor != 0 else { return }
+    guard Int(entry.pointee.start / unitBytes) % divisor == 0 else { return skipTrash() }
     let bytes = Int(entry.pointee.length) - LastOwner.bytes
     Trash.fill(entry.pointee.start, bytes: bytes)
     LastOwner(type: UInt32(entry.pointee.owner), stack: stack).write(at: entry.pointee.start + UInt(bytes))
@@ -25,14 +26,14 @@ extension UnsafeMutablePointer where Pointee == Arena {
 
   /// Its memory is not kept.
   func skipTrash() {
-    if itemChecks.isOn && itemChecks.pointee.divisor != 0 { stave_add(&itemChecks.pointee.skipped, 1) }
+    if itemChecks.divisorNow != 0 { stave_add(&itemChecks.pointee.skipped, 1) }
   }
 
   /// The block is recent no more; whether it was filled, and nobody might write to it since. The lock is held.
   func endTrash(_ entry: EntryPointer) -> Bool {
     guard entry.pointee.wordB == Self.trashed else { return false }
     entry.pointee.wordB = 0
-    return itemChecks.isOn && itemChecks.pointee.divisor != 0
+    return itemChecks.divisorNow != 0
   }
 }
 

@@ -35,6 +35,9 @@ extension UnsafeMutablePointer where Pointee == ItemChecks {
   @inline(__always)
   public var isOn: Bool { pointee.isOn != 0 }
 
+  /// Which items are filled and looked at, 0 for none, also while checks are off. Without a lock: they may be switched meanwhile.
+  public var divisorNow: Int { isOn ? pointee.divisor : 0 }
+
   /// Says whose type it is, if `owner` is known.
   public func describe(_ owner: LastOwner?, _ what: StaticString, in report: inout Report) {
     guard let owner, owner != .nobody, let addType = pointee.addType else { return }

@@ -208,10 +208,13 @@ extension UnsafeMutablePointer where Pointee == Zone {
     pointee.depotLock.unlock()
     if isIdle { return }
     while expireOldest() {}
-    guard pointee.deferral!.pointee.first != nil else { return }
+    guard hasQueueNow else { return }
     zones.pointee.smr!.takePlacesBack()
     while expireOldest() {}
   }
+
+  /// Without the lock: whether it is worth another try.
+  private var hasQueueNow: Bool { pointee.deferral!.pointee.first != nil }
 
   /// No bucket is to be had for what is freed: the oldest, empty, after a wait for all that is in it. Nil if there is none.
   private func waitForBucket() -> UnsafeMutablePointer<Bucket>? {

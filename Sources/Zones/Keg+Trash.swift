@@ -27,7 +27,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
 
   /// Nobody else knows the keg yet, or its lock is held.
   func setTrash() {
-    pointee.trash = itemChecks.isOn && mayBeTrashed ? itemChecks.pointee.divisor : 0
+    pointee.trash = mayBeTrashed ? itemChecks.divisorNow : 0
     guard pointee.trash != 0 else { return }
     func fill(_ list: SlabList) {
       var next = list.first

@@ -147,7 +147,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Without the keg's lock: for probes, and to know whether a walk did something.
   fileprivate var slabsNow: Int { pointee.keg.pointee.slabCount }
   /// Without the depot's.
-  fileprivate var depotNow: Int { pointee.depotItems }
+  public var depotNow: Int { pointee.depotItems }
 
   /// As probes want it.
   var shownName: UInt64 { withUnsafeMutablePointer(to: &pointee.name) { UInt64(UInt(bitPattern: $0)) } }
