@@ -33,7 +33,7 @@ extension Heap {
   /// Somebody rings for an answer, or traces.
   @inline(never)
   private static func hear(_ memory: UnsafeMutableRawPointer) {
-    if stave_bell().pointee != 0 { answerMailbox() }
+    if stave_is_rung() { answerMailbox() }
     guard isTraced else { return }
     followTracers()
     traceFree(memory)
