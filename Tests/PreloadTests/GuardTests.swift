@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// The programs of Tests/Preload/guards.c: each mistake ends in the report that it should; the program's own handlers of SIGSEGV and SIGBUS have
+// The programs of Tests/Preload/guards.c and guard-handlers.c: each mistake ends in the report that it should; the program's own handlers of SIGSEGV and SIGBUS have
 // what is theirs; and correct programs notice nothing.
 
 import Foundation
@@ -13,6 +13,9 @@ struct GuardRole: Sendable, CustomTestStringConvertible {
   var options = "memguard:1"
   /// In this order, in what it says before SIGABRT ends it; empty: its own fault does, and nothing is said.
   var report: [String] = []
+
+  /// What handlers are about is a program of its own.
+  var program: String { ["handler", "bus", "own"].contains { name.hasPrefix($0) } ? "guard-handlers" : "guards" }
 
   var testDescription: String { "\(name) \(options)" }
 
@@ -62,7 +65,7 @@ struct GuardRole: Sendable, CustomTestStringConvertible {
 extension PreloadedLibrary {
   @Test(.enabled(if: Library.exists && Library.isStave), arguments: GuardRole.all)
   static func guards(_ role: GuardRole) throws {
-    guard let program = try Compiler.build("guards.c", as: "guards") else { return }
+    guard let program = try Compiler.build(role.program + ".c", as: role.program) else { return }
     let ended = try run(program.path, ["--expect-stave", role.name], environment: ["LD_PRELOAD": Library.path, "STAVE_OPTIONS": role.options])
     guard !role.report.isEmpty else {
       #expect(ended.signal == (role.name == "bus-default" ? SIGBUS : SIGSEGV) && ended.errorText.isEmpty, ended.report)
