@@ -286,5 +286,17 @@ extension OnRoot {
       check(second, holding: 0)
       second.destroy()
     }
+
+    @Test func `T21 what has left a cell and is not noted there yet is no free taken back`() {
+      let zone = makeTestZone("flushed", 64)
+      let items = zone.takeMany(40)
+      CPUCache.forEachRegion { $0[zone.pointee.cell].moved -= 1000 }
+      let counts = ZoneCounts(zone)
+      #expect(counts.frees == 0 && counts.used == counts.allocations && counts.used >= 40)
+      CPUCache.forEachRegion { $0[zone.pointee.cell].moved += 1000 }
+      check(zone, holding: 40)
+      zone.freeAll(items)
+      #expect(zone.destroy() == 0)
+    }
   }
 }
