@@ -180,7 +180,10 @@ struct SlabHeaderCopy: BitwiseCopyable {
   var freeCount: UInt16
   var flags: UInt8
   var colour: UInt8
-  var kegIndex: UInt32
+  private var kegNumber: UInt16
+  var mark: UInt8
+
+  var kegIndex: UInt32 { UInt32(kegNumber) }
 }
 
 /// Bytes of the target, to be looked at as the structures they are. Structures with locks in them cannot be copied as values,

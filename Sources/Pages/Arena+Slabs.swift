@@ -10,8 +10,8 @@ extension PageSource {
   /// Slabs of whole units from the arena; each slab begins at a unit.
   public static var arena: PageSource {
     var source = PageSource(
-      allocate: { _, bytes, _ in Pages.arena.takeSlab(bytes: UInt(bytes)) },
-      free: { _, start, bytes in Pages.arena.releaseSlab(start.address, bytes: UInt(bytes)) },
+      allocate: { _, bytes, _, _ in Pages.arena.takeSlab(bytes: UInt(bytes)) },
+      free: { _, start, bytes, _ in Pages.arena.releaseSlab(start.address, bytes: UInt(bytes)) },
       context: nil, isZeroed: false)
     source.isOurs = true
     source.isArena = true

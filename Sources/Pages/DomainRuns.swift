@@ -34,8 +34,8 @@ extension PageSource {
   /// As `arena`, in a memory domain.
   public static func arena(domain: Int) -> PageSource {
     var source = PageSource(
-      allocate: { domain, bytes, _ in Pages.arena.takeUnits(bytes: bytes, domain: Int(bitPattern: domain)) },
-      free: { _, start, bytes in Pages.arena.giveUnits(start.address, bytes: bytes) },
+      allocate: { domain, bytes, _, _ in Pages.arena.takeUnits(bytes: bytes, domain: Int(bitPattern: domain)) },
+      free: { _, start, bytes, _ in Pages.arena.giveUnits(start.address, bytes: bytes) },
       context: UnsafeMutableRawPointer(bitPattern: domain), isZeroed: false)
     source.isOurs = true
     return source

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // A page source: where a keg gets the pages of its slabs, and where they go back. It is two functions and a context, chosen when the
-// zone is made.
+// zone is made. The first may mark pages with a byte of its own, which the slab's header keeps and the second gets.
 
 import Primitives
 
 public struct PageSource {
   public typealias Allocate = @convention(c) (
-    _ context: UnsafeMutableRawPointer?, _ bytes: Int, _ wait: Int32
+    _ context: UnsafeMutableRawPointer?, _ bytes: Int, _ mark: UnsafeMutablePointer<UInt8>, _ wait: Int32
   ) -> UnsafeMutableRawPointer?
   public typealias Free = @convention(c) (
-    _ context: UnsafeMutableRawPointer?, _ start: UnsafeMutableRawPointer, _ bytes: Int
+    _ context: UnsafeMutableRawPointer?, _ start: UnsafeMutableRawPointer, _ bytes: Int, _ mark: UInt8
   ) -> Void
 
   public var allocate: Allocate
@@ -31,13 +31,13 @@ public struct PageSource {
   }
 
   /// No pages: of kegs that never have a slab.
-  public static var none: PageSource { PageSource(allocate: { _, _, _ in nil }, free: { _, _, _ in }, context: nil, isZeroed: true) }
+  public static var none: PageSource { PageSource(allocate: { _, _, _, _ in nil }, free: { _, _, _, _ in }, context: nil, isZeroed: true) }
 
   /// Metadata pages: what internal zones are made of.
   public static var metadata: PageSource {
     var source = PageSource(
-      allocate: { _, bytes, _ in metadataPages.allocate(bytes: bytes) },
-      free: { _, start, bytes in metadataPages.free(start, bytes: bytes) },
+      allocate: { _, bytes, _, _ in metadataPages.allocate(bytes: bytes) },
+      free: { _, start, bytes, _ in metadataPages.free(start, bytes: bytes) },
       context: nil, isZeroed: true)
     source.isOurs = true
     return source

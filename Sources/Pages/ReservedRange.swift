@@ -55,8 +55,8 @@ extension PageSource {
   /// Slabs of the size that the range is for. Pages are dirty or zero, as the system likes.
   public static func reserved(_ range: ReservedRangePointer) -> PageSource {
     PageSource(
-      allocate: { context, bytes, _ in context!.assumingMemoryBound(to: ReservedRange.self).take(bytes) },
-      free: { context, start, _ in context!.assumingMemoryBound(to: ReservedRange.self).give(start.address) },
+      allocate: { context, bytes, _, _ in context!.assumingMemoryBound(to: ReservedRange.self).take(bytes) },
+      free: { context, start, _, _ in context!.assumingMemoryBound(to: ReservedRange.self).give(start.address) },
       context: UnsafeMutableRawPointer(range), isZeroed: false)
   }
 }

@@ -32,7 +32,8 @@ extension UnsafeMutablePointer where Pointee == Keg {
       header = raw
     }
     FutexLock.enterHook(maySleep: flags.maySleep)
-    let pages = pointee.source.allocate(pointee.source.context, layout.slabBytes, flags.rawValue)
+    var mark: UInt8 = 0
+    let pages = pointee.source.allocate(pointee.source.context, layout.slabBytes, &mark, flags.rawValue)
     FutexLock.leaveHook(maySleep: flags.maySleep)
     guard let start = pages else {
       if let header { pointee.headerKeg!.giveOne(header) }
@@ -40,7 +41,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     }
     let isPlaced = memoryDomains.pointee.placeSlab?(UnsafeMutableRawPointer(self), start, true) ?? false
     guard hideFromDumps(start) else {
-      returnPages(start, header: header, isPlaced: isPlaced)
+      returnPages(start, header: header, isPlaced: isPlaced, mark: mark)
       return nil
     }
     let slab: SlabPointer
@@ -56,7 +57,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
         next: nil, previous: nil, freeCount: UInt16(layout.items),
         flags: (layout.isOffPage ? Slab.offPageFlag : 0) | (isPlaced ? Slab.placedFlag : 0),
         colour: takeColour(),
-        kegIndex: pointee.index))
+        kegIndex: pointee.index, mark: mark))
     freeItems(of: slab).insertAll()
     if layout.hasCounts { counts(of: slab).initialize(repeating: 0, count: layout.items) }
     if !pointee.flags.contains(.malloc) && !prepareItems(of: slab, flags: flags) {
@@ -139,15 +140,15 @@ extension UnsafeMutablePointer where Pointee == Keg {
   func returnPages(of slab: SlabPointer) {
     returnPages(
       UnsafeMutableRawPointer(bitPattern: base(of: slab))!, header: slab.isOffPage ? UnsafeMutableRawPointer(slab.prefix) : nil,
-      isPlaced: slab.pointee.flags & Slab.placedFlag != 0)
+      isPlaced: slab.pointee.flags & Slab.placedFlag != 0, mark: slab.pointee.mark)
   }
 
-  private func returnPages(_ start: UnsafeMutableRawPointer, header: UnsafeMutableRawPointer?, isPlaced: Bool) {
+  private func returnPages(_ start: UnsafeMutableRawPointer, header: UnsafeMutableRawPointer?, isPlaced: Bool, mark: UInt8) {
     showInDumps(start)
     // Of ours none with another's policy.
     if !isPlaced || memoryDomains.pointee.placeSlab?(UnsafeMutableRawPointer(self), start, false) ?? true || !pointee.source.isOurs {
       FutexLock.enterHook(maySleep: false)
-      pointee.source.free(pointee.source.context, start, pointee.layout.slabBytes)
+      pointee.source.free(pointee.source.context, start, pointee.layout.slabBytes, mark)
       FutexLock.leaveHook(maySleep: false)
     }
     if let header { pointee.headerKeg!.giveOne(header) }

@@ -162,22 +162,22 @@ extension UnsafeMutablePointer where Pointee == Pool {
   /// What the pool's keg has for a page source. Nothing is promised of the contents of a pool's pages, so none is zeroed.
   var source: PageSource {
     PageSource(
-      allocate: { context, bytes, wait in context!.assumingMemoryBound(to: Pool.self).fetchPages(bytes, wait) },
-      free: { context, start, bytes in context!.assumingMemoryBound(to: Pool.self).returnPages(start, bytes) },
+      allocate: { context, bytes, mark, wait in context!.assumingMemoryBound(to: Pool.self).fetchPages(bytes, mark, wait) },
+      free: { context, start, bytes, mark in context!.assumingMemoryBound(to: Pool.self).returnPages(start, bytes, mark) },
       context: UnsafeMutableRawPointer(self), isZeroed: true)
   }
 
-  private func fetchPages(_ bytes: Int, _ wait: Int32) -> UnsafeMutableRawPointer? {
+  private func fetchPages(_ bytes: Int, _ mark: UnsafeMutablePointer<UInt8>, _ wait: Int32) -> UnsafeMutableRawPointer? {
     let allocator = pointee.allocator
     repeat {
-      if let pages = allocator.pointee.source.allocate(allocator.pointee.source.context, bytes, wait) { return pages }
+      if let pages = allocator.pointee.source.allocate(allocator.pointee.source.context, bytes, mark, wait) { return pages }
     } while allocator.drainSiblings(of: self)
     return nil
   }
 
-  private func returnPages(_ start: UnsafeMutableRawPointer, _ bytes: Int) {
+  private func returnPages(_ start: UnsafeMutableRawPointer, _ bytes: Int, _ mark: UInt8) {
     let allocator = pointee.allocator
-    allocator.pointee.source.free(allocator.pointee.source.context, start, bytes)
+    allocator.pointee.source.free(allocator.pointee.source.context, start, bytes, mark)
     _ = stave_add_fetching(&pointee.pagesFreed, 1)
     if allocator.isAwaited { allocator.wake() }
   }

@@ -17,7 +17,19 @@ public struct Slab {
   public var flags: UInt8
   /// How many multiples of the keg's alignment its items begin further on than the layout says (Keg+Colours).
   public var colour: UInt8
-  public var kegIndex: UInt32
+  private var kegNumber: UInt16
+  /// What its page source wrote there: the source's own.
+  public var mark: UInt8
+
+  public var kegIndex: UInt32 { UInt32(kegNumber) }
+
+  init(
+    next: UnsafeMutablePointer<Slab>?, previous: UnsafeMutablePointer<Slab>?, freeCount: UInt16, flags: UInt8, colour: UInt8, kegIndex: UInt32,
+    mark: UInt8
+  ) {
+    (self.next, self.previous, self.freeCount, self.flags, self.colour, self.mark) = (next, previous, freeCount, flags, colour, mark)
+    kegNumber = UInt16(truncatingIfNeeded: kegIndex)
+  }
 
   public static let offPageFlag: UInt8 = 1
   /// Its pages have policies of their own (Keg+Domains).

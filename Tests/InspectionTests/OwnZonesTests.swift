@@ -186,10 +186,10 @@ extension OnOwnRoot {
       let copies = makeZone(name: FixedName("look-percpu"), size: 64, flags: .perCPU)!
       let readers = makeSMRZone(name: FixedName("look-smr"), size: 64)!
       let source = PageSource(
-        allocate: { _, bytes, _ in
+        allocate: { _, bytes, _, _ in
           let start = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
           return start == MAP_FAILED ? nil : start
-        }, free: { _, start, bytes in munmap(start, bytes) }, context: nil, isZeroed: true)
+        }, free: { _, start, bytes, _ in munmap(start, bytes) }, context: nil, isZeroed: true)
       let outside = makeZone(name: FixedName("look-outside"), size: 300, flags: .notPage, source: source)!
       let plain = (0..<20).map { _ in caches.allocate()! }, counters = (0..<5).map { _ in copies.allocatePerCPU()! }
       let nodes = (0..<200).map { _ in readers.allocateSMR()! }, foreign = (0..<50).map { _ in outside.allocate()! }

@@ -21,13 +21,14 @@ static size_t import(void *arg, void **store, size_t count, int flags) {
   return done;
 }
 static void release(void *arg, void **store, size_t count) { (void)arg, (void)store, (void)count; }
-static void *pages(void *arg, size_t size, int flags) {
+static void *pages(void *arg, size_t size, uint8_t *mark, int flags) {
+  (void)mark;
   (void)arg, (void)flags;
   void *memory = aligned_alloc(4096, size);
   if (memory) memset(memory, 0, size);
   return memory;
 }
-static void pages_back(void *arg, void *memory, size_t size) { (void)arg, (void)size, free(memory); }
+static void pages_back(void *arg, void *memory, size_t size, uint8_t mark) { (void)arg, (void)size, (void)mark, free(memory); }
 
 static struct stave_zone *zone(size_t size, size_t align, uint32_t flags) { return stave_zone_create("refused", size, NULL, NULL, NULL, NULL, align, flags); }
 static struct stave_zone *deferred(uint32_t flags) { return stave_zone_create_smr("refused", 64, NULL, NULL, NULL, NULL, 7, flags, NULL); }

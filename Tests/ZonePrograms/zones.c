@@ -169,13 +169,17 @@ static void limits(void) {
 }
 
 static size_t pagesOut;
-static void *pages(void *arg, size_t bytes, int flags) {
+static void *pages(void *arg, size_t bytes, uint8_t *mark, int flags) {
   (void)flags;
+  *mark = 77;
   void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   *(size_t *)arg += bytes;
   return memory == MAP_FAILED ? NULL : memory;
 }
-static void unpages(void *arg, void *start, size_t bytes) { *(size_t *)arg -= bytes, munmap(start, bytes); }
+static void unpages(void *arg, void *start, size_t bytes, uint8_t mark) {
+  CHECK(mark == 77);
+  *(size_t *)arg -= bytes, munmap(start, bytes);
+}
 static void cold(void) {
   struct stave_zone *zone = stave_zone_create("reserved", 1000, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
   CHECK(stave_zone_set_source(zone, pages, unpages, &pagesOut, 1) == -1 && errno == EINVAL);

@@ -140,15 +140,15 @@ extension OnRoot {
         Stage.up()
         // Memory that may not be read or written, and is made so again before it goes back.
         let source = PageSource(
-          allocate: { _, bytes, wait in
+          allocate: { _, bytes, mark, wait in
             let inner = PageSource.arena
-            guard let start = inner.allocate(inner.context, bytes, wait) else { return nil }
+            guard let start = inner.allocate(inner.context, bytes, mark, wait) else { return nil }
             return stave_mprotect(start.address, bytes, 0) == 0 ? start : nil
           },
-          free: { _, start, bytes in
+          free: { _, start, bytes, mark in
             _ = stave_mprotect(start.address, bytes, protectionReadWrite)
             let inner = PageSource.arena
-            inner.free(inner.context, start, bytes)
+            inner.free(inner.context, start, bytes, mark)
           }, context: nil, isZeroed: false)
         func use(_ zone: ZonePointer) {
           let items = zone.takeMany(500)

@@ -34,6 +34,9 @@ final class MockSource {
   /// Memory comes dirty.
   var dirt: UInt8?
 
+  /// What the slabs at these addresses are marked with.
+  var marks: [UInt: UInt8] = [:]
+
   private func noteLocks() { if FutexLock.threadHoldsAny { sawLock = true } }
 
   private func isRefused(_ wait: Int32) -> Bool {
@@ -48,7 +51,7 @@ final class MockSource {
 
   var source: PageSource {
     PageSource(
-      allocate: { context, bytes, wait in
+      allocate: { context, bytes, mark, wait in
         let mock = Unmanaged<MockSource>.fromOpaque(context!).takeUnretainedValue()
         mock.noteLocks()
         mock.lock.withLock {
@@ -58,21 +61,36 @@ final class MockSource {
         mock.onAllocate?()
         if mock.isRefused(wait) { return nil }
         let inner = PageSource.arena
-        guard let memory = inner.allocate(inner.context, bytes, wait) else { return nil }
+        guard let memory = inner.allocate(inner.context, bytes, mark, wait) else { return nil }
         if let dirt = mock.dirt { memory.initializeMemory(as: UInt8.self, repeating: dirt, count: bytes) }
-        mock.lock.withLock { mock.bytesOut += bytes }
+        mock.lock.withLock {
+          mock.bytesOut += bytes
+          mock.marks[memory.address] = UInt8(truncatingIfNeeded: mock.allocations) | 1
+          mark.pointee = mock.marks[memory.address]!
+        }
         return memory
       },
-      free: { context, start, bytes in
+      free: { context, start, bytes, mark in
         let mock = Unmanaged<MockSource>.fromOpaque(context!).takeUnretainedValue()
         mock.noteLocks()
         mock.lock.withLock { mock.frees += 1 }
         mock.onFree?()
-        mock.lock.withLock { mock.bytesOut -= bytes }
+        mock.lock.withLock {
+          mock.bytesOut -= bytes
+          precondition(mock.marks.removeValue(forKey: start.address) == mark, "pages came back with another mark")
+        }
         let inner = PageSource.arena
-        inner.free(inner.context, start, bytes)
+        inner.free(inner.context, start, bytes, 0)
       },
       context: Unmanaged.passUnretained(self).toOpaque(), isZeroed: false)
+  }
+}
+
+extension PageSource {
+  /// Pages of a source that marks none.
+  func take(_ bytes: Int) -> UnsafeMutableRawPointer? {
+    var mark: UInt8 = 0
+    return allocate(context, bytes, &mark, 1)
   }
 }
 

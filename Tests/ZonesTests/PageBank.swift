@@ -40,7 +40,7 @@ final class PageBank {
 
   var source: PageSource {
     PageSource(
-      allocate: { context, bytes, wait in
+      allocate: { context, bytes, _, wait in
         let bank = Unmanaged<PageBank>.fromOpaque(context!).takeUnretainedValue()
         if FutexLock.threadHoldsAny { bank.sawLock = true }
         bank.onAllocate?()
@@ -59,7 +59,7 @@ final class PageBank {
           return pages
         }
       },
-      free: { context, start, bytes in
+      free: { context, start, bytes, _ in
         let bank = Unmanaged<PageBank>.fromOpaque(context!).takeUnretainedValue()
         if FutexLock.threadHoldsAny { bank.sawLock = true }
         bank.lock.withLock {

@@ -77,9 +77,9 @@ private enum Stack {
   nonisolated(unsafe) static var next: UInt = 0
   static var source: PageSource {
     PageSource(
-      allocate: { _, bytes, _ in
+      allocate: { _, bytes, _, _ in
         defer { Stack.next += UInt(bytes) }
         return UnsafeMutableRawPointer(bitPattern: Stack.next)
-      }, free: { _, _, _ in }, context: nil, isZeroed: true)
+      }, free: { _, _, _, _ in }, context: nil, isZeroed: true)
   }
 }

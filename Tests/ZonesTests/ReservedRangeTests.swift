@@ -75,11 +75,11 @@ extension OnRoot {
       let source = PageSource.reserved(range)
       inThreads(4) { thread in
         for _ in 0..<200 {
-          guard let slab = source.allocate(source.context, 8192, 1) else { return fail("a place is lost") }
+          guard let slab = source.take(8192) else { return fail("a place is lost") }
           slab.storeBytes(of: thread, toByteOffset: 8000, as: Int.self)
           _ = stave_yield()
           if slab.load(fromByteOffset: 8000, as: Int.self) != thread { Issue.record("somebody else's pages") }
-          source.free(source.context, slab, 8192)
+          source.free(source.context, slab, 8192, 0)
         }
       }
       range.checkInvariants(slabs: 0)
@@ -92,12 +92,12 @@ extension OnRoot {
       let range = arena.reserveRange(slabs: 130, slabBytes: 4096)!
       let source = PageSource.reserved(range)
       for place in 0..<130 {
-        #expect(source.allocate(source.context, 4096, 1)?.address == range.pointee.start + UInt(place) * unitBytes)
+        #expect(source.take(4096)?.address == range.pointee.start + UInt(place) * unitBytes)
       }
-      #expect(source.allocate(source.context, 4096, 1) == nil)
+      #expect(source.take(4096) == nil)
       range.checkInvariants(slabs: 130)
-      source.free(source.context, UnsafeMutableRawPointer(bitPattern: range.pointee.start + 64 * unitBytes)!, 4096)
-      #expect(source.allocate(source.context, 4096, 1)?.address == range.pointee.start + 64 * unitBytes)
+      source.free(source.context, UnsafeMutableRawPointer(bitPattern: range.pointee.start + 64 * unitBytes)!, 4096, 0)
+      #expect(source.take(4096)?.address == range.pointee.start + 64 * unitBytes)
       arena.giveUpRange(range)
     }
 
@@ -109,14 +109,14 @@ extension OnRoot {
       for page in 1...pages {
         stave_inject().pointee.error = 12
         stave_inject().pointee.after = page
-        #expect(source.allocate(source.context, pages * pageBytes, 1) == nil)
+        #expect(source.take(pages * pageBytes) == nil)
         #expect(stave_inject().pointee.after == 0)
         #expect(residentPages(range.pointee.start, UInt(pages * pageBytes)) == 0, "refused at page \(page)")
         #expect(range.freePlaces == 2)
       }
-      let start = source.allocate(source.context, pages * pageBytes, 1)
+      let start = source.take(pages * pageBytes)
       #expect(start?.address == range.pointee.start && residentPages(range.pointee.start, UInt(pages * pageBytes)) == pages)
-      if let start { source.free(source.context, start, pages * pageBytes) }
+      if let start { source.free(source.context, start, pages * pageBytes, 0) }
       #expect(residentPages(range.pointee.start, UInt(pages * pageBytes)) == 0)
       arena.giveUpRange(range)
     }

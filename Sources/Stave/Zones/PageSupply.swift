@@ -44,13 +44,13 @@ final class SuppliedPages: Sendable {
   /// Good as long as this object lives.
   func source(areZero: Bool) -> PageSource {
     PageSource(
-      allocate: { context, bytes, wait in
+      allocate: { context, bytes, _, wait in
         let pages = SuppliedPages.of(context!)
         let start = pages.supply.pages(byteCount: bytes, alignment: pages.alignment, mayWait: WaitFlags(rawValue: wait).maySleep)
         precondition(UInt(bitPattern: start) % UInt(pages.alignment) == 0, "a page supply gave pages that are not aligned as asked for")
         return start
       },
-      free: { context, start, bytes in SuppliedPages.of(context!).supply.takeBack(start, byteCount: bytes) },
+      free: { context, start, bytes, _ in SuppliedPages.of(context!).supply.takeBack(start, byteCount: bytes) },
       context: Unmanaged.passUnretained(self).toOpaque(), isZeroed: areZero)
   }
 

@@ -68,9 +68,10 @@ typedef void (*stave_zone_fini)(void *item, size_t size);                       
 // Puts up to `count` pointers into `store` and returns how many.
 typedef size_t (*stave_zone_import)(void *arg, void **store, size_t count, int flags);
 typedef void (*stave_zone_release)(void *arg, void **store, size_t count);
-// Whole pages: `bytes`, a multiple of the page size, at a multiple of 16; null where there are none.
-typedef void *(*stave_zone_allocf)(void *arg, size_t bytes, int flags);
-typedef void (*stave_zone_freef)(void *arg, void *pages, size_t bytes);
+// Whole pages: `bytes`, a multiple of the page size, at a multiple of 16; null where there are none. What is written to `*mark`, 0 before,
+// comes back with them: so a source that has several kinds of pages knows which these are.
+typedef void *(*stave_zone_allocf)(void *arg, size_t bytes, uint8_t *mark, int flags);
+typedef void (*stave_zone_freef)(void *arg, void *pages, size_t bytes, uint8_t mark);
 
 // Which version the library has, in three bytes: (STAVE_VERSION_MAJOR << 16 | STAVE_VERSION_MINOR << 8 | STAVE_VERSION_PATCH).
 uint32_t stave_zone_version(void);
