@@ -11,6 +11,7 @@
 #include "CPlatform.h"
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
 #include <unistd.h>
@@ -68,4 +69,24 @@ _Bool stave_begin_own(struct stave_own_steps steps) {
   stave_unlock_own();
   if (is_first && is_begun) atexit(steps.finish);
   return is_begun;
+}
+
+static void *work(void *function) {
+  ((void (*)(void))function)();
+  return NULL;
+}
+_Bool stave_start_worker(void (*function)(void)) {
+  int error = errno;
+  sigset_t all, before;
+  pthread_t thread;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  _Bool is_made = pthread_create(&thread, NULL, work, (void *)function) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (is_made) {
+    pthread_setname_np(thread, "stave-worker");
+    pthread_detach(thread);
+  }
+  errno = error;
+  return is_made;
 }

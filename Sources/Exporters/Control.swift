@@ -70,14 +70,19 @@ public struct GlobalControl: Sendable {
     }
   }
 
+  /// A limit of packet buffers, whoever has set it: the program, the option at start, or somebody from outside.
+  private static func limit(
+    _ name: String, _ option: Option, _ meaning: String, _ figures: @escaping @Sendable (PacketSnapshot.Each<PacketSnapshot.Figures>) -> PacketSnapshot.Figures
+  ) -> GlobalControl {
+    GlobalControl(name: name, meaning: meaning, option: option) { $0.snapshot.packets.first.map { .number(figures($0.counts).most) } }
+  }
+
   public static let all: [GlobalControl] = [
-    number("kern.ipc.nmbufs", "The most mbufs that there may be, 0 for no limit, as the program sets it by stave_mbuf_set_max or Packets.setLimit; without packet buffers it is left out, as are the next four.") {
-      $0.snapshot.packets.first?.counts.mbufs.most
-    },
-    number("kern.ipc.nmbclusters", "The most clusters of 2 KiB.") { $0.snapshot.packets.first?.counts.clusters.most },
-    number("kern.ipc.nmbjumbop", "The most clusters of a page.") { $0.snapshot.packets.first?.counts.pages.most },
-    number("kern.ipc.nmbjumbo9", "The most clusters of 9 KiB.") { $0.snapshot.packets.first?.counts.nines.most },
-    number("kern.ipc.nmbjumbo16", "The most clusters of 16 KiB.") { $0.snapshot.packets.first?.counts.sixteens.most },
+    limit("kern.ipc.nmbufs", .nmbufs, "The most mbufs that there may be, 0 for no limit; without packet buffers it is left out, as are the next four.") { $0.mbufs },
+    limit("kern.ipc.nmbclusters", .nmbclusters, "The most clusters of 2 KiB.") { $0.clusters },
+    limit("kern.ipc.nmbjumbop", .nmbjumbop, "The most clusters of a page.") { $0.pages },
+    limit("kern.ipc.nmbjumbo9", .nmbjumbo9, "The most clusters of 9 KiB.") { $0.nines },
+    limit("kern.ipc.nmbjumbo16", .nmbjumbo16, "The most clusters of 16 KiB.") { $0.sixteens },
     number("kern.malloc_count", "Malloc types, with the type malloc.") { $0.snapshot.types.count },
     number("vm.zone_count", "Zones.") { $0.snapshot.zones.count },
     number("vm.uma_kmem_limit", "Bytes that slabs and large blocks may take: all of the arena.") { $0.snapshot.windowBytes },

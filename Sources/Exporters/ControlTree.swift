@@ -80,7 +80,7 @@ public struct ControlTree {
       throw .usage("there is no control \(name)" + hint(name, among: GlobalControl.all.filter { $0.option != nil }.flatMap { [$0.name, $0.option!.key.description] }))
     }
     guard let option = control.option else {
-      throw .usage("\(control.name) can only be read" + (name.hasPrefix("kern.ipc.") ? "; it is set by the program itself: stave_mbuf_set_max, Packets.setLimit" : ""))
+      throw .usage("\(control.name) can only be read")
     }
     guard option.isChangeable else { throw .usage("\(control.name) takes its value only when the program starts (STAVE_OPTIONS)") }
     let entry = OptionList.Entry(option)

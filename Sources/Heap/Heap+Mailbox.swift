@@ -20,7 +20,7 @@ extension Heap {
     guard stave_getpid() == Int(root.pointee.process), stave_claim(&heap.pointee.mailboxBusy) else { return }
     if let letter = OwnMailbox.read() {
       let answer = obey(letter, mayRunHooks: mayRunHooks)
-      OwnMailbox.answer(letter, status: answer.status, result: answer.result)
+      if answer.status != MailStatus.notNow { OwnMailbox.answer(letter, status: answer.status, result: answer.result) }
     }
     heap.pointee.mailboxBusy = 0
   }
@@ -66,6 +66,7 @@ extension Heap {
     let before = heap.pointee.options[option]
     guard option.isChangeable else { return (MailStatus.onlyAtStart, before) }
     guard option.takes(value) else { return (MailStatus.badValue, before) }
+    if let limit = option.packetLimit { return setPacketLimit(option, limit, to: value) }
     if option == .sizes && value == 1 && before == 0 && !sizeHistogram.begin() { return (MailStatus.noMemory, before) }
     heap.pointee.options.values[option.rawValue] = value
     if option == .memguard && !configureGuards() {
@@ -101,6 +102,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       Heap.forgetCallers()
     case .memguardType, .memguardMin, .memguardMax, .memguardPages, .memguardSide, .memguardWidth, .memguardDivisor: _ = Heap.configureGuards()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
+    case .zoneWarnings: zones.pointee.isQuiet = pointee.options[.zoneWarnings] == 0
     case .inspect: Heap.allowInspection(pointee.options[.inspect] == 1)
     case .hugepages: arena.setHugePages(pointee.options[.hugepages])
     case .stats, .leaks:

@@ -168,6 +168,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     memoryDomains.pointee.faked = UInt32(truncatingIfNeeded: pointee.options[.domains])
     types.choose(UInt32(pointee.options[.probes]), for: .probes)
     types.choose(UInt32(pointee.options[.redZoneType]), for: .redZone)
+    zones.pointee.isQuiet = pointee.options[.zoneWarnings] == 0
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
     if pointee.options[.memguard] == 0 || !Heap.configureGuards() { openFastPath() }

@@ -20,8 +20,10 @@ public enum Option: Int, Sendable {
   case numzones, zoneOffset
   case leaks
   case domains
+  case zoneWarnings
+  case nmbufs, nmbclusters, nmbjumbop, nmbjumbo9, nmbjumbo16
 
-  public static var count: Int { 36 }
+  public static var count: Int { 42 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -62,6 +64,12 @@ public enum Option: Int, Sendable {
     case .zoneOffset: "zone_offset"
     case .leaks: "leaks"
     case .domains: "domains"
+    case .zoneWarnings: "zone_warnings"
+    case .nmbufs: "nmbufs"
+    case .nmbclusters: "nmbclusters"
+    case .nmbjumbop: "nmbjumbop"
+    case .nmbjumbo9: "nmbjumbo9"
+    case .nmbjumbo16: "nmbjumbo16"
     }
   }
 
@@ -103,6 +111,12 @@ public enum Option: Int, Sendable {
     case .zoneOffset: "What the hash of numzones begins with. It changes with each run; a number fixes it, so that the same places share a class again."
     case .leaks: "exit prints at the program's end how many blocks are still in use, by malloc type, and by the calls that asked for them where that is known (redzone, memguard). Which of them are lost is what stave leaks finds."
     case .domains: "n pretends that there are n memory domains and deals the CPUs to them in turn, to try zones with a policy (stave_zone(3)) on a machine without domains. 0: those of the machine."
+    case .zoneWarnings: "0 keeps the warnings of zones at their limits to itself."
+    case .nmbufs: "For programs with packet buffers: the most mbufs that there may be, as stave_mbuf_set_max(3) sets it; 0: no limit. In a running process it can be raised, or taken away; at start it is raised to the sum of the next four."
+    case .nmbclusters: "The same for clusters of 2 KiB."
+    case .nmbjumbop: "The same for clusters of a page."
+    case .nmbjumbo9: "The same for clusters of 9 KiB."
+    case .nmbjumbo16: "The same for clusters of 16 KiB."
     case .failureRate: "n makes every n-th malloc fail, for testing; 0 is off."
     }
   }
@@ -146,7 +160,7 @@ public enum Option: Int, Sendable {
   public var defaultValue: Int64 {
     switch self {
     case .otelRate: 512 << 10
-    case .background, .checkDivisor: 1
+    case .background, .checkDivisor, .zoneWarnings: 1
     case .period: 1000
     case .memguardWidth: 4096
     case .memguardDivisor: 10
@@ -163,7 +177,7 @@ public enum Option: Int, Sendable {
   public var least: Int64 { self == .period || self == .otelRate || self == .numzones ? 1 : 0 }
   public var limit: Int64 {
     switch self {
-    case .verbose, .background, .sizes, .check, .redZonePanic, .memguardPages: 1
+    case .verbose, .background, .sizes, .check, .redZonePanic, .memguardPages, .zoneWarnings: 1
     case .checkDivisor: 1_000_000_000
     case .memguard: 1 << 40
     case .memguardWidth: 64 << 20
@@ -171,7 +185,7 @@ public enum Option: Int, Sendable {
     case .numzones: Int64(HashClasses.most)
     case .domains: Int64(DomainTable.most)
     case .zoneOffset: 0xffff_ffff
-    case .otelRate: 1 << 40
+    case .otelRate, .nmbufs, .nmbclusters, .nmbjumbop, .nmbjumbo9, .nmbjumbo16: 1 << 40
     default: .max
     }
   }

@@ -123,6 +123,7 @@ public struct Mail {
     case MailStatus.badValue: throw .refused("\(subject) does not take that value there")
     case MailStatus.noMemory: throw .refused("there is no memory for what \(subject) needs there")
     case MailStatus.unknownOption: throw .refused("it has no option of that number")
+    case MailStatus.noPackets: throw .refused("it has no packet buffers: \(subject) is for programs with zones of their own")
     case MailStatus.unknownType: throw .refused("it has no such malloc type any more")
     case MailStatus.systemRefused: throw .refused("\(subject) cannot change: the system does not let it stop its caches for a moment")
     case MailStatus.unknownCommand: throw .refused("it does not know that request")

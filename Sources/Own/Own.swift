@@ -22,6 +22,7 @@ extension Heap {
         begin: {
           heap.configure(environment: $0)
           zones.pointee.answerBell = { Heap.answerMailbox(mayRunHooks: $0) }
+          zones.pointee.startWorker = { stave_start_worker { zones.work() } }
           return heap.isReady
         },
         prepare_fork: { Heap.prepareFork() },

@@ -74,6 +74,8 @@ public struct PacketState: ~Copyable {
   public internal(set) var drains: Int64 = 0
   public internal(set) var failedCopies: Int64 = 0
   public internal(set) var failedPullUps: Int64 = 0
+  /// The process in which a thread changes limits; 0 for none.
+  var limiter: UInt32 = 0
   /// Debug builds: the request from here that is refused; 0 for none.
   var refusedRequest = 0
 }

@@ -5,14 +5,15 @@
 // counted without the packet zone's, of which there are no more than clusters.
 //
 // A cluster that waits with its mbuf in the packet zone is missing to who wants one for another mbuf. So the packet zone gives them
-// back where a request meets the limit, and at each free while a request waits.
+// back where a request meets the limit, and at each free while a request waits. What others keep is asked for by an event (Zones/Events).
 
 import CPlatform
 import Pages
 import Primitives
 import Zones
 
-public enum PacketLimit: Sendable {
+/// The numbers are the order of the options that set limits from outside.
+public enum PacketLimit: Int32, Sendable {
   case mbufs, clusters, pages, nines, sixteens
 }
 
@@ -31,10 +32,31 @@ extension UnsafeMutablePointer where Pointee == PacketState {
 
   /// Sets, raises or takes away (0) a limit, at any time; who waits goes on if there is room now (L75). False, and nothing changed,
   /// for a negative one, one below the present one, and where fewer mbufs could be than the limits of all clusters allow together: EINVAL.
-  /// One caller at a time.
+  /// Waits while somebody else changes limits.
   public func setLimit(_ what: PacketLimit, _ items: Int) -> Bool {
-    guard items == 0 || items > 0 && items >= limit(what) && leavesMbufs(what, items) else { return false }
+    while !beginLimits() { _ = stave_yield() }
+    return changeLimit(what, items)
+  }
+
+  /// Changes of limits begin, unless somebody is at it. In a child of fork its parent's have ended.
+  private func beginLimits() -> Bool {
+    let own = UInt32(stave_getpid()), holder = UInt32(bitPattern: stave_load32(&pointee.limiter))
+    return holder != own && stave_replace32(&pointee.limiter, holder, own)
+  }
+
+  private func endLimits() {
+    stave_store32(&pointee.limiter, 0)
+    events.tell(.packetLimits)
+  }
+
+  /// Limits may be changed. Ends that.
+  private func changeLimit(_ what: PacketLimit, _ items: Int) -> Bool {
+    guard items == 0 || items > 0 && items >= limit(what) && leavesMbufs(what, items) else {
+      stave_store32(&pointee.limiter, 0)
+      return false
+    }
     zone(of: what).setLimit(items)
+    endLimits()
     return true
   }
 
@@ -47,7 +69,7 @@ extension UnsafeMutablePointer where Pointee == PacketState {
 
   /// Sets all limits for use of about so many bytes: a quarter each in clusters of 2 KiB and of a page, a sixth each in those of 9 and
   /// 16 KiB, one of each at least, and as many mbufs as clusters at least; or with 0 takes all away. False, and nothing changed, where
-  /// one would be lowered, or for less than 0. One caller at a time.
+  /// one would be lowered, or for less than 0. Waits while somebody else changes limits.
   public func setLimits(bytes: Int) -> Bool {
     guard bytes >= 0 else { return false }
     func share(_ size: Int, _ part: Int) -> Int { bytes == 0 ? 0 : Swift.max(1, bytes / size / part) }
@@ -55,7 +77,9 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     let nines = share(Cluster.nine, 6), sixteens = share(Cluster.sixteen, 6)
     let mbufs = Swift.max(bytes / Mbuf.size / 5, clusters + pages + nines + sixteens)
     func mayBe(_ what: PacketLimit, _ items: Int) -> Bool { items == 0 || items >= limit(what) }
+    while !beginLimits() { _ = stave_yield() }
     guard mayBe(.mbufs, mbufs), mayBe(.clusters, clusters), mayBe(.pages, pages), mayBe(.nines, nines), mayBe(.sixteens, sixteens) else {
+      stave_store32(&pointee.limiter, 0)
       return false
     }
     zone(of: .mbufs).setLimit(mbufs)
@@ -63,17 +87,30 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     zone(of: .pages).setLimit(pages)
     zone(of: .nines).setLimit(nines)
     zone(of: .sixteens).setLimit(sixteens)
+    endLimits()
     return true
   }
 
-  /// What is said and done at limits. Readers outside have these names as controls, which can be read only.
+  /// What is said and done at limits. Readers outside have these names as controls.
   func prepareLimits() {
-    warn(.mbufs, "kern.ipc.nmbufs limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
-    warn(.clusters, "kern.ipc.nmbclusters limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
-    warn(.pages, "kern.ipc.nmbjumbop limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
-    warn(.nines, "kern.ipc.nmbjumbo9 limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
-    warn(.sixteens, "kern.ipc.nmbjumbo16 limit reached; stave_mbuf_set_max or Packets.setLimit raises it")
-    pointee.clusterZone!.setLimitAction { _ in packets.drainPackets() }
+    warn(.mbufs, "kern.ipc.nmbufs limit reached; stave_mbuf_set_max, Packets.setLimit or stave set raises it")
+    warn(.clusters, "kern.ipc.nmbclusters limit reached; stave_mbuf_set_max, Packets.setLimit or stave set raises it")
+    warn(.pages, "kern.ipc.nmbjumbop limit reached; stave_mbuf_set_max, Packets.setLimit or stave set raises it")
+    warn(.nines, "kern.ipc.nmbjumbo9 limit reached; stave_mbuf_set_max, Packets.setLimit or stave set raises it")
+    warn(.sixteens, "kern.ipc.nmbjumbo16 limit reached; stave_mbuf_set_max, Packets.setLimit or stave set raises it")
+    func act(_ limit: PacketLimit, _ relief: LimitAction?) {
+      zone(of: limit).setLimitRelief(relief) { _ in events.tell(.packetShortage) }
+    }
+    act(.mbufs, nil)
+    act(.clusters) { _ in packets.drainPackets() }
+    act(.pages, nil)
+    act(.nines, nil)
+    act(.sixteens, nil)
+    zones.pointee.limitPackets = { number, items in
+      guard let limit = PacketLimit(rawValue: number) else { return PacketLimitOutcome.refused }
+      guard packets.beginLimits() else { return PacketLimitOutcome.busy }
+      return packets.changeLimit(limit, items) ? PacketLimitOutcome.done : PacketLimitOutcome.refused
+    }
   }
 
   private func warn(_ limit: PacketLimit, _ text: StaticString) { zone(of: limit).setWarning(text.utf8Start) }

@@ -83,6 +83,9 @@ public enum MailStatus {
   public static let noMemory: UInt32 = 5
   public static let unknownType: UInt32 = 6
   public static let systemRefused: UInt32 = 7
+  public static let noPackets: UInt32 = 9
+  /// Never told: the letter stays, and is answered at the next occasion.
+  public static let notNow: UInt32 = 8
 }
 
 /// The mailbox of this process.

@@ -19,7 +19,10 @@ func hasPackets() -> Bool { stave_load32(&hasZones) != 0 || startPackets() }
 private func startPackets() -> Bool {
   guard isReady() else { return false }
   return Heap.alone {
-    if stave_load32(&hasZones) == 0 && packets.start() { _ = stave_exchange32(&hasZones, 1) }
+    if stave_load32(&hasZones) == 0 && packets.start() {
+      Heap.limitPackets()
+      _ = stave_exchange32(&hasZones, 1)
+    }
     return stave_load32(&hasZones) != 0
   }
 }

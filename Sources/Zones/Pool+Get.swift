@@ -80,6 +80,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
       }
       // Nothing has come back: perhaps from the caches of zones, and of pools elsewhere.
       keg.pointee.lock.unlock()
+      events.tellShortage()
       reclaimAll(.drainCPU)
       keg.pointee.lock.lock()
     }

@@ -205,6 +205,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     while true {
       // Its own too where walks over all pass it by.
       if pointee.flags.contains(.unmanaged) { reclaim(.drainCPU) }
+      events.tellShortage()
       reclaimAll(.drainCPU)
       if let item = refill(flags, &isRefused) { return item }
       if isRefused || flags.contains(.canFail) && stave_nanoseconds() - start > WaitFlags.patience { return nil }

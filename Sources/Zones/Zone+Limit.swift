@@ -6,7 +6,7 @@
 //   refill ─► room? ─► keg                         free ─► somebody waits? ─► keg ─► room ─► the first who waits
 //               │ no                                          │ no
 //               ▼                                             ▼
-//     warning, action ─► noWait: nil                         cell
+//     warning, action due ─► noWait: nil                     cell
 //                        wait: into the queue, then what all CPUs cache goes back, then sleep
 //
 // The item that makes room is not handed over itself: who waits is granted one in the word, and fetches it from the keg. A free that
@@ -75,8 +75,22 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// What is reported when a request meets the limit, once in five minutes at most; nil for nothing. The text stays its owner's.
   public func setWarning(_ text: UnsafePointer<UInt8>?) { pointee.bound.warning = text }
-  /// What runs then, each time, unless it is running: in the thread that asks, with no lock held; it may not ask this zone.
-  public func setLimitAction(_ action: LimitAction?) { pointee.bound.action = action }
+  /// What runs then, each time, unless it is due or running: soon after, in the worker, with no lock held. It may not end the zone. The
+  /// first action of a process makes a thread. A call that is under way goes on.
+  public func setLimitAction(_ action: LimitAction?) {
+    if action != nil { zones.wantWorker() }
+    pointee.bound.action = action
+  }
+
+  /// Whether that runs at this moment.
+  public var isInAction: Bool { UInt32(bitPattern: stave_load32(&pointee.bound.actionState)) == ActionState.running }
+
+  /// What of the core's own runs before that, in the thread that asks; it may not ask this zone. `action`: as above, and there is no worker
+  /// for its sake.
+  public func setLimitRelief(_ relief: LimitAction?, action: LimitAction) {
+    pointee.bound.relief = relief
+    pointee.bound.action = action
+  }
 
   /// Returns when an item could be had.
   public func waitForItem() { free(allocate(.wait)) }
@@ -120,7 +134,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       if !isGranted() { noteSleep() }
       var pause: Int64 = 10_000_000
       while !isGranted() {
-        // With no lock: on their way to the keg items come by `giveRoom`. What the action can spare may have come since the last look.
+        // With no lock: on their way to the keg items come by `giveRoom`. What can be spared may have come since the last look.
         act(flags)
         reclaim(.drainCPU)
         if flags.contains(.canFail) {
@@ -189,7 +203,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   // MARK: - At the limit
 
   private func warn() {
-    guard let text = pointee.bound.warning else { return }
+    guard let text = pointee.bound.warning, !zones.pointee.isQuiet else { return }
     let now = stave_nanoseconds(), before = Int64(bitPattern: stave_load64(&pointee.bound.warnedAt))
     guard before == 0 || now - before >= ZoneBound.quiet, stave_replace64(&pointee.bound.warnedAt, before, now) else { return }
     var report = Report("limit of a zone")
@@ -201,10 +215,13 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   func act(_ flags: WaitFlags) {
-    guard let action = pointee.bound.action, stave_claim(&pointee.bound.isActing) else { return }
-    FutexLock.enterHook(maySleep: flags.maySleep)
-    action(UnsafeMutableRawPointer(self))
-    FutexLock.leaveHook(maySleep: flags.maySleep)
-    stave_store32(&pointee.bound.isActing, 0)
+    if let relief = pointee.bound.relief, stave_claim(&pointee.bound.isRelieved) {
+      FutexLock.enterHook(maySleep: flags.maySleep)
+      relief(UnsafeMutableRawPointer(self))
+      FutexLock.leaveHook(maySleep: flags.maySleep)
+      stave_store32(&pointee.bound.isRelieved, 0)
+    }
+    guard pointee.bound.action != nil else { return }
+    if stave_replace32(&pointee.bound.actionState, ActionState.idle, ActionState.due) { zones.callWorker() }
   }
 }

@@ -28,7 +28,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return GrantedWaiters(first: enqueue(waiter))
   }
 
-  /// For those who wait: the limit's action, and all that CPUs cache goes back. A membarrier for each CPU that caches something.
+  /// For those who wait: the limit's action is due, and all that CPUs cache goes back. A membarrier for each CPU that caches something.
   public func lookForItems() {
     act(.noWait)
     reclaim(.drainCPU)

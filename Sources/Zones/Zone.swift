@@ -243,6 +243,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func leaveList() {
     // A part's limit was that of the zone in front of it, which has gone.
     if pointee.flags.contains(.part) { pointee.flags.remove(.limited) }
+    if isInAction && zones.isWorker { endInAction() }
     zones.pointee.listLock.lock()
     pointee.flags.insert(.dying)
     if !pointee.flags.contains(.secondary) { pointee.keg.pointee.flags.insert(.dying) }
@@ -260,6 +261,13 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     zones.pointee.zoneCount -= 1
     zones.pointee.listLock.unlock()
+  }
+
+  private func endInAction() -> Never {
+    var report = Report("end of a zone")
+    report.name(pointee.name)
+    report.text(" is ended by its own action at the limit, which would wait for itself\n")
+    report.stop()
   }
 
   /// The rest, when it is in no list.

@@ -21,8 +21,11 @@ public struct ZoneBound {
   var warning: UnsafePointer<UInt8>? = nil
   var warnedAt: Int64 = 0
   var action: LimitAction? = nil
-  /// 1 while a thread runs it.
-  var isActing: UInt32 = 0
+  /// An ActionState.
+  var actionState: UInt32 = 0
+  /// 1 while a thread is in `relief`.
+  var isRelieved: UInt32 = 0
+  var relief: LimitAction? = nil
 
   init() {}
 
@@ -35,7 +38,8 @@ public struct ZoneBound {
   public var waiters: Int { Int(UInt64(bitPattern: word) >> 44) }
 }
 
-/// Runs when a request meets the limit, in its thread, with no lock held, one at a time: to free what can be spared.
+/// Runs when a request meets the limit, to free what can be spared: `action` in the worker; `relief`, which is the core's own, in the
+/// thread that asks. With no lock held, one call at a time.
 public typealias LimitAction = @convention(c) (_ zone: UnsafeMutableRawPointer) -> Void
 
 /// A request that waits: on its thread's stack, or, where no thread waits, wherever its author keeps it (Zone+Turn).
@@ -160,7 +164,8 @@ extension UnsafeMutablePointer where Pointee == ZoneBound {
     pointee.first = nil
     pointee.last = nil
     pointee.word &= Int64(ZoneBound.itemsMask)
-    pointee.isActing = 0
+    pointee.actionState = ActionState.idle
+    pointee.isRelieved = 0
   }
 
   /// At rest, the lock held.

@@ -33,6 +33,7 @@ public func unlockZonesAfterFork(inChild: Bool) {
     }
   }
   if inChild, let registry = zones.pointee.smr { registry.pointee.resumeInChild() }
+  if inChild { zones.forgetWorker() }
   if inChild { zones.pointee.listLock.resetInChild() } else { zones.pointee.listLock.unlock() }
   if CPUCache.isLocked { CPUCache.forEachRegion { release(CPUCache.lock(of: $0).pointee) } }
   if inChild { zones.pointee.regionLock.resetInChild() } else { zones.pointee.regionLock.unlock() }

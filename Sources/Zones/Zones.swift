@@ -75,6 +75,25 @@ public struct ZonesState: ~Copyable {
   var domainsKeg: UnsafeMutablePointer<Keg>?
   /// Answers who rings, without running an author's code unless it may; nil where free() hears the bell.
   public var answerBell: (@convention(c) (_ mayRunHooks: Bool) -> Void)?
+  /// Makes the thread that is the worker, which is in `work` for ever; false if the system has none. Nil where nobody makes threads.
+  public var startWorker: (@convention(c) () -> Bool)?
+  /// A WorkerState.
+  var worker: UInt32
+  /// 1 while something is due.
+  var workerCalls: Int32
+  var workerThread: UInt
+  /// Sets a limit of packet buffers by its number; the result is a PacketLimitOutcome. Nil until there are any.
+  public var limitPackets: (@convention(c) (_ number: Int32, _ items: Int) -> Int32)?
+  /// Zones at their limits do not warn.
+  public var isQuiet: Bool
+}
+
+/// What became of a wish for another limit.
+public enum PacketLimitOutcome {
+  public static var done: Int32 { 0 }
+  public static var refused: Int32 { 1 }
+  /// Somebody else is changing limits at this moment.
+  public static var busy: Int32 { 2 }
 }
 
 @inline(__always)

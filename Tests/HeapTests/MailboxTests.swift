@@ -96,6 +96,9 @@ extension OnRoot {
     @Test func `every option is either changed or refused with a reason, and no value is taken unseen`() async {
       await #expect(processExitsWith: .success) {
         precondition(heap.start())
+        precondition(Heap.obey(OnRoot.MailboxTests.set(.nmbufs, 5)).status == MailStatus.noPackets && heap.pointee.options[.nmbufs] == 0)
+        // As where a program has packet buffers, later.
+        root.pointee.isOwn = 1
         for index in 0..<Option.count {
           let option = Option(rawValue: index)!
           for value: Int64 in [.min, -1, 0, 1, 2, 3, 3_600_000, .max] {

@@ -77,10 +77,11 @@ import Testing
     #expect(try ControlTree.assignment("stave.hugepages=always").value == 2)
     #expect(try ControlTree.assignment("debug.malloc.failure_rate=7").option == .failureRate)
     #expect(try ControlTree.assignment("inspect=any").value == 1 && ControlTree.assignment("stave.sizes=1").option == .sizes)
+    #expect(try ControlTree.assignment("kern.ipc.nmbclusters=5").option == .nmbclusters && ControlTree.assignment("nmbufs=0").option == .nmbufs)
     for (text, words) in [
       ("period=0", "takes 1 to 3600000"), ("period=", "takes 1 to"), ("period=+5", "takes 1 to"), ("hugepages=2", "default, never, always"), ("period", "NAME=VALUE"),
       ("percpu=locked", "only when the program starts"), ("types=skip=libc", "only when the program starts"), ("sizes=2", "0, 1"), ("kern.malloc_count=5", "can only be read"), ("vm.zone_count=5", "can only be read"), ("vm.uma.malloc_64.size=5", "can only be read"),
-      ("kern.ipc.nmbclusters=5", "by the program itself: stave_mbuf_set_max"),
+      ("kern.ipc.nmbclusters=-5", "takes 0 to"),
     ] {
       guard case .usage(let reason) = errorOf({ () throws(InspectionError) in _ = try ControlTree.assignment(text) }) else {
         Issue.record("\(text) is taken")

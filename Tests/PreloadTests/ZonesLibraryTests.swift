@@ -49,12 +49,13 @@ enum ZonesLibrary {
 }
 
 @Suite(.serialized, .enabled(if: ZonesLibrary.exists)) struct ZonesLibraryTests {
-  static let sound = ["zones.c", "domains.c", "pools.c", "readers.c", "packets.c", "forks.c", "refusals.c", "together.c", "plusplus.cc"]
+  static let sound = ["zones.c", "domains.c", "pools.c", "readers.c", "packets.c", "forks.c", "refusals.c", "together.c", "limits.c", "plusplus.cc"]
 
   /// At limits that have a text.
   static let said = [
     "zones.c": "limit of a zone: bounded: eight is all there are\n", "pools.c": "pool limit: connections: three at a time; 3 items are out\n",
-    "packets.c": "limit of a zone: mbuf_jumbo_16k: kern.ipc.nmbjumbo16 limit reached; stave_mbuf_set_max or Packets.setLimit raises it\n",
+    "packets.c": "limit of a zone: mbuf_jumbo_16k: kern.ipc.nmbjumbo16 limit reached; stave_mbuf_set_max, Packets.setLimit or stave set raises it\n",
+    "limits.c": "limit of a zone: mbuf_cluster: kern.ipc.nmbclusters limit reached; stave_mbuf_set_max, Packets.setLimit or stave set raises it\n",
   ]
 
   @Test(arguments: sound, ZonesLibrary.Linking.allCases)
@@ -145,6 +146,32 @@ enum ZonesLibrary {
     for (line, flags) in zip(said, ["0x0", "0x3", "0x4", "0x8001", "0x4001", "0x2001", "0x1003"]) {
       #expect(line.contains("bad wait flags: \(flags); exactly one of STAVE_NOWAIT and STAVE_WAITOK"), outcome.report)
     }
+  }
+
+  @Test func `a zone that its own action ends, which would wait for itself, is reported`() throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
+    let outcome = try run(program, ["action"], seconds: 60)
+    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("victims is ended by its own action at the limit"), outcome.report)
+  }
+
+  @Test func `limits of packet buffers are set at start, and raised from outside while packets move`() throws {
+    let folder = Folder(), stave = "\(ZonesLibrary.build)/stave"
+    guard let limits = try ZonesLibrary.program("limits.c", .shared, in: folder) else { return }
+    for (options, text) in [
+      ("", "0 0 0\n"), ("nmbclusters:20,nmbjumbo9:30,nmbufs:5", "50 20 30\n"), ("nmbufs:500", "500 0 0\n"), ("nmbclusters:7", "0 7 0\n"),
+    ] {
+      let outcome = try run(limits, ["options"], environment: ["STAVE_OPTIONS": options])
+      #expect(outcome.succeeded && outcome.text == text && outcome.errors.isEmpty, outcome.report)
+    }
+    guard let program = try ZonesLibrary.program("asked.c", .shared, in: folder) else { return }
+    let command = ["kern.ipc.nmbclusters=9000", "nmbclusters=8999", "nmbclusters=9001", "nmbclusters=0"].map {
+      "\(stave) set $PPID --root libstavezones.so \($0) 2>&1"
+    }.joined(separator: "; ")
+    let outcome = try run(program, ["packets", command], environment: ["STAVE_OPTIONS": "inspect:any"], seconds: 90)
+    #expect(outcome.succeeded && outcome.errors.isEmpty, outcome.report)
+    #expect(outcome.text.contains(": 0 -> 9000") && outcome.text.contains(": 9000 -> 9001") && outcome.text.contains(": 9001 -> 0"), outcome.report)
+    #expect(outcome.text.contains("nmbclusters does not take that value there"), outcome.report)
   }
 
   @Test(arguments: ["zone", "pool", "packets"]) func `where a zone's caches have all memory, a request of any other kind that may wait gets some`(_ kind: String) throws {

@@ -10,6 +10,7 @@ import Testing
 @testable import TestSupport
 
 private let order = Mutex<[Int]>([])
+private let lastZone = Mutex<Zone<Int>?>(nil)
 
 @Suite struct LimitTurnTests {
   @Test func `L34 threads and tasks are served in the order in which they came`() async {
@@ -115,7 +116,7 @@ private let order = Mutex<[Int]>([])
         for element in place.items.withLock({ items in defer { items = [] }; return items }) { _ = place.zone!.adopt(element) }
         place.zone!.trim()
       }
-      precondition(zone.item(Counted(2)) != nil)
+      while zone.item(Counted(2)) == nil { usleep(1000) }
       precondition(zone.item(Counted(2)) != nil)
     }
     let said = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
@@ -139,7 +140,40 @@ private let order = Mutex<[Int]>([])
         }
         for _ in 0..<rounds { precondition(zones[thread].allocate() == nil) }
       }
-      for thread in 0..<4 { precondition(runs[thread].value.count == rounds, "\(runs[thread].value.count) of \(rounds)") }
+      // One call may do for several requests; after the last one there is one.
+      for (zone, runs) in zip(zones, runs) {
+        zone.atLimit(nil)
+        let before = runs.value.count
+        precondition(before <= rounds, "\(before) of \(rounds)")
+        let last = Mutex(false)
+        zone.atLimit { last.withLock { $0 = true } }
+        while !last.withLock({ $0 }) {
+          precondition(zone.allocate() == nil)
+          usleep(1000)
+        }
+        precondition(before > 0)
+      }
+    }
+  }
+
+  @Test func `a zone whose last reference goes in its own action ends later`() async {
+    await #expect(processExitsWith: .success) {
+      endInTime()
+      var zone: Zone<Int>? = try Zone<Int>("last", limit: 1)
+      nonisolated(unsafe) let item = zone!.allocate()!
+      zone!.atLimit {
+        guard let last = lastZone.withLock({ zone in defer { zone = nil }; return zone }) else { return }
+        last.free(item)
+      }
+      lastZone.withLock { $0 = zone }
+      precondition(zone!.allocate() == nil)
+      zone = nil
+      while lastZone.withLock({ $0 != nil }) { usleep(1000) }
+      // What was given up ends when others are made.
+      for _ in 0..<200 {
+        _ = try Zone<Int>("next", limit: 1)
+        usleep(1000)
+      }
     }
   }
 

@@ -4,8 +4,11 @@
 
 #include <stave.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "check.h"
+
+static void end(struct stave_zone *zone) { stave_zone_destroy(zone); }
 
 int main(int count, char **arguments) {
   CHECK(count == 2);
@@ -52,6 +55,11 @@ int main(int count, char **arguments) {
     struct stave_mbuf *mbuf = stave_m_getcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR);
     stave_m_freem(mbuf);
     CHECK(stave_m_getcl(0x1003, STAVE_MT_DATA, STAVE_M_PKTHDR) == mbuf);
+  } else if (strcmp(mistake, "action") == 0) {
+    stave_zone_set_max(zone, 1);
+    stave_zone_set_maxaction(zone, end);
+    CHECK(stave_zone_alloc(zone, STAVE_NOWAIT) == NULL);
+    for (;;) sleep(1);
   } else if (strcmp(mistake, "leaked") == 0) {
     printf("victims\n"), fflush(stdout);
     CHECK(stave_zone_destroy(zone) == 1);

@@ -9,6 +9,8 @@
 #include "check.h"
 
 static void *items[400000];
+static int told;
+static void hear(void *arg) { CHECK(arg == items), told++; }
 
 int main(int count, char **arguments) {
   CHECK(count > 1);
@@ -22,6 +24,7 @@ int main(int count, char **arguments) {
   stave_zone_get_stat(full, &stat);
   CHECK(stat.used == 0 && stat.cached > 1000);
   alarm(60);
+  CHECK(stave_event_add(STAVE_EVENT_LOWMEM, hear, items) == 0);
   if (strcmp(arguments[1], "zone") == 0) {
     struct stave_zone *zone = stave_zone_create("empty", 512, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
     CHECK(zone != NULL);
@@ -38,6 +41,7 @@ int main(int count, char **arguments) {
   } else {
     for (int index = 0; index < made / 16; index++) CHECK(stave_m_getcl(STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_PKTHDR) != NULL);
   }
+  CHECK(told > 0);
   puts("fine");
   return 0;
 }

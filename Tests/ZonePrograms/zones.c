@@ -155,7 +155,7 @@ static void limits(void) {
     CHECK((items[index] = stave_zone_alloc(bounded, STAVE_NOWAIT)) != NULL && ((uintptr_t)items[index] & STAVE_ALIGN_CACHE) == 0);
   }
   CHECK(stave_zone_get_cur(bounded) == 8 && stave_zone_exhausted(bounded) && stave_zone_alloc(bounded, STAVE_NOWAIT) == NULL);
-  CHECK(__atomic_load_n(&waiting, __ATOMIC_SEQ_CST) >= 1);
+  while (__atomic_load_n(&waiting, __ATOMIC_SEQ_CST) < 1) usleep(1000);
   pthread_t threads[20];
   for (int index = 0; index < 20; index++) CHECK(pthread_create(&threads[index], NULL, want, NULL) == 0);
   usleep(20000);

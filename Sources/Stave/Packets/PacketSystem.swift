@@ -81,7 +81,10 @@ public enum Packets {
     guard Heap.startOwn() else { return false }
     return Heap.alone {
       // The tests of what is below bring them up themselves.
-      if stave_load32(&isUp) == 0 && (packets.pointee.packetZone != nil || packets.start()) { _ = stave_exchange32(&isUp, 1) }
+      if stave_load32(&isUp) == 0 && (packets.pointee.packetZone != nil || packets.start()) {
+        Heap.limitPackets()
+        _ = stave_exchange32(&isUp, 1)
+      }
       return stave_load32(&isUp) != 0
     }
   }

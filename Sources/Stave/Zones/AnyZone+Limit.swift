@@ -39,8 +39,9 @@ extension AnyZone {
     core.setWarning(copy)
   }
 
-  /// A closure that is called each time a request meets the limit, unless it is running already: in the thread that asks, with no lock
-  /// held. It may free items of this zone and may not ask for any; if there is room then, the request gets it.
+  /// A closure that is called when a request meets the limit, unless it is due or running already: soon after, in a thread of Stave's own,
+  /// with no lock held. It may take locks that who asks holds, free items of this zone, and wait, but not for items of this zone; a request
+  /// that waits gets what it frees. The first closure of a process makes the thread.
   ///
   ///     let connections = try Zone<Connection>("connections", limit: 100)
   ///     connections.atLimit { print("100 connections are in use") }
@@ -80,7 +81,7 @@ enum LimitActions {
     }
     guard action != nil else { return }
     core.setLimitAction { raw in
-      // Called without the lock: it may take its time, and free.
+      // In the worker, and without the lock: it may take its time, and free.
       LimitActions.place(of: UInt(bitPattern: raw))?.action.withLockPatiently { $0 }?.run?()
     }
   }

@@ -93,8 +93,10 @@ extension UnsafeMutablePointer where Pointee == ZoneHome {
   }
 
   /// Whether all items are back, and their frees have ended. Nobody can allocate any more, so they only become fewer. What is deferred
-  /// ends with the zone, and so when this thread is in none of its readers' sections.
-  fileprivate var isUnused: Bool { pointee.core.itemsOut == 0 && stave_load64(&pointee.busy) == 0 && !isInReadersSight }
+  /// ends with the zone, and so when this thread is in none of its readers' sections; and an action at the limit may be this thread's.
+  fileprivate var isUnused: Bool {
+    pointee.core.itemsOut == 0 && stave_load64(&pointee.busy) == 0 && !isInReadersSight && !pointee.core.isInAction
+  }
 
   private var isInReadersSight: Bool { pointee.core.smr?.isInside ?? false }
 

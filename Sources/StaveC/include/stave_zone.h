@@ -166,8 +166,21 @@ size_t stave_zone_get_cur(struct stave_zone *zone);
 int stave_zone_exhausted(struct stave_zone *zone);
 // What is reported when a request meets the limit, at most each five minutes; the text stays the caller's. Null: nothing.
 void stave_zone_set_warning(struct stave_zone *zone, const char *text);
-// What runs then, in the thread that asks, without locks, one at a time: to free what can be spared. It must not ask this zone.
+// What runs then, to free what can be spared: soon after, in a thread of the library's own, without locks, one at a time; it may wait, but
+// neither at this limit nor for the zone's end. Null: nothing; a call under way goes on.
 void stave_zone_set_maxaction(struct stave_zone *zone, void (*action)(struct stave_zone *zone));
+
+// What the whole program may want to hear of.
+enum {
+  STAVE_EVENT_LOWMEM = 1,       // there is no memory for a request that may wait; in its thread, at most once in ten seconds
+  STAVE_EVENT_MBUF_DRAIN = 2,   // the same, and a limit of packet buffers is met, then in a thread of the library's own
+  STAVE_EVENT_MBUF_LIMITS = 3,  // a limit of packet buffers has changed; in the thread that has changed it
+};
+// Calls `handler` with `arg` at each such event from now on, without locks. It may allocate with STAVE_NOWAIT, and free. 0, or -1 with
+// EINVAL for another event or null, with ENOMEM where there are twenty. For MBUF_DRAIN a thread is made.
+int stave_event_add(int event, void (*handler)(void *arg), void *arg);
+// Takes that back; a call under way goes on. 0, or -1 with EINVAL for what was not added.
+int stave_event_remove(int event, void (*handler)(void *arg), void *arg);
 
 // How much is given back.
 enum {

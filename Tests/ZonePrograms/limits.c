@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//
+// What runs at limits: actions and handlers in a thread of the library's own, where they may take locks that are held by who met the
+// limit; in a child of fork, too. And limits of packet buffers that were set by options.
+
+#include <errno.h>
+#include <pthread.h>
+#include <stave.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct stave_zone *zone;
+static void *spare;
+static pthread_t asking;
+static atomic_int actions, wishes, changes;
+
+static void give(struct stave_zone *met) {
+  CHECK(met == zone && !pthread_equal(pthread_self(), asking));
+  pthread_mutex_lock(&lock);
+  stave_zone_free(zone, spare);
+  spare = NULL;
+  pthread_mutex_unlock(&lock);
+  actions++;
+}
+
+// Who may not wait gets nothing now, and what the action gave back later.
+static void meet(void) {
+  asking = pthread_self();
+  int before = actions;
+  pthread_mutex_lock(&lock);
+  CHECK((spare = stave_zone_alloc(zone, STAVE_NOWAIT)) != NULL);
+  void *item = stave_zone_alloc(zone, STAVE_NOWAIT);
+  CHECK(item == NULL && spare != NULL && actions == before);
+  pthread_mutex_unlock(&lock);
+  while (actions == before) usleep(1000);
+  CHECK((item = stave_zone_alloc(zone, STAVE_NOWAIT)) != NULL && spare == NULL);
+  stave_zone_free(zone, item);
+}
+
+static void action(void) {
+  zone = stave_zone_create("met", 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+  CHECK(zone != NULL && stave_zone_set_max(zone, 1) == 1);
+  stave_zone_set_maxaction(zone, give);
+  for (int round = 0; round < 20; round++) meet();
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    alarm(60);
+    meet();
+    _exit(7);
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+  meet();
+  // It ends when no action of it runs any more.
+  CHECK(stave_zone_alloc(zone, STAVE_NOWAIT) != NULL && stave_zone_alloc(zone, STAVE_NOWAIT) == NULL && stave_zone_destroy(zone) == 1);
+}
+
+static struct stave_mbufq kept;
+static void drop(void *argument) {
+  CHECK(argument == &kept && !pthread_equal(pthread_self(), asking));
+  wishes++;
+  pthread_mutex_lock(&lock);
+  stave_mbufq_drain(&kept);
+  pthread_mutex_unlock(&lock);
+}
+static void note(void *argument) { CHECK(argument == NULL), changes++; }
+
+// A protocol that keeps packets has all clusters; who waits for one has it drop them.
+static void packets(void) {
+  asking = pthread_self();
+  stave_mbufq_init(&kept, 0);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 0) == 0 && stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 10) == 0 && changes == 0);
+  CHECK(stave_event_add(STAVE_EVENT_MBUF_LIMITS, note, NULL) == 0 && stave_event_add(STAVE_EVENT_MBUF_DRAIN, drop, &kept) == 0);
+  for (int index = 0; index < 10; index++) CHECK(stave_mbufq_enqueue(&kept, stave_m_getcl(STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_PKTHDR)) == 0);
+  struct stave_mbuf *packet = stave_m_getcl(STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_PKTHDR);
+  CHECK(packet != NULL && wishes > 0);
+  stave_m_freem(packet);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 12) == 0 && changes == 1 && stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 11) == -1 && changes == 1);
+  CHECK(stave_mbuf_set_max_bytes(1 << 24) == 0 && changes == 2 && stave_mbuf_set_max_bytes(0) == 0 && changes == 3);
+  CHECK(stave_event_remove(STAVE_EVENT_MBUF_LIMITS, note, &kept) == -1 && errno == EINVAL);
+  CHECK(stave_event_remove(STAVE_EVENT_MBUF_LIMITS, note, NULL) == 0 && stave_event_remove(STAVE_EVENT_MBUF_LIMITS, note, NULL) == -1);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 20) == 0 && changes == 3);
+  int added = 0;
+  while (stave_event_add(STAVE_EVENT_LOWMEM, note, NULL) == 0) added++;
+  CHECK(added == 19 && errno == ENOMEM && stave_event_add(0, note, NULL) == -1 && errno == EINVAL && stave_event_add(1, NULL, NULL) == -1);
+  while (added-- > 0) CHECK(stave_event_remove(STAVE_EVENT_LOWMEM, note, NULL) == 0);
+}
+
+int main(int count, char **arguments) {
+  alarm(100);
+  (void)arguments;
+  if (count > 1) {
+    // As the options say.
+    CHECK(stave_m_get(STAVE_WAITOK, STAVE_MT_DATA) != NULL);
+    printf("%zu %zu %zu\n", stave_mbuf_get_max(STAVE_MBUF_MBUFS), stave_mbuf_get_max(STAVE_MBUF_CLUSTERS), stave_mbuf_get_max(STAVE_MBUF_JUMBO9));
+    return 0;
+  }
+  action();
+  packets();
+  puts("fine");
+  return 0;
+}
