@@ -180,11 +180,8 @@ install: all manuals
 	install -m 755 build/libstavestat.so.0 $(LIB)/libstavestat.so.0
 	ln -sf libstavestat.so.0 $(LIB)/libstavestat.so
 	install -m 644 build/include/* $(INCLUDE)
-	install -m 644 build/man/man1/* $(SHARE)/man/man1
-	ln -sf stave-guard.1 $(SHARE)/man/man1/stave_guard.1
-	install -m 644 build/man/man3/* $(SHARE)/man/man3
-	install -m 644 build/man/man5/* $(SHARE)/man/man5
-	install -m 644 build/man/man7/* $(SHARE)/man/man7
+	for section in 1 3 5 7; do install -m 644 $$(find build/man/man$$section -type f) $(SHARE)/man/man$$section || exit 1; done
+	for section in 1 3; do cp -Pf $$(find build/man/man$$section -type l) $(SHARE)/man/man$$section || exit 1; done
 	install -m 644 build/completion/stave.bash $(BASH)
 	install -m 644 build/completion/stave.zsh $(ZSH)
 	install -m 644 build/completion/stave.fish $(FISH)
@@ -192,7 +189,7 @@ install: all manuals
 uninstall:
 	rm -f $(BIN)/stave $(HEADERS:%=$(INCLUDE)/%) $(LIB)/libstave.a $(LIB)/libstave.so $(LIB)/libstave.so.0 $(SHARE)/man/man1/stave.1 $(SHARE)/man/man1/stave-*.1 $(SHARE)/man/man1/stave_guard.1
 	rm -f $(LIB)/libstavezones.a $(LIB)/libstavezones.so $(LIB)/libstavezones.so.0
-	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stavestat.3 $(SHARE)/man/man3/stave.3 $(SHARE)/man/man3/stave_*.3
+	rm -f $(INCLUDE)/stavestat.h $(LIB)/libstavestat.so $(LIB)/libstavestat.so.0 $(SHARE)/man/man3/stave.3 $(SHARE)/man/man3/stave_*.3 $(SHARE)/man/man3/STAVE_*.3 $(SHARE)/man/man3/stavestat*.3
 	rm -f $(SHARE)/man/man5/stave_options.5 $(SHARE)/man/man5/stave_probes.5 $(SHARE)/man/man7/stave.7 $(SHARE)/man/man7/stave_migration.7 $(BASH) $(ZSH) $(FISH)
 
 clean:

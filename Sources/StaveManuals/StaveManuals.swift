@@ -26,10 +26,10 @@ struct StaveManuals {
 
   private static func writeManual(of command: String, texts: URL, into folder: URL) throws {
     let tool = try JSONDecoder().decode(ToolDescription.self, from: output(of: command, "--experimental-dump-help"))
+    func links(_ section: Int) -> PageLinks { PageLinks(folder: folder.appending(path: "man\(section)")) }
     func hand(_ name: String) throws -> String { try String(contentsOf: texts.appending(path: name), encoding: .utf8) }
     func write(_ text: String, _ name: String) throws {
       let place = folder.appending(path: "man\(name.suffix(1))")
-      try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
       // Comments are for those who edit.
       let lines = text.split(separator: "\n").filter { !$0.hasPrefix(".\\\"") }
       try (lines.joined(separator: "\n") + "\n").write(to: place.appending(path: name), atomically: true, encoding: .utf8)
@@ -49,11 +49,14 @@ struct StaveManuals {
         .replacingOccurrences(of: "@SETTABLE@", with: list(OptionList.entries.filter(\.isChangeable).map { ("stave.\($0.key)", "Takes \($0.values).") }))
       try write(page.text, page.name + ".1")
     }
+    for section in [1, 3, 5, 7] { try links(section).begin() }
     try page(tool.command, below: nil)
     for one in tool.command.subcommands ?? [] where one.commandName != "help" { try page(one, below: tool.command.commandName) }
-    for name in try FileManager.default.contentsOfDirectory(atPath: texts.path) where name.hasSuffix(".3") {
-      try write(hand(name).replacingOccurrences(of: "@DATE@", with: date), name)
-    }
+    // The command's page for who writes it as the other pages are written.
+    try links(1).link("stave_guard.1", to: "stave-guard.1")
+    let functions = try FileManager.default.contentsOfDirectory(atPath: texts.path).filter { $0.hasSuffix(".3") }
+    for name in functions { try write(hand(name).replacingOccurrences(of: "@DATE@", with: date), name) }
+    for name in functions { try links(3).make(for: name, hand(name)) }
     try write(hand("stave.7").replacingOccurrences(of: "@DATE@", with: date), "stave.7")
     let article = try String(contentsOf: texts.appending(path: "../../Sources/Stave/Stave.docc/ComingFromElsewhere.md"), encoding: .utf8)
     try write(

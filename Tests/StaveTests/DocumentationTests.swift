@@ -33,14 +33,25 @@ import Testing
     #expect(FileManager.default.fileExists(atPath: folder.file("docs/documentation/stave/packet/index.html")))
   }
 
-  @Test func `names of C in the article for those who come from elsewhere are of the headers`() throws {
-    let article = try String(contentsOf: Place.root.appending(path: "Sources/Stave/Stave.docc/ComingFromElsewhere.md"), encoding: .utf8)
-    let headers = try ["stave", "stave_type", "stave_zone", "stave_pool", "stave_mbuf"].map {
-      try String(contentsOf: Place.root.appending(path: "Sources/StaveC/include/\($0).h"), encoding: .utf8)
-    }.joined()
+  private func text(_ path: String) throws -> String {
+    try String(contentsOf: Place.root.appending(path: "Sources/\(path)"), encoding: .utf8)
+  }
+
+  @Test(arguments: [("ComingFromElsewhere", 130), ("WhichZoneFlags", 35)])
+  func `names of C in an article are of the headers`(_ name: String, atLeast count: Int) throws {
+    let article = try text("Stave/Stave.docc/\(name).md")
+    let headers = try ["stave", "stave_type", "stave_zone", "stave_pool", "stave_mbuf"].map { try text("StaveC/include/\($0).h") }.joined()
     let declared = Set(headers.matches(of: /\b(?:stave|STAVE)_[A-Za-z0-9_]+/).map { String($0.0) })
     let named = Set(article.matches(of: /`((?:stave|STAVE)_[A-Za-z0-9_]+)`/).map { String($0.1) })
-    #expect(named.count > 130)
+    #expect(named.count > count)
     #expect(named.isSubset(of: declared), "\(named.subtracting(declared).sorted())")
+  }
+
+  @Test func `the article that goes from the need to the flag has each flag of a zone, by its name in C and in Swift`() throws {
+    let article = try text("Stave/Stave.docc/WhichZoneFlags.md")
+    let inC = try text("StaveC/include/stave_zone.h").matches(of: /\b(STAVE_ZONE_[A-Z]+) = 1 <</).map { String($0.1) }
+    let inSwift = try text("Stave/Zones/ZoneFlags.swift").matches(of: /static var (\w+): ZoneFlags \{/).map { "ZoneFlags.\($0.1)" }
+    #expect(inC.count > 15 && inSwift.count > 11)
+    for name in inC + inSwift { #expect(article.contains("`\(name)`"), "\(name)") }
   }
 }
