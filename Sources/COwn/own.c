@@ -80,6 +80,9 @@ _Bool stave_start_worker(void (*function)(void)) {
   sigset_t all, before;
   pthread_t thread;
   sigfillset(&all);
+  // Its own faults are told like any thread's.
+  const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
+  for (unsigned index = 0; index < sizeof faults / sizeof *faults; index++) sigdelset(&all, faults[index]);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   _Bool is_made = pthread_create(&thread, NULL, work, (void *)function) == 0;
   pthread_sigmask(SIG_SETMASK, &before, NULL);

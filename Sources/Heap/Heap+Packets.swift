@@ -17,26 +17,35 @@ extension Option {
 extension Heap {
   /// For packets that have just begun: the limits of the options; for mbufs at least as many as clusters may be.
   public static func limitPackets() {
-    func value(_ number: Int) -> Int { Int(heap.pointee.options.values[Option.nmbufs.rawValue + number]) }
-    var clusters = 0, number = 1
-    while let limit = zones.pointee.limitPackets, number < 5 {
-      if value(number) > 0 { _ = limit(Int32(number), value(number)) }
-      clusters = clusters.addingReportingOverflow(value(number)).partialValue
-      number += 1
+    guard let limit = zones.pointee.limitPackets else { return }
+    var clusters = 0, before = 0, tries = 0
+    func set(_ number: Int32, _ items: Int) {
+      while items > 0 && limit(number, items, &before) == PacketLimitOutcome.busy {
+        tries += 1
+        pauseBriefly(after: tries)
+      }
     }
-    if value(0) > 0 { _ = zones.pointee.limitPackets?(0, max(value(0), clusters)) }
+    for number in 1..<5 {
+      set(Int32(number), value(number))
+      clusters = clusters.addingReportingOverflow(value(number)).partialValue
+    }
+    if value(0) > 0 { set(0, max(value(0), clusters)) }
   }
+
+  private static func value(_ number: Int) -> Int { Int(heap.pointee.options.values[Option.nmbufs.rawValue + number]) }
 
   /// What a letter asks for. Before there are packets it is what they will begin with. `notNow` where a limit is being changed at this moment.
   static func setPacketLimit(_ option: Option, _ number: Int32, to value: Int64) -> (status: UInt32, result: Int64) {
     guard root.pointee.isOwn == 1 else { return (MailStatus.noPackets, 0) }
-    let before = heap.pointee.options[option]
+    var before = Int(heap.pointee.options[option])
+    if zones.pointee.limitPackets == nil { heap.pointee.options.values[option.rawValue] = value }
+    // They may have begun meanwhile.
     if let limit = zones.pointee.limitPackets {
-      let outcome = limit(number, Int(value))
-      if outcome == PacketLimitOutcome.busy { return (MailStatus.notNow, before) }
-      if outcome == PacketLimitOutcome.refused { return (MailStatus.badValue, before) }
+      let outcome = limit(number, Int(value), &before)
+      if outcome == PacketLimitOutcome.busy { return (MailStatus.notNow, Int64(before)) }
+      if outcome == PacketLimitOutcome.refused { return (MailStatus.badValue, Int64(before)) }
     }
     heap.pointee.options.values[option.rawValue] = value
-    return (MailStatus.done, before)
+    return (MailStatus.done, Int64(before))
   }
 }

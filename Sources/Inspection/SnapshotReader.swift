@@ -182,6 +182,7 @@ struct SlabHeaderCopy: BitwiseCopyable {
   var colour: UInt8
   private var kegNumber: UInt16
   var mark: UInt8
+  private var reserved: UInt8
 
   var kegIndex: UInt32 { UInt32(kegNumber) }
 }

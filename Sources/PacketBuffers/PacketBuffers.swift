@@ -74,7 +74,7 @@ public struct PacketState: ~Copyable {
   public internal(set) var drains: Int64 = 0
   public internal(set) var failedCopies: Int64 = 0
   public internal(set) var failedPullUps: Int64 = 0
-  /// The process in which a thread changes limits; 0 for none.
+  /// 0 unless a thread changes limits; then one more than the forks before this process.
   var limiter: UInt32 = 0
   /// Debug builds: the request from here that is refused; 0 for none.
   var refusedRequest = 0

@@ -34,29 +34,33 @@ extension UnsafeMutablePointer where Pointee == PacketState {
   /// for a negative one, one below the present one, and where fewer mbufs could be than the limits of all clusters allow together: EINVAL.
   /// Waits while somebody else changes limits.
   public func setLimit(_ what: PacketLimit, _ items: Int) -> Bool {
-    while !beginLimits() { _ = stave_yield() }
-    return changeLimit(what, items)
+    waitToLimit()
+    let isDone = changeLimit(what, items)
+    if isDone { events.tell(.packetLimits) }
+    return isDone
+  }
+
+  private func waitToLimit() {
+    var tries = 0
+    while !beginLimits() {
+      tries += 1
+      pauseBriefly(after: tries)
+    }
   }
 
   /// Changes of limits begin, unless somebody is at it. In a child of fork its parent's have ended.
   private func beginLimits() -> Bool {
-    let own = UInt32(stave_getpid()), holder = UInt32(bitPattern: stave_load32(&pointee.limiter))
+    let own = zones.pointee.pools.forks &+ 1, holder = UInt32(bitPattern: stave_load32(&pointee.limiter))
     return holder != own && stave_replace32(&pointee.limiter, holder, own)
   }
 
-  private func endLimits() {
-    stave_store32(&pointee.limiter, 0)
-    events.tell(.packetLimits)
-  }
+  private func endLimits() { stave_store32(&pointee.limiter, 0) }
 
   /// Limits may be changed. Ends that.
   private func changeLimit(_ what: PacketLimit, _ items: Int) -> Bool {
-    guard items == 0 || items > 0 && items >= limit(what) && leavesMbufs(what, items) else {
-      stave_store32(&pointee.limiter, 0)
-      return false
-    }
+    defer { endLimits() }
+    guard items == 0 || items > 0 && items >= limit(what) && leavesMbufs(what, items) else { return false }
     zone(of: what).setLimit(items)
-    endLimits()
     return true
   }
 
@@ -77,9 +81,9 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     let nines = share(Cluster.nine, 6), sixteens = share(Cluster.sixteen, 6)
     let mbufs = Swift.max(bytes / Mbuf.size / 5, clusters + pages + nines + sixteens)
     func mayBe(_ what: PacketLimit, _ items: Int) -> Bool { items == 0 || items >= limit(what) }
-    while !beginLimits() { _ = stave_yield() }
+    waitToLimit()
     guard mayBe(.mbufs, mbufs), mayBe(.clusters, clusters), mayBe(.pages, pages), mayBe(.nines, nines), mayBe(.sixteens, sixteens) else {
-      stave_store32(&pointee.limiter, 0)
+      endLimits()
       return false
     }
     zone(of: .mbufs).setLimit(mbufs)
@@ -88,6 +92,7 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     zone(of: .nines).setLimit(nines)
     zone(of: .sixteens).setLimit(sixteens)
     endLimits()
+    events.tell(.packetLimits)
     return true
   }
 
@@ -106,10 +111,14 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     act(.pages, nil)
     act(.nines, nil)
     act(.sixteens, nil)
-    zones.pointee.limitPackets = { number, items in
+    zones.pointee.limitPackets = { number, items, before in
       guard let limit = PacketLimit(rawValue: number) else { return PacketLimitOutcome.refused }
+      before.pointee = packets.limit(limit)
       guard packets.beginLimits() else { return PacketLimitOutcome.busy }
-      return packets.changeLimit(limit, items) ? PacketLimitOutcome.done : PacketLimitOutcome.refused
+      guard packets.changeLimit(limit, items) else { return PacketLimitOutcome.refused }
+      // Whoever it is that asks, it is no place for an author's code.
+      events.tellLater(.packetLimits)
+      return PacketLimitOutcome.done
     }
   }
 

@@ -45,6 +45,7 @@ extension UnsafeMutablePointer where Pointee == PacketState {
     lost += pointee.pageZone?.destroy() ?? 0
     lost += pointee.nineZone?.destroy() ?? 0
     lost += pointee.sixteenZone?.destroy() ?? 0
+    zones.pointee.limitPackets = nil
     initialize(to: PacketState())
     return lost
   }

@@ -7,7 +7,7 @@ import Primitives
 
 public struct PageSource {
   public typealias Allocate = @convention(c) (
-    _ context: UnsafeMutableRawPointer?, _ bytes: Int, _ mark: UnsafeMutablePointer<UInt8>, _ wait: Int32
+    _ context: UnsafeMutableRawPointer?, _ bytes: Int, _ wait: Int32, _ mark: UnsafeMutablePointer<UInt8>
   ) -> UnsafeMutableRawPointer?
   public typealias Free = @convention(c) (
     _ context: UnsafeMutableRawPointer?, _ start: UnsafeMutableRawPointer, _ bytes: Int, _ mark: UInt8

@@ -14,7 +14,7 @@ public enum MemoryEvent: Sendable {
   case shortage
   /// The same; and a limit of packets is met, then in a thread of Stave's own: who keeps packets drops what can be spared.
   case packetShortage
-  /// A limit of packets has changed: handlers run in the thread that has changed it.
+  /// A limit of packets has changed: handlers run in the thread that has changed it, or, from outside, in one of Stave's own.
   case packetLimits
 
   fileprivate var core: Zones.MemoryEvent {
@@ -38,7 +38,7 @@ public final class MemoryEventHandler: Sendable {
   private let event: MemoryEvent
   private let hook: PoolHook
 
-  /// From now on the closure is called. Throws `.outOfMemory` where the process has twenty handlers already.
+  /// From now on the closure is called. Throws `.outOfMemory` where the process has twelve handlers already.
   public init(_ event: MemoryEvent, _ handler: @escaping @Sendable () -> Void) throws(ZoneError) {
     self.event = event
     hook = PoolHook()
@@ -51,7 +51,7 @@ public final class MemoryEventHandler: Sendable {
   }
 
   deinit {
-    _ = events.remove(event.core, Self.function, Unmanaged.passUnretained(hook).toOpaque())
+    _ = events.remove(event.core, Self.function, Unmanaged.passUnretained(hook).toOpaque(), waits: false)
     hook.set(nil)
   }
 

@@ -141,7 +141,7 @@ private func limit(_ number: Int32) -> PacketLimit? {
 public func mbufSetLimit(_ which: Int32, _ items: Int) -> Int32 {
   guard let limit = limit(which) else { return orInvalid(false) }
   guard hasPackets() else { return orNoMemory(false) }
-  return orInvalid(Heap.alone { packets.setLimit(limit, items) })
+  return orInvalid(packets.setLimit(limit, items))
 }
 
 @_silgen_name("stave_mbuf_get_max")
@@ -152,7 +152,7 @@ public func mbufLimit(_ which: Int32) -> Int {
 
 @_silgen_name("stave_mbuf_set_max_bytes")
 public func mbufSetLimits(_ bytes: Int) -> Int32 {
-  hasPackets() ? orInvalid(Heap.alone { packets.setLimits(bytes: bytes) }) : orNoMemory(false)
+  hasPackets() ? orInvalid(packets.setLimits(bytes: bytes)) : orNoMemory(false)
 }
 
 @_silgen_name("stave_mbuf_get_stat")

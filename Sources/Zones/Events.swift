@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // Events of the whole memory, and who wants to hear of them: a short table of handlers. A handler runs without locks; where memory is
-// short in the thread that waits for it, which may wait itself; at limits of packet buffers in the worker.
+// short in the thread that waits for it, which may wait itself; at limits of packet buffers, and where these are changed from outside, in
+// the worker.
 
 import CPlatform
 import Pages
@@ -22,16 +23,20 @@ struct EventHandler {
   var run: EventFunction?
   var argument: UnsafeMutableRawPointer?
   var event: Int32
+  /// Threads that are in it, and the one that came last.
+  var calls: Int32
+  var lastCaller: UInt
 }
 
 /// What events keep in the root. The table is changed under the lock of the list of zones.
 public struct EventTable: ~Copyable {
-  var handlers: InlineArray<20, EventHandler>
-  var count: Int
+  var handlers: InlineArray<12, EventHandler>
+  /// Bits of events that the worker is to tell of.
+  var due: Int32
   /// When a shortage was last told of: monotonic nanoseconds.
   var shortageTold: Int64
 
-  static var room: Int { 20 }
+  static var room: Int { 12 }
   /// Between two times that a shortage is told of, in nanoseconds.
   static var quiet: Int64 { 10_000_000_000 }
 }
@@ -41,22 +46,22 @@ public var events: UnsafeMutablePointer<EventTable> { rootState(EventTable.self,
 
 extension UnsafeMutablePointer where Pointee == EventTable {
 
-  /// False where the table is full. Takes a lock.
+  /// False where the table is full. Takes a lock; what the worker tells of makes the worker.
   public func add(_ event: MemoryEvent, _ run: EventFunction, _ argument: UnsafeMutableRawPointer?) -> Bool {
     zones.pointee.listLock.lock()
     var index = 0
-    while index < EventTable.room && pointee.handlers[index].run != nil { index += 1 }
+    while index < EventTable.room && (pointee.handlers[index].run != nil || pointee.handlers[index].calls > 0) { index += 1 }
     if index < EventTable.room {
-      pointee.handlers[index] = EventHandler(run: run, argument: argument, event: event.rawValue)
-      pointee.count += 1
+      pointee.handlers[index] = EventHandler(run: run, argument: argument, event: event.rawValue, calls: 0, lastCaller: 0)
     }
     zones.pointee.listLock.unlock()
-    if index < EventTable.room && event == .packetShortage { zones.wantWorker() }
+    if index < EventTable.room && event != .shortage { zones.wantWorker() }
     return index < EventTable.room
   }
 
-  /// Takes back what was added with the same function and argument; false if nothing was. A call that is under way goes on.
-  public func remove(_ event: MemoryEvent, _ run: EventFunction, _ argument: UnsafeMutableRawPointer?) -> Bool {
+  /// Takes back what was added with the same function and argument; false if nothing was. With `waits` no call is under way at the return,
+  /// unless it is that which calls.
+  public func remove(_ event: MemoryEvent, _ run: EventFunction, _ argument: UnsafeMutableRawPointer?, waits: Bool = true) -> Bool {
     zones.pointee.listLock.lock()
     defer { zones.pointee.listLock.unlock() }
     for index in 0..<EventTable.room {
@@ -64,7 +69,13 @@ extension UnsafeMutablePointer where Pointee == EventTable {
       guard handler.event == event.rawValue, handler.argument == argument, let other = handler.run else { continue }
       guard unsafeBitCast(other, to: UInt.self) == unsafeBitCast(run, to: UInt.self) else { continue }
       pointee.handlers[index].run = nil
-      pointee.count -= 1
+      var tries = 0
+      while waits && pointee.handlers[index].calls > (pointee.handlers[index].lastCaller == stave_thread_pointer() ? 1 : 0) {
+        zones.pointee.listLock.unlock()
+        tries += 1
+        pauseBriefly(after: tries)
+        zones.pointee.listLock.lock()
+      }
       return true
     }
     return false
@@ -72,21 +83,56 @@ extension UnsafeMutablePointer where Pointee == EventTable {
 
   /// Calls the handlers. No lock is held.
   public func tell(_ event: MemoryEvent) {
-    guard pointee.count > 0 else { return }
     for index in 0..<EventTable.room {
       zones.pointee.listLock.lock()
-      let handler = pointee.handlers[index]
+      let handler = pointee.handlers[index], isMeant = handler.event == event.rawValue && handler.run != nil
+      if isMeant {
+        pointee.handlers[index].calls += 1
+        pointee.handlers[index].lastCaller = stave_thread_pointer()
+      }
       zones.pointee.listLock.unlock()
-      if handler.event == event.rawValue { handler.run?(handler.argument) }
+      guard isMeant else { continue }
+      handler.run?(handler.argument)
+      zones.pointee.listLock.lock()
+      pointee.handlers[index].calls -= 1
+      zones.pointee.listLock.unlock()
+    }
+  }
+
+  /// Has the worker call them.
+  public func tellLater(_ event: MemoryEvent) {
+    guard hears(event) else { return }
+    stave_or32(&pointee.due, 1 << event.rawValue)
+    zones.callWorker()
+  }
+
+  func tellWhatIsDue() {
+    let due = stave_exchange32(&pointee.due, 0)
+    for event in MemoryEvent.packetShortage.rawValue...MemoryEvent.packetLimits.rawValue where due >> event & 1 != 0 {
+      tell(MemoryEvent(rawValue: event)!)
     }
   }
 
   /// A request that may wait has found no memory.
   func tellShortage() {
-    guard pointee.count > 0 else { return }
+    guard hears(.shortage) || hears(.packetShortage) else { return }
     let now = stave_nanoseconds(), before = Int64(bitPattern: stave_load64(&pointee.shortageTold))
     guard before == 0 || now - before >= EventTable.quiet, stave_replace64(&pointee.shortageTold, before, now) else { return }
     tell(.shortage)
     tell(.packetShortage)
+  }
+
+  private func hears(_ event: MemoryEvent) -> Bool {
+    zones.pointee.listLock.lock()
+    defer { zones.pointee.listLock.unlock() }
+    for index in 0..<EventTable.room where pointee.handlers[index].run != nil && pointee.handlers[index].event == event.rawValue { return true }
+    return false
+  }
+
+  /// In the child of a fork only the thread that forked may be in a handler.
+  func forgetCalls() {
+    for index in 0..<EventTable.room where pointee.handlers[index].calls > 0 {
+      pointee.handlers[index].calls = pointee.handlers[index].lastCaller == stave_thread_pointer() ? 1 : 0
+    }
   }
 }

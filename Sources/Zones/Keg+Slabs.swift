@@ -33,7 +33,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     }
     FutexLock.enterHook(maySleep: flags.maySleep)
     var mark: UInt8 = 0
-    let pages = pointee.source.allocate(pointee.source.context, layout.slabBytes, &mark, flags.rawValue)
+    let pages = pointee.source.allocate(pointee.source.context, layout.slabBytes, flags.rawValue, &mark)
     FutexLock.leaveHook(maySleep: flags.maySleep)
     guard let start = pages else {
       if let header { pointee.headerKeg!.giveOne(header) }

@@ -3,6 +3,7 @@
 // Getting an item: from the current page, or after whatever has to happen before there is one.
 
 import CPlatform
+import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Pool {
@@ -80,7 +81,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
       }
       // Nothing has come back: perhaps from the caches of zones, and of pools elsewhere.
       keg.pointee.lock.unlock()
-      events.tellShortage()
+      if pointee.allocator.pointee.source.isOurs { events.tellShortage() }
       reclaimAll(.drainCPU)
       keg.pointee.lock.lock()
     }

@@ -128,7 +128,7 @@ public struct PoolsState {
   /// Nanoseconds after which a request that waits for the back-end asks it again; 0 for a second, negative for never.
   var pause: Int64
   /// How often this process is a fork's child.
-  var forks: UInt32
+  public internal(set) var forks: UInt32
 
   /// How long a page or a group is left alone after its last use, in nanoseconds.
   public static var inactivity: Int64 { 10_000_000_000 }

@@ -162,15 +162,15 @@ extension UnsafeMutablePointer where Pointee == Pool {
   /// What the pool's keg has for a page source. Nothing is promised of the contents of a pool's pages, so none is zeroed.
   var source: PageSource {
     PageSource(
-      allocate: { context, bytes, mark, wait in context!.assumingMemoryBound(to: Pool.self).fetchPages(bytes, mark, wait) },
+      allocate: { context, bytes, wait, mark in context!.assumingMemoryBound(to: Pool.self).fetchPages(bytes, wait, mark) },
       free: { context, start, bytes, mark in context!.assumingMemoryBound(to: Pool.self).returnPages(start, bytes, mark) },
       context: UnsafeMutableRawPointer(self), isZeroed: true)
   }
 
-  private func fetchPages(_ bytes: Int, _ mark: UnsafeMutablePointer<UInt8>, _ wait: Int32) -> UnsafeMutableRawPointer? {
+  private func fetchPages(_ bytes: Int, _ wait: Int32, _ mark: UnsafeMutablePointer<UInt8>) -> UnsafeMutableRawPointer? {
     let allocator = pointee.allocator
     repeat {
-      if let pages = allocator.pointee.source.allocate(allocator.pointee.source.context, bytes, mark, wait) { return pages }
+      if let pages = allocator.pointee.source.allocate(allocator.pointee.source.context, bytes, wait, mark) { return pages }
     } while allocator.drainSiblings(of: self)
     return nil
   }

@@ -20,6 +20,7 @@ public struct Slab {
   private var kegNumber: UInt16
   /// What its page source wrote there: the source's own.
   public var mark: UInt8
+  private var reserved: UInt8 = 0
 
   public var kegIndex: UInt32 { UInt32(kegNumber) }
 

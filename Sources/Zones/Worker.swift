@@ -19,6 +19,8 @@ enum ActionState {
   static var idle: UInt32 { 0 }
   static var due: UInt32 { 1 }
   static var running: UInt32 { 2 }
+  /// A request has met the limit meanwhile.
+  static var runningAndDue: UInt32 { 3 }
 }
 
 /// Whether there is a worker.
@@ -32,6 +34,22 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
   /// From now on there is to be a worker. Creates a thread.
   func wantWorker() {
     if stave_replace32(&pointee.worker, WorkerState.unwanted, WorkerState.wanted) { callWorker() }
+  }
+
+  /// A request has met the limit: its zone's action is to run, once more if it is running.
+  func makeDue(_ zone: ZonePointer) {
+    guard stave_load32(&pointee.worker) != WorkerState.unwanted else { return }
+    while true {
+      let state = UInt32(bitPattern: stave_load32(&zone.pointee.bound.actionState))
+      if state == ActionState.idle {
+        if stave_replace32(&zone.pointee.bound.actionState, ActionState.idle, ActionState.due) { return callWorker() }
+      } else if state == ActionState.running {
+        if stave_replace32(&zone.pointee.bound.actionState, ActionState.running, ActionState.runningAndDue) { return }
+      } else {
+        if stave_load32(&pointee.worker) == WorkerState.wanted { callWorker() }
+        return
+      }
+    }
   }
 
   /// Something has become due. Where the system has no thread for the worker it stays due: the next call tries again.
@@ -57,11 +75,14 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
   func runDue() {
     while let zone = takeDue() {
       zone.pointee.bound.action?(UnsafeMutableRawPointer(zone))
-      stave_store32(&zone.pointee.bound.actionState, ActionState.idle)
       pointee.listLock.lock()
+      if !stave_replace32(&zone.pointee.bound.actionState, ActionState.running, ActionState.idle) {
+        stave_store32(&zone.pointee.bound.actionState, ActionState.due)
+      }
       zone.pointee.walks -= 1
       pointee.listLock.unlock()
     }
+    events.tellWhatIsDue()
   }
 
   /// A zone whose action is due, and runs from now on: it is not ended meanwhile.
@@ -82,10 +103,32 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
 
   var isWorker: Bool { pointee.workerThread == stave_thread_pointer() }
 
-  /// In the child of a fork, which has no worker.
+  /// In the child of a fork, which has no worker, unless it was the worker that forked, in an action.
   func forgetWorker() {
+    guard !isWorker else { return }
     if pointee.worker == WorkerState.running { pointee.worker = WorkerState.wanted }
     pointee.workerCalls = 0
     pointee.workerThread = 0
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == Zone {
+  /// In the child of a fork, as above.
+  func forgetAction() {
+    let isOurs = isInAction && zones.isWorker
+    pointee.walks = isOurs ? 1 : 0
+    pointee.bound.actionState = isOurs ? ActionState.running : ActionState.idle
+  }
+
+  /// Ends the process where the worker is about to wait for itself.
+  func demandOtherThread(_ what: StaticString) {
+    guard zones.isWorker else { return }
+    var report = Report("action at a limit")
+    report.text("it ")
+    report.text(what)
+    report.text(" zone ")
+    report.name(pointee.name)
+    report.text(", which would wait for itself\n")
+    report.stop()
   }
 }

@@ -205,7 +205,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
     while true {
       // Its own too where walks over all pass it by.
       if pointee.flags.contains(.unmanaged) { reclaim(.drainCPU) }
-      events.tellShortage()
+      // An author's source, or addresses that were reserved, may be short of something else.
+      if pointee.keg.pointee.source.isOurs { events.tellShortage() }
       reclaimAll(.drainCPU)
       if let item = refill(flags, &isRefused) { return item }
       if isRefused || flags.contains(.canFail) && stave_nanoseconds() - start > WaitFlags.patience { return nil }

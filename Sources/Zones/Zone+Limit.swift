@@ -75,15 +75,23 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   /// What is reported when a request meets the limit, once in five minutes at most; nil for nothing. The text stays its owner's.
   public func setWarning(_ text: UnsafePointer<UInt8>?) { pointee.bound.warning = text }
-  /// What runs then, each time, unless it is due or running: soon after, in the worker, with no lock held. It may not end the zone. The
-  /// first action of a process makes a thread. A call that is under way goes on.
-  public func setLimitAction(_ action: LimitAction?) {
+  /// What runs then, each time, unless it is due already: soon after, in the worker, with no lock held. It may neither end the zone nor wait
+  /// at a limit that has an action. The first action of a process makes a thread. With `waits` no call of the former one is under way at
+  /// the return, unless it is that which calls.
+  public func setLimitAction(_ action: LimitAction?, waits: Bool = true) {
     if action != nil { zones.wantWorker() }
+    zones.pointee.listLock.lock()
     pointee.bound.action = action
+    zones.pointee.listLock.unlock()
+    var tries = 0
+    while waits && isInAction && !zones.isWorker {
+      tries += 1
+      pauseBriefly(after: tries)
+    }
   }
 
   /// Whether that runs at this moment.
-  public var isInAction: Bool { UInt32(bitPattern: stave_load32(&pointee.bound.actionState)) == ActionState.running }
+  public var isInAction: Bool { UInt32(bitPattern: stave_load32(&pointee.bound.actionState)) >= ActionState.running }
 
   /// What of the core's own runs before that, in the thread that asks; it may not ask this zone. `action`: as above, and there is no worker
   /// for its sake.
@@ -126,6 +134,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   private func waitForRoom(_ flags: WaitFlags) -> Int {
+    if pointee.bound.action != nil { demandOtherThread("waits at the limit of") }
     var waiter = ZoneWaiter()
     return withUnsafeMutablePointer(to: &waiter) { waiter in
       func isGranted() -> Bool { stave_load32(waiter) != 0 }
@@ -221,7 +230,6 @@ extension UnsafeMutablePointer where Pointee == Zone {
       FutexLock.leaveHook(maySleep: flags.maySleep)
       stave_store32(&pointee.bound.isRelieved, 0)
     }
-    guard pointee.bound.action != nil else { return }
-    if stave_replace32(&pointee.bound.actionState, ActionState.idle, ActionState.due) { zones.callWorker() }
+    if pointee.bound.action != nil { zones.makeDue(self) }
   }
 }

@@ -243,13 +243,17 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func leaveList() {
     // A part's limit was that of the zone in front of it, which has gone.
     if pointee.flags.contains(.part) { pointee.flags.remove(.limited) }
-    if isInAction && zones.isWorker { endInAction() }
+    if isInAction { demandOtherThread("ends its own") }
     zones.pointee.listLock.lock()
+    pointee.depotLock.lock()
     pointee.flags.insert(.dying)
+    pointee.depotLock.unlock()
     if !pointee.flags.contains(.secondary) { pointee.keg.pointee.flags.insert(.dying) }
+    var tries = 0
     while pointee.walks > 0 {
       zones.pointee.listLock.unlock()
-      _ = stave_yield()
+      tries += 1
+      pauseBriefly(after: tries)
       zones.pointee.listLock.lock()
     }
     if zones.pointee.first == self {
@@ -261,13 +265,6 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
     zones.pointee.zoneCount -= 1
     zones.pointee.listLock.unlock()
-  }
-
-  private func endInAction() -> Never {
-    var report = Report("end of a zone")
-    report.name(pointee.name)
-    report.text(" is ended by its own action at the limit, which would wait for itself\n")
-    report.stop()
   }
 
   /// The rest, when it is in no list.

@@ -164,7 +164,6 @@ extension UnsafeMutablePointer where Pointee == ZoneBound {
     pointee.first = nil
     pointee.last = nil
     pointee.word &= Int64(ZoneBound.itemsMask)
-    pointee.actionState = ActionState.idle
     pointee.isRelieved = 0
   }
 

@@ -27,13 +27,16 @@ public func unlockZonesAfterFork(inChild: Bool) {
   forEachZoneUnlocked {
     release($0.pointee.depotLock)
     if inChild {
-      $0.pointee.walks = 0
+      $0.forgetAction()
       $0.pointee.isReclaimed = 0
       $0.forgetWaiters()
     }
   }
   if inChild, let registry = zones.pointee.smr { registry.pointee.resumeInChild() }
-  if inChild { zones.forgetWorker() }
+  if inChild {
+    zones.forgetWorker()
+    events.forgetCalls()
+  }
   if inChild { zones.pointee.listLock.resetInChild() } else { zones.pointee.listLock.unlock() }
   if CPUCache.isLocked { CPUCache.forEachRegion { release(CPUCache.lock(of: $0).pointee) } }
   if inChild { zones.pointee.regionLock.resetInChild() } else { zones.pointee.regionLock.unlock() }

@@ -65,7 +65,7 @@ public struct ZonesState: ~Copyable {
   /// Of safe memory reclamation and of the zones that use it; nil until there is a context, or such a zone.
   var smr: UnsafeMutablePointer<SMRRegistry>?
   var deferralKeg: UnsafeMutablePointer<Keg>?
-  var pools: PoolsState
+  public internal(set) var pools: PoolsState
   /// Of headers with reference counts.
   var countedHeaderKegs: InlineArray<2, UnsafeMutablePointer<Keg>?>
   /// Of 4, 8, 16, 32 and 64 bytes.
@@ -82,10 +82,21 @@ public struct ZonesState: ~Copyable {
   /// 1 while something is due.
   var workerCalls: Int32
   var workerThread: UInt
-  /// Sets a limit of packet buffers by its number; the result is a PacketLimitOutcome. Nil until there are any.
-  public var limitPackets: (@convention(c) (_ number: Int32, _ items: Int) -> Int32)?
+  /// Sets a limit of packet buffers by its number, and has it told of later; the result is a PacketLimitOutcome. `before` is the limit
+  /// before. Nil until there are any.
+  public var limitPackets: (@convention(c) (_ number: Int32, _ items: Int, _ before: UnsafeMutablePointer<Int>) -> Int32)?
   /// Zones at their limits do not warn.
   public var isQuiet: Bool
+}
+
+/// Between two looks at what another thread is at: the processor at first, then a millisecond.
+public func pauseBriefly(after tries: Int) {
+  if tries < 100 {
+    _ = stave_yield()
+  } else {
+    var never: UInt32 = 0
+    _ = stave_futex_wait(&never, 0, 1_000_000)
+  }
 }
 
 /// What became of a wish for another limit.

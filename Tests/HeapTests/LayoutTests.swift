@@ -33,7 +33,7 @@ import Testing
     #expect(MemoryLayout<Mailbox>.offset(of: \.result) == 40 && MemoryLayout<Mailbox>.offset(of: \.status) == 48)
     #expect(MemoryLayout<FixedName>.size == 32)
     #expect(MemoryLayout<Bucket>.size == 16)
-    #expect(MemoryLayout<Slab>.stride == 24 && MemoryLayout<Slab>.offset(of: \.mark) == 22)
+    #expect(MemoryLayout<Slab>.size == 24 && MemoryLayout<Slab>.offset(of: \.mark) == 22)
     #expect(MemoryLayout<stave_cell>.size == 32 && MemoryLayout<stave_cell>.offset(of: \.moved) == 8)
     #expect(MemoryLayout<stave_cell>.offset(of: \.capacity) == 16 && MemoryLayout<stave_cell>.offset(of: \.slots) == 24)
   }

@@ -148,11 +148,12 @@ enum ZonesLibrary {
     }
   }
 
-  @Test func `a zone that its own action ends, which would wait for itself, is reported`() throws {
+  @Test(arguments: [("ends", "it ends its own"), ("waits", "it waits at the limit of")])
+  func `an action that would wait for itself is reported`(_ mistake: String, _ words: String) throws {
     let folder = Folder()
     guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
-    let outcome = try run(program, ["action"], seconds: 60)
-    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("victims is ended by its own action at the limit"), outcome.report)
+    let outcome = try run(program, [mistake], seconds: 60)
+    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("action at a limit: \(words) zone victims, which would wait for itself"), outcome.report)
   }
 
   @Test func `limits of packet buffers are set at start, and raised from outside while packets move`() throws {

@@ -40,20 +40,20 @@ private let calls = Mutex(0)
     }
   }
 
-  @Test func `a change of limits is told as long as there is a handler, of which there may be twenty`() async {
+  @Test func `a change of limits is told as long as there is a handler, of which there may be twelve`() async {
     await #expect(processExitsWith: .success) {
       for round in 1...3 {
-        let handlers = try (0..<20).map { _ in try MemoryEventHandler(.packetLimits) { calls.withLock { $0 += 1 } } }
+        let handlers = try (0..<12).map { _ in try MemoryEventHandler(.packetLimits) { calls.withLock { $0 += 1 } } }
         do {
           _ = try MemoryEventHandler(.shortage) {}
-          preconditionFailure("a twenty-first")
+          preconditionFailure("a thirteenth")
         } catch { precondition(error as? ZoneError == .outOfMemory) }
         try Packets.setLimit(.nines, to: 100 * round)
-        precondition(calls.withLock { $0 } == 20 * round)
+        precondition(calls.withLock { $0 } == 12 * round)
         withExtendedLifetime(handlers) {}
       }
       try Packets.setLimit(.nines, to: 0)
-      precondition(calls.withLock { $0 } == 60)
+      precondition(calls.withLock { $0 } == 36)
     }
   }
 }

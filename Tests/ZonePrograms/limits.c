@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stave.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -60,6 +61,49 @@ static void action(void) {
   CHECK(stave_zone_alloc(zone, STAVE_NOWAIT) != NULL && stave_zone_alloc(zone, STAVE_NOWAIT) == NULL && stave_zone_destroy(zone) == 1);
 }
 
+// Who meets the limit while the action runs has it run once more.
+static atomic_int phase;
+static void again(struct stave_zone *met) {
+  (void)met;
+  actions++;
+  if (phase == 0) {
+    phase = 1;
+    while (phase == 1) usleep(1000);
+  }
+}
+
+// A child of the thread in which an action runs: its zone is in that action still.
+static void split(struct stave_zone *met) {
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    alarm(60);
+    stave_zone_destroy(met);
+    _exit(1);
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+  phase = 3;
+}
+
+static void repeat(void) {
+  struct stave_zone *busy = stave_zone_create("busy", 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+  CHECK(busy != NULL && stave_zone_set_max(busy, 1) == 1);
+  stave_zone_set_maxaction(busy, again);
+  void *item = stave_zone_alloc(busy, STAVE_NOWAIT);
+  actions = 0;
+  CHECK(item != NULL && stave_zone_alloc(busy, STAVE_NOWAIT) == NULL);
+  while (phase != 1) usleep(1000);
+  CHECK(stave_zone_alloc(busy, STAVE_NOWAIT) == NULL);
+  phase = 2;
+  while (actions < 2) usleep(1000);
+  stave_zone_set_maxaction(busy, split);
+  CHECK(stave_zone_alloc(busy, STAVE_NOWAIT) == NULL);
+  while (phase != 3) usleep(1000);
+  stave_zone_free(busy, item);
+  CHECK(stave_zone_destroy(busy) == 0);
+}
+
 static struct stave_mbufq kept;
 static void drop(void *argument) {
   CHECK(argument == &kept && !pthread_equal(pthread_self(), asking));
@@ -68,7 +112,11 @@ static void drop(void *argument) {
   stave_mbufq_drain(&kept);
   pthread_mutex_unlock(&lock);
 }
-static void note(void *argument) { CHECK(argument == NULL), changes++; }
+static void note(void *argument) {
+  CHECK(argument == NULL);
+  // What it changes itself is told of, too.
+  if (++changes == 1) CHECK(stave_mbuf_set_max(STAVE_MBUF_JUMBO9, 5) == 0 && changes == 2);
+}
 
 // A protocol that keeps packets has all clusters; who waits for one has it drop them.
 static void packets(void) {
@@ -80,27 +128,31 @@ static void packets(void) {
   struct stave_mbuf *packet = stave_m_getcl(STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_PKTHDR);
   CHECK(packet != NULL && wishes > 0);
   stave_m_freem(packet);
-  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 12) == 0 && changes == 1 && stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 11) == -1 && changes == 1);
-  CHECK(stave_mbuf_set_max_bytes(1 << 24) == 0 && changes == 2 && stave_mbuf_set_max_bytes(0) == 0 && changes == 3);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 12) == 0 && changes == 2 && stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 11) == -1 && changes == 2);
+  CHECK(stave_mbuf_set_max_bytes(1 << 24) == 0 && changes == 3 && stave_mbuf_set_max_bytes(0) == 0 && changes == 4);
   CHECK(stave_event_remove(STAVE_EVENT_MBUF_LIMITS, note, &kept) == -1 && errno == EINVAL);
   CHECK(stave_event_remove(STAVE_EVENT_MBUF_LIMITS, note, NULL) == 0 && stave_event_remove(STAVE_EVENT_MBUF_LIMITS, note, NULL) == -1);
-  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 20) == 0 && changes == 3);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 20) == 0 && changes == 4);
   int added = 0;
   while (stave_event_add(STAVE_EVENT_LOWMEM, note, NULL) == 0) added++;
-  CHECK(added == 19 && errno == ENOMEM && stave_event_add(0, note, NULL) == -1 && errno == EINVAL && stave_event_add(1, NULL, NULL) == -1);
+  CHECK(added == 11 && errno == ENOMEM && stave_event_add(0, note, NULL) == -1 && errno == EINVAL && stave_event_add(1, NULL, NULL) == -1);
   while (added-- > 0) CHECK(stave_event_remove(STAVE_EVENT_LOWMEM, note, NULL) == 0);
 }
+
+static void look(void *argument) { CHECK(argument == NULL && stave_mbuf_get_max(STAVE_MBUF_MBUFS) < 1000); }
 
 int main(int count, char **arguments) {
   alarm(100);
   (void)arguments;
   if (count > 1) {
-    // As the options say.
+    // As the options say; who is told may ask.
+    CHECK(stave_event_add(STAVE_EVENT_MBUF_LIMITS, look, NULL) == 0);
     CHECK(stave_m_get(STAVE_WAITOK, STAVE_MT_DATA) != NULL);
     printf("%zu %zu %zu\n", stave_mbuf_get_max(STAVE_MBUF_MBUFS), stave_mbuf_get_max(STAVE_MBUF_CLUSTERS), stave_mbuf_get_max(STAVE_MBUF_JUMBO9));
     return 0;
   }
   action();
+  repeat();
   packets();
   puts("fine");
   return 0;

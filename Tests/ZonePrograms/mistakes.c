@@ -9,6 +9,7 @@
 #include "check.h"
 
 static void end(struct stave_zone *zone) { stave_zone_destroy(zone); }
+static void want(struct stave_zone *zone) { stave_zone_alloc(zone, STAVE_WAITOK); }
 
 int main(int count, char **arguments) {
   CHECK(count == 2);
@@ -55,9 +56,9 @@ int main(int count, char **arguments) {
     struct stave_mbuf *mbuf = stave_m_getcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR);
     stave_m_freem(mbuf);
     CHECK(stave_m_getcl(0x1003, STAVE_MT_DATA, STAVE_M_PKTHDR) == mbuf);
-  } else if (strcmp(mistake, "action") == 0) {
+  } else if (strcmp(mistake, "ends") == 0 || strcmp(mistake, "waits") == 0) {
     stave_zone_set_max(zone, 1);
-    stave_zone_set_maxaction(zone, end);
+    stave_zone_set_maxaction(zone, strcmp(mistake, "ends") == 0 ? end : want);
     CHECK(stave_zone_alloc(zone, STAVE_NOWAIT) == NULL);
     for (;;) sleep(1);
   } else if (strcmp(mistake, "leaked") == 0) {

@@ -24,7 +24,7 @@ static void *waitForOne(void *unused) {
 }
 
 // What no pool can be, and what no request can have.
-static void *none(void *arg, size_t bytes, uint8_t *mark, int flags) { return (void)arg, (void)bytes, (void)mark, (void)flags, NULL; }
+static void *none(void *arg, size_t bytes, int flags, uint8_t *mark) { return (void)arg, (void)bytes, (void)mark, (void)flags, NULL; }
 static void noneBack(void *arg, void *start, size_t bytes, uint8_t mark) { (void)arg, (void)start, (void)bytes, (void)mark; }
 static void refusals(void) {
   struct stave_pool_allocator *source = stave_pool_allocator_create(none, noneBack, NULL, 4096, 0);
@@ -106,7 +106,7 @@ static void limits(void) {
 // Four pages, all there are.
 static char memory[4][4096] __attribute__((aligned(4096)));
 static int taken[4], unused;
-static void *page(void *arg, size_t bytes, uint8_t *mark, int flags) {
+static void *page(void *arg, size_t bytes, int flags, uint8_t *mark) {
   *mark = 200;
   CHECK(arg == memory && bytes == 4096 && flags != 0);
   for (int index = 0; index < 4; index++) if (!taken[index]) return taken[index] = 1, memory[index];

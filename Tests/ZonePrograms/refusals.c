@@ -21,7 +21,7 @@ static size_t import(void *arg, void **store, size_t count, int flags) {
   return done;
 }
 static void release(void *arg, void **store, size_t count) { (void)arg, (void)store, (void)count; }
-static void *pages(void *arg, size_t size, uint8_t *mark, int flags) {
+static void *pages(void *arg, size_t size, int flags, uint8_t *mark) {
   (void)mark;
   (void)arg, (void)flags;
   void *memory = aligned_alloc(4096, size);

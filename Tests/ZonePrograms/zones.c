@@ -169,7 +169,7 @@ static void limits(void) {
 }
 
 static size_t pagesOut;
-static void *pages(void *arg, size_t bytes, uint8_t *mark, int flags) {
+static void *pages(void *arg, size_t bytes, int flags, uint8_t *mark) {
   (void)flags;
   *mark = 77;
   void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

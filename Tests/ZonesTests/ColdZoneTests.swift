@@ -140,9 +140,9 @@ extension OnRoot {
         Stage.up()
         // Memory that may not be read or written, and is made so again before it goes back.
         let source = PageSource(
-          allocate: { _, bytes, mark, wait in
+          allocate: { _, bytes, wait, mark in
             let inner = PageSource.arena
-            guard let start = inner.allocate(inner.context, bytes, mark, wait) else { return nil }
+            guard let start = inner.allocate(inner.context, bytes, wait, mark) else { return nil }
             return stave_mprotect(start.address, bytes, 0) == 0 ? start : nil
           },
           free: { _, start, bytes, mark in

@@ -51,7 +51,7 @@ final class MockSource {
 
   var source: PageSource {
     PageSource(
-      allocate: { context, bytes, mark, wait in
+      allocate: { context, bytes, wait, mark in
         let mock = Unmanaged<MockSource>.fromOpaque(context!).takeUnretainedValue()
         mock.noteLocks()
         mock.lock.withLock {
@@ -61,7 +61,7 @@ final class MockSource {
         mock.onAllocate?()
         if mock.isRefused(wait) { return nil }
         let inner = PageSource.arena
-        guard let memory = inner.allocate(inner.context, bytes, mark, wait) else { return nil }
+        guard let memory = inner.allocate(inner.context, bytes, wait, mark) else { return nil }
         if let dirt = mock.dirt { memory.initializeMemory(as: UInt8.self, repeating: dirt, count: bytes) }
         mock.lock.withLock {
           mock.bytesOut += bytes
@@ -90,7 +90,7 @@ extension PageSource {
   /// Pages of a source that marks none.
   func take(_ bytes: Int) -> UnsafeMutableRawPointer? {
     var mark: UInt8 = 0
-    return allocate(context, bytes, &mark, 1)
+    return allocate(context, bytes, 1, &mark)
   }
 }
 

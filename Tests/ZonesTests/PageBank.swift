@@ -40,7 +40,7 @@ final class PageBank {
 
   var source: PageSource {
     PageSource(
-      allocate: { context, bytes, _, wait in
+      allocate: { context, bytes, wait, _ in
         let bank = Unmanaged<PageBank>.fromOpaque(context!).takeUnretainedValue()
         if FutexLock.threadHoldsAny { bank.sawLock = true }
         bank.onAllocate?()

@@ -103,7 +103,7 @@ public enum Packets {
   /// limit, where the limits of all kinds of clusters together would exceed it; kinds without a limit do not count.
   public static func setLimit(_ kind: Kind, to count: Int) throws(PacketError) {
     let state = try started()
-    guard Heap.alone({ state.setLimit(kind.limit, count) }) else { throw .outOfRange }
+    guard state.setLimit(kind.limit, count) else { throw .outOfRange }
   }
 
   /// The limit of a kind; 0 for none.

@@ -80,7 +80,7 @@ private struct PoolEnd: GivenUp, @unchecked Sendable {
 final class PoolHook: Sendable {
   private let action = Mutex(LimitAction())
 
-  func set(_ action: (@Sendable () -> Void)?) { self.action.withLock { $0.run = action } }
+  func set(_ action: (@Sendable () -> Void)?) { _ = self.action.withLockPatiently { $0.run = action } }
 
   static let hook: PoolDrainHook = { argument, _ in
     guard let argument else { return }

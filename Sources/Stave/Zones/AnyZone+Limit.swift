@@ -39,9 +39,9 @@ extension AnyZone {
     core.setWarning(copy)
   }
 
-  /// A closure that is called when a request meets the limit, unless it is due or running already: soon after, in a thread of Stave's own,
-  /// with no lock held. It may take locks that who asks holds, free items of this zone, and wait, but not for items of this zone; a request
-  /// that waits gets what it frees. The first closure of a process makes the thread.
+  /// A closure that is called when a request meets the limit, unless it is due already: soon after, in a thread of Stave's own,
+  /// with no lock held. It may take locks that who asks holds, free items of this zone, and wait, but not at a limit that has a closure; a
+  /// request that waits gets what it frees. The first closure of a process makes the thread, which never ends.
   ///
   ///     let connections = try Zone<Connection>("connections", limit: 100)
   ///     connections.atLimit { print("100 connections are in use") }
@@ -73,17 +73,18 @@ enum LimitActions {
 
   static func set(_ core: ZonePointer, _ action: (@Sendable () -> Void)?) {
     let zone = UInt(bitPattern: core)
-    if action == nil { core.setLimitAction(nil) }
+    if action == nil { core.setLimitAction(nil, waits: false) }
     giving.withLock { _ in
       guard let place = place(of: zone) ?? (action == nil ? nil : place(of: 0) ?? add()) else { return }
       place.action.withLock { $0.run = action }
       place.zone.store(action == nil ? 0 : zone, ordering: .releasing)
     }
     guard action != nil else { return }
-    core.setLimitAction { raw in
+    let run: Zones.LimitAction = { raw in
       // In the worker, and without the lock: it may take its time, and free.
       LimitActions.place(of: UInt(bitPattern: raw))?.action.withLockPatiently { $0 }?.run?()
     }
+    core.setLimitAction(run, waits: false)
   }
 
   static func forget(_ core: ZonePointer) {

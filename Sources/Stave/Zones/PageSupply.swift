@@ -44,7 +44,7 @@ final class SuppliedPages: Sendable {
   /// Good as long as this object lives.
   func source(areZero: Bool) -> PageSource {
     PageSource(
-      allocate: { context, bytes, _, wait in
+      allocate: { context, bytes, wait, _ in
         let pages = SuppliedPages.of(context!)
         let start = pages.supply.pages(byteCount: bytes, alignment: pages.alignment, mayWait: WaitFlags(rawValue: wait).maySleep)
         precondition(UInt(bitPattern: start) % UInt(pages.alignment) == 0, "a page supply gave pages that are not aligned as asked for")

@@ -70,7 +70,7 @@ typedef size_t (*stave_zone_import)(void *arg, void **store, size_t count, int f
 typedef void (*stave_zone_release)(void *arg, void **store, size_t count);
 // Whole pages: `bytes`, a multiple of the page size, at a multiple of 16; null where there are none. What is written to `*mark`, 0 before,
 // comes back with them: so a source that has several kinds of pages knows which these are.
-typedef void *(*stave_zone_allocf)(void *arg, size_t bytes, uint8_t *mark, int flags);
+typedef void *(*stave_zone_allocf)(void *arg, size_t bytes, int flags, uint8_t *mark);
 typedef void (*stave_zone_freef)(void *arg, void *pages, size_t bytes, uint8_t mark);
 
 // Which version the library has, in three bytes: (STAVE_VERSION_MAJOR << 16 | STAVE_VERSION_MINOR << 8 | STAVE_VERSION_PATCH).
@@ -167,19 +167,20 @@ int stave_zone_exhausted(struct stave_zone *zone);
 // What is reported when a request meets the limit, at most each five minutes; the text stays the caller's. Null: nothing.
 void stave_zone_set_warning(struct stave_zone *zone, const char *text);
 // What runs then, to free what can be spared: soon after, in a thread of the library's own, without locks, one at a time; it may wait, but
-// neither at this limit nor for the zone's end. Null: nothing; a call under way goes on.
+// neither at a limit that has an action nor for the zone's end. Null: nothing, and no call is under way when this returns, unless it is
+// made by one. The first one makes the thread, which never ends: the process ends by exit, not by pthread_exit of its last thread.
 void stave_zone_set_maxaction(struct stave_zone *zone, void (*action)(struct stave_zone *zone));
 
 // What the whole program may want to hear of.
 enum {
   STAVE_EVENT_LOWMEM = 1,       // there is no memory for a request that may wait; in its thread, at most once in ten seconds
   STAVE_EVENT_MBUF_DRAIN = 2,   // the same, and a limit of packet buffers is met, then in a thread of the library's own
-  STAVE_EVENT_MBUF_LIMITS = 3,  // a limit of packet buffers has changed; in the thread that has changed it
+  STAVE_EVENT_MBUF_LIMITS = 3,  // a limit of packet buffers has changed; in the thread that has changed it, or, from outside, in that one
 };
 // Calls `handler` with `arg` at each such event from now on, without locks. It may allocate with STAVE_NOWAIT, and free. 0, or -1 with
-// EINVAL for another event or null, with ENOMEM where there are twenty. For MBUF_DRAIN a thread is made.
+// EINVAL for another event or null, with ENOMEM where there are twelve. The MBUF events need the thread of stave_zone_set_maxaction.
 int stave_event_add(int event, void (*handler)(void *arg), void *arg);
-// Takes that back; a call under way goes on. 0, or -1 with EINVAL for what was not added.
+// Takes that back, and waits for calls under way, but not in one of them. 0, or -1 with EINVAL for what was not added.
 int stave_event_remove(int event, void (*handler)(void *arg), void *arg);
 
 // How much is given back.
