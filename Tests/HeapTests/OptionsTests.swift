@@ -32,7 +32,7 @@ private func text(_ text: StaticString) -> String { text.description }
       let option = Option(rawValue: index)!
       #expect(keys.insert(text(option.key)).inserted)
       #expect(!text(option.summary).isEmpty)
-      #expect(text(option.key).allSatisfy { $0.isLowercase || $0 == "_" })
+      #expect(text(option.key).allSatisfy { $0.isLowercase || $0.isNumber || $0 == "_" })
       #expect(option.defaultValue <= option.limit)
       if option.takesWords { #expect(!text(option.words[Int(option.defaultValue)]).isEmpty) }
     }
