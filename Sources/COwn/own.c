@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -72,24 +73,21 @@ _Bool stave_begin_own(struct stave_own_steps steps) {
 }
 
 static void *work(void *function) {
+  stave_syscall6(SYS_prctl, 15 /* PR_SET_NAME */, (long)"stave-worker", 0, 0, 0, 0);
   ((void (*)(void))function)();
   return NULL;
 }
 _Bool stave_start_worker(void (*function)(void)) {
   int error = errno;
-  sigset_t all, before;
   pthread_t thread;
-  sigfillset(&all);
-  // Its own faults are told like any thread's.
-  const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
-  for (unsigned index = 0; index < sizeof faults / sizeof *faults; index++) sigdelset(&all, faults[index]);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  // Its own faults are told like any thread's; and 32 to 34 are libc's, which waits for all threads in setuid.
+  const int taken[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT, 32, 33, 34};
+  uint64_t blocked = ~(uint64_t)0, before = 0;
+  for (unsigned index = 0; index < sizeof taken / sizeof *taken; index++) blocked &= ~((uint64_t)1 << (taken[index] - 1));
+  stave_syscall6(SYS_rt_sigprocmask, 2 /* SETMASK */, (long)&blocked, (long)&before, 8, 0, 0);
   _Bool is_made = pthread_create(&thread, NULL, work, (void *)function) == 0;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (is_made) {
-    pthread_setname_np(thread, "stave-worker");
-    pthread_detach(thread);
-  }
+  stave_syscall6(SYS_rt_sigprocmask, 2, (long)&before, 0, 8, 0, 0);
+  if (is_made) pthread_detach(thread);
   errno = error;
   return is_made;
 }
