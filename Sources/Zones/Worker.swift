@@ -91,8 +91,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
     defer { pointee.listLock.unlock() }
     var next = pointee.first
     while let zone = next {
-      if zone.pointee.bound.actionState == ActionState.due && !zone.pointee.flags.contains(.dying) {
-        stave_store32(&zone.pointee.bound.actionState, ActionState.running)
+      if !zone.pointee.flags.contains(.dying) && stave_replace32(&zone.pointee.bound.actionState, ActionState.due, ActionState.running) {
         zone.pointee.walks += 1
         return zone
       }
