@@ -27,7 +27,7 @@ extension Heap {
     }
     for number in 1..<5 {
       set(Int32(number), value(number))
-      clusters = clusters.addingReportingOverflow(value(number)).partialValue
+      clusters += value(number)
     }
     if value(0) > 0 { set(0, max(value(0), clusters)) }
   }

@@ -45,7 +45,6 @@ public struct EventTable: ~Copyable {
 public var events: UnsafeMutablePointer<EventTable> { rootState(EventTable.self, at: RootLayout.eventsOffset) }
 
 extension UnsafeMutablePointer where Pointee == EventTable {
-
   /// False where the table is full. Takes a lock; what the worker tells of makes the worker.
   public func add(_ event: MemoryEvent, _ run: EventFunction, _ argument: UnsafeMutableRawPointer?) -> Bool {
     zones.pointee.listLock.lock()
@@ -70,7 +69,7 @@ extension UnsafeMutablePointer where Pointee == EventTable {
       guard unsafeBitCast(other, to: UInt.self) == unsafeBitCast(run, to: UInt.self) else { continue }
       pointee.handlers[index].run = nil
       var tries = 0
-      while waits && pointee.handlers[index].calls > (pointee.handlers[index].lastCaller == stave_thread_pointer() ? 1 : 0) {
+      while waits && pointee.handlers[index].calls > 0 && pointee.handlers[index].lastCaller != stave_thread_pointer() {
         zones.pointee.listLock.unlock()
         tries += 1
         pauseBriefly(after: tries)
@@ -94,7 +93,7 @@ extension UnsafeMutablePointer where Pointee == EventTable {
       guard isMeant else { continue }
       handler.run?(handler.argument)
       zones.pointee.listLock.lock()
-      pointee.handlers[index].calls -= 1
+      if pointee.handlers[index].calls > 0 { pointee.handlers[index].calls -= 1 }
       zones.pointee.listLock.unlock()
     }
   }

@@ -148,6 +148,13 @@ enum ZonesLibrary {
     }
   }
 
+  @Test func `warnings of zones are switched off at start`() throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("zones.c", .shared, in: folder) else { return }
+    let outcome = try run(program, environment: ["STAVE_OPTIONS": "zone_warnings:0"], seconds: 120)
+    #expect(outcome.succeeded && outcome.text == "fine\n" && !outcome.errorText.contains("limit of a zone"), outcome.report)
+  }
+
   @Test(arguments: [("ends", "it ends its own"), ("waits", "it waits at the limit of")])
   func `an action that would wait for itself is reported`(_ mistake: String, _ words: String) throws {
     let folder = Folder()

@@ -104,6 +104,37 @@ static void repeat(void) {
   CHECK(stave_zone_destroy(busy) == 0);
 }
 
+// Who takes an action or a handler back finds no call of it under way.
+static atomic_int entered, left;
+static void linger(void *met) {
+  (void)met;
+  entered = 1;
+  usleep(30000);
+  left = 1;
+}
+static void lingerAtLimit(struct stave_zone *met) { linger(met); }
+
+static void takeBack(void) {
+  struct stave_zone *slow = stave_zone_create("slow", 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+  CHECK(slow != NULL && stave_zone_set_max(slow, 1) == 1);
+  stave_zone_set_maxaction(slow, lingerAtLimit);
+  void *item = stave_zone_alloc(slow, STAVE_NOWAIT);
+  CHECK(item != NULL && stave_zone_alloc(slow, STAVE_NOWAIT) == NULL);
+  while (entered == 0) usleep(100);
+  stave_zone_set_maxaction(slow, NULL);
+  CHECK(left == 1);
+  stave_zone_free(slow, item);
+  CHECK(stave_zone_destroy(slow) == 0);
+  entered = left = 0;
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_JUMBO16, 1) == 0 && stave_event_add(STAVE_EVENT_MBUF_DRAIN, linger, NULL) == 0);
+  struct stave_mbuf *one = stave_m_getjcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR, 16384);
+  CHECK(one != NULL && stave_m_getjcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR, 16384) == NULL);
+  while (entered == 0) usleep(100);
+  CHECK(stave_event_remove(STAVE_EVENT_MBUF_DRAIN, linger, NULL) == 0 && left == 1);
+  stave_m_freem(one);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_JUMBO16, 0) == 0);
+}
+
 static struct stave_mbufq kept;
 static void drop(void *argument) {
   CHECK(argument == &kept && !pthread_equal(pthread_self(), asking));
@@ -153,6 +184,7 @@ int main(int count, char **arguments) {
   }
   action();
   repeat();
+  takeBack();
   // All threads have to take part.
   CHECK(setuid(getuid()) == 0);
   packets();

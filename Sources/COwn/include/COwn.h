@@ -19,7 +19,8 @@ _Bool stave_begin_own(struct stave_own_steps steps) __attribute__((visibility("h
 // Around what is done once: no other thread does such a thing meanwhile, and none forks. Not recursive.
 void stave_lock_own(void) __attribute__((visibility("hidden")));
 void stave_unlock_own(void) __attribute__((visibility("hidden")));
-// A thread that takes no signals but those of its own faults, and calls `work`, which does not return. False if the system has none. errno is left alone.
+// A thread that takes no signals but those of its own faults, and calls `work`, which does not return. False if the system has none.
+// errno is left alone.
 _Bool stave_start_worker(void (*_Nonnull work)(void)) __attribute__((visibility("hidden")));
 
 #endif

@@ -128,7 +128,7 @@ public final class Pool<Element: ~Copyable>: Sendable {
   /// ```
   public func atShortage(_ action: (@Sendable () -> Void)?) {
     core.hook.set(action)
-    core.pool.setDrainHook(PoolHook.hook, argument: Unmanaged.passUnretained(core.hook).toOpaque())
+    core.pool.setDrainHook(CalledClosure.hook, argument: Unmanaged.passUnretained(core.hook).toOpaque())
   }
 
   /// Gives back pages that have been free for ten seconds; with `urgently` all that are free; never those that are primed or that the low

@@ -11,7 +11,7 @@ internal import Zones
   // Unchecked: what the core does with a pool is safe in all threads.
   let pool: PoolPointer
   let turns = PoolTurns()
-  let hook = PoolHook()
+  let hook = CalledClosure()
   private let pages: SharedPages?
 
   init(_ pool: PoolPointer, _ pages: SharedPages?) {
@@ -69,15 +69,16 @@ internal import Zones
 /// The end of a pool.
 private struct PoolEnd: GivenUp, @unchecked Sendable {
   let pool: PoolPointer
-  let hook: PoolHook
+  let hook: CalledClosure
   let pages: SharedPages?
 
   var isUnused: Bool { !pool.isVisited }
   func end() { pool.destroy() }
 }
 
-/// What is called when the pool needs items back: the core's hook has this for its context, whatever it does at the moment.
-final class PoolHook: Sendable {
+/// A closure that the core calls, when a pool needs items back or at an event: its function has this for its context, whatever it does at
+/// the moment.
+final class CalledClosure: Sendable {
   private let action = Mutex(LimitAction())
 
   func set(_ action: (@Sendable () -> Void)?) { _ = self.action.withLockPatiently { $0.run = action } }
@@ -85,6 +86,6 @@ final class PoolHook: Sendable {
   static let hook: PoolDrainHook = { argument, _ in
     guard let argument else { return }
     // Called without the lock: it puts items back, and those who wait go on.
-    Unmanaged<PoolHook>.fromOpaque(argument).takeUnretainedValue().action.withLockPatiently { $0 }?.run?()
+    Unmanaged<CalledClosure>.fromOpaque(argument).takeUnretainedValue().action.withLockPatiently { $0 }?.run?()
   }
 }

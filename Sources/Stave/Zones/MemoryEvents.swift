@@ -36,12 +36,12 @@ public enum MemoryEvent: Sendable {
 /// bytes behind when it goes: a call in another thread may still be on its way.
 public final class MemoryEventHandler: Sendable {
   private let event: MemoryEvent
-  private let hook: PoolHook
+  private let hook: CalledClosure
 
   /// From now on the closure is called. Throws `.outOfMemory` where the process has twelve handlers already.
   public init(_ event: MemoryEvent, _ handler: @escaping @Sendable () -> Void) throws(ZoneError) {
     self.event = event
-    hook = PoolHook()
+    hook = CalledClosure()
     hook.set(handler)
     guard Heap.startOwn() else { throw .outOfMemory }
     guard events.add(event.core, Self.function, Unmanaged.passRetained(hook).toOpaque()) else {
@@ -55,5 +55,5 @@ public final class MemoryEventHandler: Sendable {
     hook.set(nil)
   }
 
-  private static let function: EventFunction = { PoolHook.hook($0, 0) }
+  private static let function: EventFunction = { CalledClosure.hook($0, 0) }
 }
