@@ -55,7 +55,14 @@ extension OnRoot {
         setGuard(.memguard, 3)
         let zone = Ran.countingZone()
         // What Swift makes at a first use would stay half made in a child of fork.
-        for item in (0..<9).map({ _ in zone.allocate()! }) { zone.free(item) }
+        useAllNumbersOfFrames()
+        let first = (0..<9).map { _ in zone.allocate()! }
+        precondition(first.contains(where: isGuarded))
+        for (index, item) in first.enumerated() {
+          fill(item, 100, UInt8(index))
+          precondition(holds(item, 100, UInt8(index)))
+          zone.free(item)
+        }
         let isDone = Flag()
         inThreads(3) { thread in
           guard thread > 0 else {

@@ -54,3 +54,14 @@ func isReadable(_ address: UInt) -> Bool {
   defer { for end in ends { close(end) } }
   return write(ends[1], UnsafeRawPointer(bitPattern: address), 1) == 1
 }
+
+/// Reads a number of each kind that call frame information has, so that Swift makes no more of what it makes at their first use.
+func useAllNumbersOfFrames() {
+  let bytes = [UInt8](repeating: 1, count: 64)
+  bytes.withUnsafeBytes { bytes in
+    let start = UInt(bitPattern: bytes.baseAddress)
+    var reader = ByteReader(AddressRange(start: start, end: start + UInt(bytes.count)), at: start)
+    let sum = UInt64(reader.load(UInt8.self)) + UInt64(reader.load(UInt16.self)) + UInt64(reader.load(UInt32.self)) + reader.load(UInt64.self)
+    precondition(sum > 0 && reader.load(Int32.self) != 0 && reader.unsigned() == 1 && reader.signed() == 1)
+  }
+}
