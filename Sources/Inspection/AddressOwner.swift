@@ -16,11 +16,14 @@ public struct AddressOwner: Sendable {
     case large = "large block"
     /// In the arena, and nobody's.
     case free = "free memory"
-    /// In the addresses of guarded blocks.
-    case guarded = "guarded blocks"
+    /// MemGuard's: it lies in or beside a block that is live, or was freed a while ago.
+    case guarded = "guarded block"
+    /// In the addresses of guarded blocks, and of none that is known.
+    case guards = "guarded blocks"
   }
 
-  public enum State: String, Sendable { case used = "in use", cached, free }
+  /// `freed`: of a guarded block, whose addresses nobody else has yet.
+  public enum State: String, Sendable { case used = "in use", cached, free, freed }
 
   public var address: UInt
   /// The copy of Stave.
@@ -39,6 +42,11 @@ public struct AddressOwner: Sendable {
   public var cpu: Int?
   /// The number of a malloc type, 0 for none.
   public var type: UInt32 = 0
+  /// The hash of its name where the number may be another's by now, else 0.
+  public var typeHash: UInt32 = 0
+  /// Of a guarded block: the numbers of the stacks that asked for it and that freed it (RecordedStacks), 0 where there is none.
+  public var allocationStack: UInt32 = 0
+  public var freeStack: UInt32 = 0
 }
 
 extension SnapshotReader {
@@ -50,9 +58,7 @@ extension SnapshotReader {
     let root = try readRoot(copies), arena = try arenaWindow(root)
     guard arena.contains(address) else {
       if let outside = try ownerByLists(address, root, arena, copies) { return outside }
-      let guards = try readGuards(root, copies)
-      let offset = address &- UInt(bitPattern: guards.start)
-      return guards.mapped > 0 && offset < UInt(guards.mapped) ? AddressOwner(address: address, root: name, kind: .guarded) : nil
+      return try guardedOwner(of: address, root, copies)
     }
     let owners = UInt(bitPattern: root.part(OwnerMap.self, RootLayout.ownersOffset).pointee.owners)
     let word = try target.read(UInt.self, at: owners &+ (address - arena.lowerBound) >> (unitShift - 1) &* 8)

@@ -101,7 +101,7 @@ extension SnapshotReader {
     let registers = all.filter { !library.isOwn($0) }
     var collection = LeakCollection(key: root.part(RedZoneState.self, RootLayout.redZoneOffset).pointee.key, names: [:], limit: try itemLimit())
     let snapshot = try snapshot()
-    for type in snapshot.types { (collection.names[type.number], collection.hashes[type.number]) = (type.label, type.name.utf8.reduce(2_166_136_261) { ($0 ^ UInt32($1)) &* 16_777_619 }) }
+    for type in snapshot.types { (collection.names[type.number], collection.hashes[type.number]) = (type.label, type.nameHash) }
     try walkItems { run throws(InspectionError) in try collection.add(run, target) }
     try addGuarded(root, to: &collection)
     let items = collection.sorted(), mappings = try target.mappings()

@@ -54,6 +54,9 @@ public struct TypeSnapshot: Sendable {
 
   public init() {}
 
+  /// As FixedName's, by which a guarded block tells its type from a later one of that number.
+  public var nameHash: UInt32 { name.utf8.reduce(2_166_136_261) { ($0 ^ UInt32($1)) &* 16_777_619 } }
+
   /// The name, behind that of its root where that is not the first.
   public var fullName: String { root.isEmpty ? name : "\(root)/\(name)" }
   /// The same, made unique among types of one name.

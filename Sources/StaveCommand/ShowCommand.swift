@@ -53,16 +53,20 @@ struct ShowCommand: ParsableCommand {
   private static func address(_ word: String) -> UInt? { word.hasPrefix("0x") ? UInt(word.dropFirst(2), radix: 16) : nil }
 
   private func show(_ address: UInt, _ process: ProcessReader, _ snapshot: Snapshot) throws {
-    var owners: [AddressOwner] = []
-    for reader in process.readers { if let owner = try reader.owner(of: address) { owners.append(owner) } }
+    var found: [(owner: AddressOwner, reader: SnapshotReader)] = []
+    for reader in process.readers { if let owner = try reader.owner(of: address) { found.append((owner, reader)) } }
+    let told = found.map { owner, reader in
+      let stacks = owner.kind == .guarded ? try? RecordedStacks(reader) : nil
+      return (owner, { (number: UInt32) in stacks?.frames(of: number).enumerated().map(CheckCommand.line) ?? [] })
+    }
     if json {
-      emit(JSON.list(owners.map { AddressReport.json($0, snapshot) }).description)
-    } else if owners.isEmpty {
+      emit(JSON.list(told.map { AddressReport.json($0, snapshot, stack: $1) }).description)
+    } else if found.isEmpty {
       emit("\(address.hexadecimal): no copy of Stave in the process owns it")
     } else {
-      emit(owners.map { AddressReport.line($0, snapshot) }.joined(separator: "\n"))
+      emit(told.flatMap { [AddressReport.line($0, snapshot)] + AddressReport.stacks($0, stack: $1) }.joined(separator: "\n"))
     }
-    if owners.isEmpty { throw ExitCode(1) }
+    if found.isEmpty { throw ExitCode(1) }
   }
 
   private func table(_ subject: String, _ snapshot: Snapshot) -> TextTable? {

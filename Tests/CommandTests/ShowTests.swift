@@ -58,6 +58,37 @@ import Testing
     }
   }
 
+  @Test func `whose an address of guarded blocks is: live, freed, beside, of none; what is guarded stands beside the sum`() throws {
+    let work = "extern int dprintf(int, const char *, ...); held[0] = malloc(100); held[1] = malloc(40); free(held[1]); dprintf(1, \"%p %p\\n\", held[0], held[1]);"
+    guard let (started, folder) = try stopped(work, options: "background:0,types:library,memguard:1,memguard_max:100,memguard_min:40") else { return }
+    defer { kill(started.id, SIGKILL) }
+    try withExtendedLifetime(folder) {
+      let addresses = started.printed.split(whereSeparator: \.isWhitespace).compactMap { UInt($0.dropFirst(2), radix: 16) }
+      try #require(addresses.count == 2, "\(started.printed)")
+      let (live, freed) = (addresses[0], addresses[1])
+      func show(_ address: UInt, _ words: [String] = []) throws -> String {
+        let ended = try start(Built.command, ["show", "\(started.id)", address.hexadecimal] + words).end()
+        #expect(ended.status == 0, ended.report)
+        return ended.text
+      }
+      let first = try show(live + 7)
+      #expect(first.hasPrefix("\((live + 7).hexadecimal): 7 bytes into the guarded block at \(live.hexadecimal) of 100 bytes, in use, of type main, of libstave.so\n"), "\(first)")
+      #expect(first.contains("\n  allocated by\n  #0 ") && first.contains(" main+0x") && !first.contains("freed by"), "\(first)")
+      let second = try show(freed - 3)
+      #expect(second.contains(": 3 bytes before the guarded block at \(freed.hexadecimal) of 40 bytes, freed, of type main,"), "\(second)")
+      #expect(second.contains("\n  freed by\n  #0 "), "\(second)")
+      let told = try #require(try JSONSerialization.jsonObject(with: Data(show(freed, ["--json"]).utf8)) as? [[String: Any]]).first
+      #expect(told?["kind"] as? String == "guarded block" && told?["state"] as? String == "freed" && told?["size"] as? Int == 40, "\(told ?? [:])")
+      #expect((told?["allocated-by"] as? [String])?.isEmpty == false && (told?["freed-by"] as? [String])?.first?.hasPrefix("#0 ") == true, "\(told ?? [:])")
+      let range = try #require(UInt(stave("get", "\(started.id)", "vm.memguard.mapstart").text.split(separator: " ").last?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""))
+      let bytes = try #require(UInt(stave("get", "\(started.id)", "vm.memguard.mapsize").text.split(separator: " ").last?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""))
+      #expect(try show(range + bytes - 1).contains(": among the addresses of guarded blocks, of none that is known, of libstave.so"))
+      let sum = try stave("sum", "\(started.id)").text
+      #expect(sum.contains("guarded blocks, on pages of their own and in none of these figures: 1, 4096 bytes of pages\n"), "\(sum)")
+      #expect(try object(stave("sum", "--json", "\(started.id)").text)["guarded-blocks"] as? Int == 1)
+    }
+  }
+
   @Test func `the largest come first, equal ones in the order of the list, and absurd figures trap nobody`() {
     var snapshot = Snapshot()
     snapshot.types = [("a", 10), ("b", 4000), ("c", 10), ("d", 5000), ("e", 10), ("unused", 0)].map { name, bytes in
