@@ -23,7 +23,7 @@ struct CorpusPage {
 
   private var where_: String {
     let day = Date.now.formatted(.iso8601.year().month().day())
-    let kernel = said("uname", ["-r"])
+    let kernel = said("uname", ["-r"]).prefix { $0 != "-" }
     var versions = [said("getconf", ["GNU_LIBC_VERSION"])]
     versions += [("duma", "DUMA"), ("electric-fence", "Electric Fence"), ("valgrind", "valgrind")].compactMap { package, name in
       let version = said("dpkg-query", ["-W", "-f", "${Version}", package])
