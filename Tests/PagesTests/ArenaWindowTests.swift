@@ -15,12 +15,24 @@ extension OnRoot {
   @Suite struct ArenaWindowTests {
     private let ground = LevelGround()
 
-    @Test func `L67 the window starts and grows at huge page boundaries`() {
-      #expect(arena.pointee.windowStart % (2 * mega) == 0)
-      #expect(arena.pointee.frontier % (2 * mega) == 0)
-      let block = arena.takeLarge(size: 64 * mega)!
-      #expect(arena.pointee.frontier % (2 * mega) == 0)
-      #expect(arena.releaseLarge(block.start))
+    @Test func `L67 the window starts and grows at huge page boundaries, and is back at one after a growth that was refused`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        precondition(arena.pointee.windowStart % (2 * mega) == 0)
+        precondition(arena.pointee.frontier % (2 * mega) == 0)
+        #if STAVE_CHECK_LOCKS  // debug builds, whose system calls can be refused
+        let mapped = arena.pointee.frontier - arena.pointee.windowStart
+        precondition(mapped < 24 * mega)
+        (stave_inject().pointee.error, stave_inject().pointee.after) = (12, 1)
+        precondition(arena.takeLarge(size: mapped + 3 * unitBytes) != nil && stave_inject().pointee.after == 0)
+        // As little as was needed.
+        precondition(arena.pointee.frontier % (2 * mega) != 0)
+        #endif
+        let block = arena.takeLarge(size: 64 * mega)!
+        precondition(arena.pointee.frontier % (2 * mega) == 0)
+        precondition(arena.releaseLarge(block.start))
+        arena.checkInvariants()
+      }
     }
 
     @Test func `someone else's mapping ahead of the frontier is stepped over`() async {
