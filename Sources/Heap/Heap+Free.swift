@@ -143,6 +143,13 @@ extension Heap {
     return plainSize(memory) ?? redZoneBlock(at: memory.address)?.block.size
   }
 
+  /// malloc_usable_size of an address that is no block.
+  @inline(never)
+  public static func reportNoBlock(_ memory: UnsafeMutableRawPointer) {
+    if reportFreed(memory, "malloc_usable_size() of a free block") { return }
+    reportBadFree("malloc_usable_size() of an address that is no block", memory.address, keg: nil)
+  }
+
   /// Of a block without guard bytes.
   private static func plainSize(_ memory: UnsafeMutableRawPointer) -> UInt? {
     switch ownerMap.pointee.owner(of: memory.address) {
@@ -177,6 +184,7 @@ extension Heap {
         let block = checkForRealloc(block, holder)
         return resize(block, holder, to: size) ?? replace(memory, block.size)
       }
+      if reportFreed(memory, "realloc() of a free block") { return stave_invalid() }
       switch ownerMap.pointee.owner(of: memory.address) {
       case .large: reportBadLarge("realloc()", memory.address)
       case .slab(let header):

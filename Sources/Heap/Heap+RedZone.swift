@@ -102,8 +102,24 @@ extension Heap {
     case .freed(let block) where block.address == memory.address:
       reportFreedTwice(block, holder)
       return .freedTwice
-    default: return .none
+    default: return reportFreed(memory, "double free") ? .freedTwice : .none
     }
+  }
+
+  /// Whether it is a block with guard bytes that was freed before; then it is reported, with `what` was to be done with it now. Where item
+  /// checks have filled its item since, it is told by where such a block would begin.
+  @inline(never)
+  static func reportFreed(_ memory: UnsafeMutableRawPointer, _ what: StaticString) -> Bool {
+    guard let (finding, holder) = redZoneFinding(at: memory.address) else { return false }
+    if case .freed(let block) = finding {
+      guard block.address == memory.address else { return false }
+      reportFreedTwice(block, holder, what, "used again by")
+      return true
+    }
+    let offset = memory.address &- holder.item
+    guard CPUCache.isPassedBy, let keg = holder.keg, offset == RedZone.offset(alignment: offset), offset & (offset &- 1) == 0, !keg.isTaken(holder.item) else { return false }
+    reportBadFree(what, memory.address, keg: keg, .again)
+    return true
   }
 
   /// Looks at the guard bytes and reports what has been written to; afterwards, if the process goes on, they are as they should be.

@@ -86,15 +86,18 @@ extension Heap {
 
   /// Returns where the program is to go on: nothing has been freed then.
   @inline(never)
-  static func reportFreedTwice(_ block: RedZoneBlock, _ holder: Holder) {
+  static func reportFreedTwice(_ block: RedZoneBlock, _ holder: Holder, _ call: StaticString = "double free()", _ again: StaticString = "freed again by") {
     var report = Report("bad free")
-    report.text("double free(); the block")
+    report.text(call)
+    report.text("; the block")
     describe(block, holder, in: &report)
     report.text(" has been freed already\n")
     if block.stack != 0 {
       report.text("  freed first by\n")
       report.stack(block.stack)
-      report.text("  freed again by\n")
+      report.text("  ")
+      report.text(again)
+      report.text("\n")
     }
     report.stackHere()
     report.finish(next: block.stack != 0 ? "" : "STAVE_OPTIONS=redzone:1,stacks:1 says where it was freed before")

@@ -94,7 +94,7 @@ extension Report {
       let raw = UnsafeRawPointer(start)
       var done = 0
       while done < count {
-        let written = stave_write(file, raw + done, count - done)
+        let written = stave_write_quietly(file, raw + done, count - done)
         if written == -4 /* EINTR */ { continue }
         if written <= 0 { return false }
         done += written
@@ -139,7 +139,11 @@ extension Report {
       }
       for index in start..<end { line.byte(buffer[index]) }
       let bytes = line.used
-      let sent = withUnsafePointer(to: &line.buffer) { stave_send_to_log(Int32(socket), $0, bytes) }
+      let sent = withUnsafePointer(to: &line.buffer) { start in
+        var sent = stave_send_to_log(Int32(socket), start, bytes)
+        while sent == -4 /* EINTR */ { sent = stave_send_to_log(Int32(socket), start, bytes) }
+        return sent
+      }
       if sent < 0 { return false }
       start = end + 1
     }

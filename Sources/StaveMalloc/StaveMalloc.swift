@@ -132,7 +132,7 @@ public func stavePvalloc(_ size: UInt) -> UnsafeMutableRawPointer? {
 @_silgen_name("stave_libc_malloc_usable_size")
 public func staveUsableSize(_ memory: UnsafeMutableRawPointer?) -> UInt {
   guard let size = Heap.usableSize(memory) else {
-    reportBadFree("malloc_usable_size() of an address that is no block", UInt(bitPattern: memory), keg: nil)
+    if let memory { Heap.reportNoBlock(memory) }
     return 0
   }
   if let memory, !Heap.demandLive(memory, "malloc_usable_size() of a free block") { return 0 }

@@ -64,6 +64,15 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
       let found = try names(ended.errorText)
       #expect(found.starts(with: stack), "\(compiler) \(flags) \(role): \(found) \(ended.report)")
     }
+    // Guard bytes and item checks together: the header that says so has been filled.
+    for options in ["check:1", "redzone:1", "check:1,redzone:1"] {
+      let ended = try run(program, ["free_twice"], options)
+      #expect(ended.signal == SIGABRT && ended.errorText.contains("bad free: double free"), "\(options): \(ended.report)")
+      for (role, call) in [("resize_free", "realloc()"), ("measure_free", "malloc_usable_size()")] {
+        let ended = try run(program, [role], options)
+        #expect(ended.signal == SIGABRT && ended.errorText.contains("bad free: \(call) of a free block"), "\(options): \(ended.report)")
+      }
+    }
     let found = try names(run(program, ["in_callback"]).errorText)
     #expect(found.starts(with: ["free_global", "compare"]) && found.contains("in_callback") && found.contains("main"), "\(found)")
   }
@@ -157,6 +166,10 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
       let ended = try run(program, [role], "onreport:continue")
       #expect(ended.succeeded && ended.text == "went on\n" && ended.errorText.contains("\n  next: "), "\(role): \(ended.report)")
     }
+    // Nobody reads what is said: that ends no program.
+    let unheard = try run(program, ["to_nobody"], "onreport:continue")
+    #expect(unheard.succeeded && unheard.text == "went on\n", unheard.report)
+    #expect(try run(program, ["to_nobody"]).signal == SIGABRT)
     let ended = try run(program, ["many"], "onreport:continue")
     #expect(ended.succeeded && ended.errorText.components(separatedBy: "\n  next: ").count == 1001, "a thousand are written")
     #expect(ended.errorText.hasSuffix("further reports are counted, not written\n"))
@@ -197,6 +210,9 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     #expect(all.components(separatedBy: "\n  next: ").count == 2001)
     let nowhere = try run(program, ["free_global"], "report:\(folder.path)/none/log")
     #expect(nowhere.errorText.contains("which stave does not own") && nowhere.errorText.contains("\n  next: "))
+    #expect(mkfifo(folder.file("unread"), 0o600) == 0)
+    let unread = try run(program, ["free_global"], "report:\(folder.path)/unread")
+    #expect(unread.signal == SIGABRT && unread.errorText.contains("which stave does not own"), unread.report)
     #expect(try run(program, ["free_global"], "report:relative").errorText.contains("relative is no value for report"))
   }
 
@@ -213,6 +229,11 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     #expect(ended.errorText.isEmpty, ended.report)
     let found = try names(ended.text)
     #expect(found.starts(with: ["free_global", "main"]), "\(found)")
+    // More lines than the log's queue has room for, while its reader reads.
+    let long = try TestSupport.run(
+      unshare, ["-rm", "sh", "-c", "mount -t tmpfs none /dev && exec \(program) log \(program) free_twice"],
+      environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": "report:syslog,memguard:1"])
+    #expect(long.text.split(separator: "\n").count > 11 && long.text.contains("]:   free:") && long.text.contains("next: ") && long.errorText.isEmpty, long.report)
   }
 
   // MARK: - The command

@@ -5,6 +5,7 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +33,8 @@ FUNCTION void resize_inside(void) {
   free(block);
   turns++;
 }
+FUNCTION void resize_free(void) { char *block = hidden(malloc(100)); free(block); turns += realloc(hidden(block), 5000) != NULL; }
+FUNCTION void measure_free(void) { char *block = hidden(malloc(100)); free(block); turns += (long)malloc_usable_size(hidden(block)); }
 FUNCTION static int compare(const void *a, const void *b) { free_global(); return *(const char *)a - *(const char *)b; }
 FUNCTION void in_callback(void) { char letters[2] = "ba"; qsort(hidden(letters), 2, 1, compare); turns++; }
 FUNCTION static void *work(void *nothing) { free_inside(); turns++; return nothing; }
@@ -50,6 +53,12 @@ FUNCTION void on_a_smashed_stack(void) {
   free_global();
   _exit(0);
 }
+// Standard error is a pipe that nobody reads.
+FUNCTION void to_nobody(void) {
+  int ends[2];
+  if (pipe(ends) != 0 || dup2(ends[1], 2) != 2 || close(ends[0]) != 0) abort();
+  free_twice();
+}
 // As often as is said, without end of all reports.
 FUNCTION void many(void) { for (int index = 0; index < 1500; index++) free(hidden(&global[1])); turns++; }
 FUNCTION static void *quarrel(void *nothing) { for (int index = 0; index < 50; index++) free_global(); return nothing; }
@@ -66,18 +75,22 @@ static int log_of(char **program) {
   if (bind(log, (struct sockaddr *)&place, sizeof place) != 0) return 77;
   pid_t child = fork();
   if (child == 0) { execv(program[0], program); _exit(127); }
-  int status;
-  waitpid(child, &status, 0);
-  char line[2000];
-  ssize_t count;
-  while ((count = recv(log, line, sizeof line, MSG_DONTWAIT)) > 0) printf("%.*s\n", (int)count, line);
+  // There is room for ten lines as a rule.
+  int status, hasEnded = 0;
+  while (!hasEnded) {
+    hasEnded = waitpid(child, &status, WNOHANG) == child;
+    char line[2000];
+    ssize_t count;
+    while ((count = recv(log, line, sizeof line, MSG_DONTWAIT)) > 0) printf("%.*s\n", (int)count, line);
+    usleep(5000);
+  }
   return 0;
 }
 
 static const struct { const char *name; void (*function)(void); } all[] = {
   { "free_global", free_global }, { "free_inside", free_inside }, { "free_twice", free_twice }, { "free_large_twice", free_large_twice },
   { "resize_inside", resize_inside }, { "in_callback", in_callback }, { "in_thread", in_thread }, { "in_handler", in_handler },
-  { "on_a_smashed_stack", on_a_smashed_stack }, { "many", many }, { "many_threads", many_threads },
+  { "on_a_smashed_stack", on_a_smashed_stack }, { "resize_free", resize_free }, { "measure_free", measure_free }, { "to_nobody", to_nobody }, { "many", many }, { "many_threads", many_threads },
 };
 
 int main(int count, char **arguments) {
