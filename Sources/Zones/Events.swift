@@ -121,11 +121,16 @@ extension UnsafeMutablePointer where Pointee == EventTable {
     tell(.packetShortage)
   }
 
+  /// Whether there is a handler, and this thread is in none: what a handler itself meets is told to nobody.
   private func hears(_ event: MemoryEvent) -> Bool {
     zones.pointee.listLock.lock()
     defer { zones.pointee.listLock.unlock() }
-    for index in 0..<EventTable.room where pointee.handlers[index].run != nil && pointee.handlers[index].event == event.rawValue { return true }
-    return false
+    var isHeard = false
+    for index in 0..<EventTable.room where pointee.handlers[index].event == event.rawValue {
+      if pointee.handlers[index].calls > 0 && pointee.handlers[index].lastCaller == stave_thread_pointer() { return false }
+      if pointee.handlers[index].run != nil { isHeard = true }
+    }
+    return isHeard
   }
 
   /// In the child of a fork only the thread that forked may be in a handler.

@@ -48,7 +48,12 @@ extension UnsafeMutablePointer where Pointee == Pool {
     #if STAVE_CHECK_LOCKS
     pointee.zone.checkMaySleep()
     #endif
-    _ = stave_futex_wait(UnsafeRawPointer(event), number, pause == 0 ? 1_000_000_000 : pause)
+    // Who sleeps for ever wakes each second to hear who rings.
+    var answer: Int
+    repeat {
+      answer = stave_futex_wait(UnsafeRawPointer(event), number, pause <= 0 ? 1_000_000_000 : pause)
+      hearBell(mayRunHooks: true)
+    } while pause < 0 && answer == -110 /* ETIMEDOUT */
     pointee.keg.pointee.lock.lock()
     if forks == zones.pointee.pools.forks { event.pointee.waiters -= 1 }
   }

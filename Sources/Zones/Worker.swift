@@ -36,7 +36,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
     if stave_replace32(&pointee.worker, WorkerState.unwanted, WorkerState.wanted) { callWorker() }
   }
 
-  /// A request has met the limit: its zone's action is to run, once more if it is running.
+  /// A request has met the limit: its zone's action is to run, once more if it is running, and it is not the action's own request.
   func makeDue(_ zone: ZonePointer) {
     guard stave_load32(&pointee.worker) != WorkerState.unwanted else { return }
     while true {
@@ -44,6 +44,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
       if state == ActionState.idle {
         if stave_replace32(&zone.pointee.bound.actionState, ActionState.idle, ActionState.due) { return callWorker() }
       } else if state == ActionState.running {
+        if isWorker { return }
         if stave_replace32(&zone.pointee.bound.actionState, ActionState.running, ActionState.runningAndDue) { return }
       } else {
         if stave_load32(&pointee.worker) == WorkerState.wanted { callWorker() }

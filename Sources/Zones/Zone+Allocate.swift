@@ -212,6 +212,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       if isRefused || flags.contains(.canFail) && stave_nanoseconds() - start > WaitFlags.patience { return nil }
       var never: UInt32 = 0
       _ = stave_futex_wait(&never, 0, pause)
+      hearBell(mayRunHooks: true)
       pause = Swift.min(pause * 2, 100_000_000)
     }
   }

@@ -152,6 +152,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
           pause = Swift.max(1, Swift.min(pause, left))
         }
         _ = stave_futex_wait(waiter, 0, pause)
+        // It may be who raises the limit.
+        hearBell(mayRunHooks: true)
         pause = Swift.min(pause * 2, 1_000_000_000)
       }
       return 1

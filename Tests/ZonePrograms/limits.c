@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stave.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -135,6 +136,40 @@ static void takeBack(void) {
   CHECK(stave_mbuf_set_max(STAVE_MBUF_JUMBO16, 0) == 0);
 }
 
+// What an action or a handler itself asks for at the limit has it run no more.
+static void asks(struct stave_zone *met) {
+  actions++;
+  CHECK(stave_zone_alloc(met, STAVE_NOWAIT) == NULL);
+}
+static void asksForPackets(void *argument) {
+  CHECK(argument == NULL);
+  wishes++;
+  CHECK(stave_m_getjcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR, 16384) == NULL);
+}
+
+static void own(void) {
+  struct stave_zone *full = stave_zone_create("full", 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+  CHECK(full != NULL && stave_zone_set_max(full, 1) == 1);
+  stave_zone_set_maxaction(full, asks);
+  void *item = stave_zone_alloc(full, STAVE_NOWAIT);
+  actions = 0;
+  CHECK(item != NULL && stave_zone_alloc(full, STAVE_NOWAIT) == NULL);
+  while (actions == 0) usleep(100);
+  usleep(30000);
+  CHECK(actions == 1);
+  stave_zone_free(full, item);
+  CHECK(stave_zone_destroy(full) == 0);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_JUMBO16, 1) == 0 && stave_event_add(STAVE_EVENT_MBUF_DRAIN, asksForPackets, NULL) == 0);
+  struct stave_mbuf *one = stave_m_getjcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR, 16384);
+  CHECK(one != NULL && stave_m_getjcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR, 16384) == NULL);
+  while (wishes == 0) usleep(100);
+  usleep(30000);
+  CHECK(wishes < 4 && stave_event_remove(STAVE_EVENT_MBUF_DRAIN, asksForPackets, NULL) == 0);
+  wishes = 0;
+  stave_m_freem(one);
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_JUMBO16, 0) == 0);
+}
+
 static struct stave_mbufq kept;
 static void drop(void *argument) {
   CHECK(argument == &kept && !pthread_equal(pthread_self(), asking));
@@ -170,11 +205,26 @@ static void packets(void) {
   while (added-- > 0) CHECK(stave_event_remove(STAVE_EVENT_LOWMEM, note, NULL) == 0);
 }
 
+// All clusters are out, and who waits for one is asked from outside to raise the limit.
+static void *request(void *command) {
+  usleep(100000);
+  CHECK(system(command) == 0);
+  return NULL;
+}
+static void sleeps(char *command) {
+  CHECK(stave_mbuf_set_max(STAVE_MBUF_CLUSTERS, 2) == 0);
+  for (int index = 0; index < 2; index++) CHECK(stave_m_getcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR) != NULL);
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, request, command) == 0);
+  CHECK(stave_m_getcl(STAVE_WAITOK, STAVE_MT_DATA, STAVE_M_PKTHDR) != NULL && pthread_join(thread, NULL) == 0);
+  printf("%zu\n", stave_mbuf_get_max(STAVE_MBUF_CLUSTERS));
+}
+
 static void look(void *argument) { CHECK(argument == NULL && stave_mbuf_get_max(STAVE_MBUF_MBUFS) < 1000); }
 
 int main(int count, char **arguments) {
   alarm(100);
-  (void)arguments;
+  if (count > 2) return sleeps(arguments[2]), 0;
   if (count > 1) {
     // As the options say; who is told may ask.
     CHECK(stave_event_add(STAVE_EVENT_MBUF_LIMITS, look, NULL) == 0);
@@ -185,6 +235,7 @@ int main(int count, char **arguments) {
   action();
   repeat();
   takeBack();
+  own();
   // All threads have to take part.
   CHECK(setuid(getuid()) == 0);
   packets();
