@@ -6,10 +6,12 @@ import Primitives
 import Zones
 
 extension UnsafeMutablePointer where Pointee == Mbuf {
-  /// Takes over the packet header of `other`, its tags and the flags that go with it; `other` is then an mbuf without one. This mbuf
-  /// keeps its data where that is; inside it there is less room, and none of it is used yet.
+  /// Takes over the packet header of `other`, its tags, which replace those that it had, and the flags that go with it; `other` is then an
+  /// mbuf without one. This mbuf keeps its data where that is; inside it there is less room, and none of it is used yet.
   public func moveHeader(from other: MbufPointer) {
     demand(other.hasHeader, "the packet header of an mbuf that has none")
+    guard other != self else { return }
+    if hasHeader { deleteTags() }
     takeHeaderFlags(of: other)
     header.initialize(to: other.header.pointee)
     other.header.pointee.tags = nil
@@ -20,6 +22,7 @@ extension UnsafeMutablePointer where Pointee == Mbuf {
   /// memory for them: then it has a header with no tags.
   public func copyHeader(from other: MbufPointer, _ wait: WaitFlags) -> Bool {
     demand(other.hasHeader, "the packet header of an mbuf that has none")
+    guard other != self else { return true }
     if hasHeader { deleteTags() }
     takeHeaderFlags(of: other)
     header.initialize(to: other.header.pointee)

@@ -159,7 +159,24 @@ static void chains(void) {
 
 static int tagsFreed;
 static void freeTag(struct stave_m_tag *tag) { tagsFreed++, stave_m_tag_free(tag); }
+
+// Whose header is replaced loses its tags.
+static void replaced(void) {
+  struct stave_mbuf *to = stave_m_gethdr(STAVE_WAITOK, STAVE_MT_DATA), *from = stave_m_gethdr(STAVE_WAITOK, STAVE_MT_DATA);
+  struct stave_m_tag *tag = stave_m_tag_alloc(4711, 3, 1000, STAVE_WAITOK);
+  CHECK(tag != NULL);
+  tag->free = freeTag;
+  stave_m_tag_prepend(to, tag);
+  stave_m_move_pkthdr(to, to);
+  CHECK(stave_m_dup_pkthdr(to, to, STAVE_NOWAIT) == 1 && tagsFreed == 0 && stave_m_tag_locate(to, 4711, 3, NULL) == tag);
+  stave_m_move_pkthdr(to, from);
+  CHECK(tagsFreed == 1 && stave_m_tag_locate(to, 4711, 3, NULL) == NULL);
+  stave_m_freem(to), stave_m_freem(from);
+  tagsFreed = 0;
+}
+
 static void tags(void) {
+  replaced();
   struct stave_mbuf *packet = packetOf("tagged", 6), *other = packetOf("other", 5);
   struct stave_m_tag *tag = stave_m_tag_alloc(4711, 1, 32, STAVE_WAITOK), *lasting = stave_m_tag_alloc(4711, 2 | STAVE_MTAG_PERSISTENT, 8, STAVE_WAITOK);
   CHECK(tag != NULL && tag->len == 32 && tag->id == 1 && tag->cookie == 4711 && tag->free == NULL);
