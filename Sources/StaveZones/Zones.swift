@@ -105,8 +105,7 @@ public func zoneSetSource(
 ) -> Int32 {
   let flags = zone.pointee.flags
   guard flags.contains(.notPage), let allocate, free != nil || flags.contains(.noFree) else { return orInvalid(false) }
-  zone.setSource(PageSource(allocate: allocate, free: free ?? PageSource.none.free, context: argument, isZeroed: isZeroed != 0))
-  return 0
+  return orInvalid(zone.setSource(PageSource(allocate: allocate, free: free ?? PageSource.none.free, context: argument, isZeroed: isZeroed != 0)))
 }
 
 /// More than this is no number of items that there can be.

@@ -20,7 +20,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     for position in 0..<count {
       let address = items[position]
       if address >> unitShift != unit || pointee.layout.lookup != .metadata {
-        slab = self.slab(of: address)
+        slab = mayBeSlab(around: address) ? self.slab(of: address) : nil
         unit = address >> unitShift
       }
       guard let slab, slab.pointee.kegIndex == pointee.index, let index = index(of: address, in: slab) else {

@@ -24,6 +24,22 @@ extension UnsafeMutablePointer where Pointee == Keg {
     return true
   }
 
+  /// Where a source of the author's has put its pages items are to be aligned as they were promised; else there is a report.
+  private func demandAligned(_ start: UnsafeMutableRawPointer) -> Bool {
+    let mask = UInt(pointee.alignMask) | 7
+    guard start.address & mask != 0, !pointee.source.isOurs else { return true }
+    var report = Report("page source")
+    report.text("of zone ")
+    sayName(in: &report)
+    report.text(": pages at ")
+    report.address(start.address)
+    report.text(", which is no multiple of the ")
+    report.number(mask + 1)
+    report.text(" bytes to which items are aligned\n")
+    report.finish()
+    return false
+  }
+
   func fetchSlab(flags: WaitFlags) -> SlabPointer? {
     let layout = pointee.layout
     var header: UnsafeMutableRawPointer? = nil
@@ -37,6 +53,10 @@ extension UnsafeMutablePointer where Pointee == Keg {
     FutexLock.leaveHook(maySleep: flags.maySleep)
     guard let start = pages else {
       if let header { pointee.headerKeg!.giveOne(header) }
+      return nil
+    }
+    guard demandAligned(start) else {
+      returnPages(start, header: header, isPlaced: false, mark: mark)
       return nil
     }
     let isPlaced = memoryDomains.pointee.placeSlab?(UnsafeMutableRawPointer(self), start, true) ?? false

@@ -132,6 +132,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
   public func isTaken(_ item: UInt) -> Bool { look(at: item) == (true, false) }
 
   private func look(at item: UInt) -> (isItem: Bool, isFree: Bool) {
+    guard mayBeSlab(around: item) else { return (false, false) }
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     guard let slab = slab(of: item), slab.pointee.kegIndex == pointee.index, let index = index(of: item, in: slab) else { return (false, false) }

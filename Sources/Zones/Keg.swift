@@ -103,8 +103,16 @@ extension UnsafeMutablePointer where Pointee == Keg {
     return index < pointee.layout.items ? item(index, of: slab) : nil
   }
 
-  /// The slab that holds `address`, nil if it is not in one of this keg's slabs. For in-page slabs found by mask the address
-  /// must be known to be an item of this keg.
+  /// Whether a slab's header can be read where that of an item at `address` would lie: the address may be anything. Some loads; outside of
+  /// the arena a system call.
+  @inline(__always)
+  func mayBeSlab(around address: UInt) -> Bool {
+    guard pointee.layout.lookup == .mask, address &- arena.pointee.windowStart >= arena.pointee.frontier &- arena.pointee.windowStart else { return true }
+    return stave_can_read(address.roundedDown(to: UInt(pageBytes)) + UInt(pointee.layout.headerOffset))
+  }
+
+  /// The slab that holds `address`, nil if it is not in one of this keg's slabs. For in-page slabs found by mask
+  /// `mayBeSlab(around:)` has to be asked before, unless the address is known to be an item of this keg.
   @inline(__always)
   func slab(of address: UInt) -> SlabPointer? {
     if pointee.layout.lookup == .mask {

@@ -30,11 +30,14 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   /// Where the zone's pages come from and return to. While it is cold. What `makeZone` says of sources holds.
-  public func setSource(_ source: PageSource) {
-    if forEachPart({ $0.setSource(source) }) { return }
-    guard demandCold("the page source") else { return }
+  @discardableResult
+  public func setSource(_ source: PageSource) -> Bool {
+    var isDone = true
+    if forEachPart({ if !$0.setSource(source) { isDone = false } }) { return isDone }
+    guard demandCold("the page source") else { return false }
     pointee.keg.giveUpRange()
     change(to: source)
+    return true
   }
 
   /// Addresses for `count` items, rounded up to whole slabs, that are this zone's as long as it lives; that becomes its limit, and more

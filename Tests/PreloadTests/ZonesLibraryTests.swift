@@ -107,6 +107,29 @@ enum ZonesLibrary {
     #expect(goesOn.succeeded && goesOn.errorText.contains("bad free"), goesOn.report)
   }
 
+  @Test(arguments: ["0x8", "0x1000", "0xffffffffffffffff", "0x5a5a5a5a5a5a5a50"])
+  func `an address at which nothing can be is reported like any other that is no item`(_ address: String) throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
+    for options in ["", "check:1"] {
+      let outcome = try run(program, [address], environment: ["STAVE_OPTIONS": options])
+      #expect(outcome.signal == SIGABRT && outcome.errorText.contains("free of an address that is no item of the zone at \(address)"), outcome.report)
+      let goesOn = try run(program, [address], environment: ["STAVE_OPTIONS": options + ",onreport:continue"])
+      #expect(goesOn.succeeded && goesOn.errorText.contains("no item of the zone"), goesOn.report)
+    }
+  }
+
+  @Test func `pages that are not aligned as items are to be are refused with a report; so is a source that comes too late`() throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
+    let outcome = try run(program, ["askew"])
+    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("page source: of zone lines: pages at 0x"), outcome.report)
+    #expect(outcome.errorText.contains("which is no multiple of the 64 bytes to which items are aligned\n"), outcome.report)
+    #expect(try run(program, ["askew"], environment: ["STAVE_OPTIONS": "onreport:continue"]).status == 4)
+    let late = try run(program, ["late source"], environment: ["STAVE_OPTIONS": "onreport:continue"])
+    #expect(late.succeeded && late.errorText.contains("the page source"), late.report)
+  }
+
   @Test func `a double free into a cache is caught, and items that are out when a zone ends are told`() throws {
     let folder = Folder()
     guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
@@ -172,6 +195,9 @@ enum ZonesLibrary {
       let outcome = try run(limits, ["options"], environment: ["STAVE_OPTIONS": options])
       #expect(outcome.succeeded && outcome.text == text && outcome.errors.isEmpty, outcome.report)
     }
+    // By who sleeps there, too.
+    let raised = try run(limits, ["sleeps", "\(stave) set $PPID kern.ipc.nmbclusters=9 2>&1"], environment: ["STAVE_OPTIONS": "inspect:any"], seconds: 90)
+    #expect(raised.succeeded && raised.text.hasSuffix(": 2 -> 9\n9\n"), raised.report)
     guard let program = try ZonesLibrary.program("asked.c", .shared, in: folder) else { return }
     let command = ["kern.ipc.nmbclusters=9000", "nmbclusters=8999", "nmbclusters=9001", "nmbclusters=0"].map {
       "\(stave) set $PPID --root libstavezones.so \($0) 2>&1"

@@ -3,11 +3,19 @@
 // Mistakes, by name, each of which ends the process with a report; and two that do not.
 
 #include <stave.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check.h"
 
+static long room[4096];
+static void *askew(void *argument, size_t bytes, int flags, uint8_t *mark) {
+  (void)flags, (void)mark;
+  CHECK(bytes <= sizeof room - 80);
+  return (void *)((((uintptr_t)room + 63) & ~(uintptr_t)63) + (argument == NULL ? 16 : 0));
+}
+static void back(void *argument, void *memory, size_t bytes, uint8_t mark) { (void)argument, (void)memory, (void)bytes, (void)mark; }
 static void end(struct stave_zone *zone) { stave_zone_destroy(zone); }
 static void want(struct stave_zone *zone) { stave_zone_alloc(zone, STAVE_WAITOK); }
 
@@ -28,6 +36,17 @@ int main(int count, char **arguments) {
   } else if (strcmp(mistake, "foreign") == 0) {
     printf("%p\n", (void *)elsewhere), fflush(stdout);
     stave_zone_free(zone, elsewhere);
+  } else if (strncmp(mistake, "0x", 2) == 0) {
+    // Where nothing is, or nothing can be.
+    printf("%s\n", mistake), fflush(stdout);
+    stave_zone_free(zone, (void *)(uintptr_t)strtoull(mistake, NULL, 16));
+  } else if (strcmp(mistake, "askew") == 0 || strcmp(mistake, "late source") == 0) {
+    struct stave_zone *lines = stave_zone_create("lines", 64, NULL, NULL, NULL, NULL, STAVE_ALIGN_CACHE, STAVE_ZONE_NOTPAGE);
+    int isLate = strcmp(mistake, "late source") == 0;
+    CHECK(lines != NULL && stave_zone_set_source(lines, askew, back, isLate ? room : NULL, 0) == 0);
+    void *line = stave_zone_alloc(lines, STAVE_NOWAIT);
+    if (!isLate) return line == NULL ? 4 : 5;
+    CHECK(line != NULL && stave_zone_set_source(lines, askew, back, room, 0) == -1);
   } else if (strcmp(mistake, "malloc") == 0) {
     char *block = malloc(48);
     printf("%p\n", (void *)block), fflush(stdout);

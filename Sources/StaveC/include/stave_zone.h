@@ -68,8 +68,8 @@ typedef void (*stave_zone_fini)(void *item, size_t size);                       
 // Puts up to `count` pointers into `store` and returns how many.
 typedef size_t (*stave_zone_import)(void *arg, void **store, size_t count, int flags);
 typedef void (*stave_zone_release)(void *arg, void **store, size_t count);
-// Whole pages: `bytes`, a multiple of the page size, at a multiple of 16; null where there are none. What is written to `*mark`, 0 before,
-// comes back with them: so a source that has several kinds of pages knows which these are.
+// Whole pages: `bytes`, a multiple of the page size, at a multiple of the zone's alignment, or of 16 if that is less; null where there
+// are none. What is written to `*mark`, 0 before, comes back with them: so a source that has several kinds of pages knows which these are.
 typedef void *(*stave_zone_allocf)(void *arg, size_t bytes, int flags, uint8_t *mark);
 typedef void (*stave_zone_freef)(void *arg, void *pages, size_t bytes, uint8_t mark);
 
@@ -106,9 +106,9 @@ int stave_zone_add_keg(struct stave_zone *zone, struct stave_zone *primary);
 
 // Sets the init and fini that run between pages and caches, also for a zone that is not secondary.
 void stave_zone_set_hooks(struct stave_zone *zone, stave_zone_init init, stave_zone_fini fini);
-// Sets where a zone with STAVE_ZONE_NOTPAGE gets its pages from; -1 with EINVAL for others, and without allocf. `zeroed`: all of them are
-// zero. Both functions are called without locks; a free may call freef. With NOFREE freef may be null: the pages are then the caller's
-// when the zone ends.
+// Sets where a zone with STAVE_ZONE_NOTPAGE gets its pages from; -1 with EINVAL for others, without allocf, and once it has had a page.
+// `zeroed`: all of them are zero. Both functions are called without locks; a free may call freef. With NOFREE freef may be null: the pages
+// are then the caller's when the zone ends.
 int stave_zone_set_source(struct stave_zone *zone, stave_zone_allocf allocf, stave_zone_freef freef, void *arg, int zeroed);
 // Reserves addresses for `count` items, in whole slabs, which is also the most that there can be; implies NOFREE. 0, or -1 with ENOMEM;
 // with EINVAL for no items, and for a zone that is nothing but caches.
