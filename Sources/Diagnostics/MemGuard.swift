@@ -22,7 +22,7 @@
 // all of it marked but for the pages of live blocks, and the process has four lines in its map however many blocks there are. Elsewhere
 // each live block is a mapping of its own, two lines, up to half of what the system allows (vm.max_map_count). Beyond that, beyond
 // the memory that guards may take (a tenth of the machine's), and wherever the system refuses, a request is declined and counted;
-// then it is an ordinary one. Nothing fails for want of a guard.
+// then it is an ordinary one. Nothing fails for want of a guard, unless the program itself limits its address space.
 //
 // Lock: `lock` (rank guards) over the search for addresses and the records; system calls on a block are made without it. A free takes
 // no lock: the record's state goes from live to closing to freed, and who does not win the first step frees a block twice. For the next
@@ -125,14 +125,14 @@ public struct MemGuard: ~Copyable {
 }
 
 extension MemGuard {
-  /// Where the next search begins.
-  public var cursorAddress: UInt { start &+ UInt(cursor) &* UInt(pageBytes) }
+  /// Where the next search begins; a reader outside says what a page of the process is.
+  public func cursorAddress(_ page: UInt) -> UInt { start &+ UInt(cursor) &* page }
   /// For readers outside: where the words for the range's pages are, and where the records: a table of chunks, and how many records.
   public var tableAddress: UInt { table.map { UInt(bitPattern: $0) } ?? 0 }
   public var chunksAddress: UInt { chunks.map { UInt(bitPattern: $0) } ?? 0 }
   public var records: UInt32 { recordCount }
   /// Bytes of the range that have been in use, the lane's among them.
-  public var reached: UInt { opened &+ UInt(laneUsed &- laneStart) &* UInt(pageBytes) }
+  public func reached(_ page: UInt) -> UInt { opened &+ UInt(laneUsed &- laneStart) &* page }
 }
 
 public typealias MemGuardPointer = UnsafeMutablePointer<MemGuard>

@@ -46,7 +46,8 @@ extension SnapshotReader {
     guard state.pointee.bytes > 0 else { return guards }
     guards.start = figure(state.pointee.start)
     guards.mapped = figure(state.pointee.bytes)
-    guards.opened = figure(state.pointee.reached)
+    let page = UInt(root.part(RootHeader.self, 0).pointee.pageBytes)
+    guards.opened = figure(state.pointee.reached(page))
     guards.used = figure(state.pointee.mappedBytes)
     guards.resident = figure(state.pointee.usedBytes)
     guards.wasted = figure(state.pointee.wastedBytes)
@@ -59,7 +60,7 @@ extension SnapshotReader {
     guards.refused = figure(state.pointee.refused)
     guards.wraps = figure(state.pointee.wraps)
     guards.reports = figure(state.pointee.reports)
-    guards.cursor = figure(state.pointee.cursorAddress)
+    guards.cursor = figure(state.pointee.cursorAddress(page))
     let lots = try copies.bytes(Int(STAVE_LOTS) * MemoryLayout<stave_lot>.stride, at: UInt(bitPattern: state.pointee.lots))
       .assumingMemoryBound(to: stave_lot.self)
     for index in 0..<Int(STAVE_LOTS) { guards.tooSmall = figure(Int64(guards.tooSmall) &+ Int64(figure(lots[index].too_small))) }

@@ -137,7 +137,7 @@ extension OnRoot {
           }
         }
         precondition(rounds >= 10 && memGuard.pointee.wraps == 0, "\(rounds)")
-        precondition(memGuard.pointee.reached == memGuard.pointee.opened + 4 << 20)
+        precondition(memGuard.pointee.reached(UInt(pageBytes)) == memGuard.pointee.opened + 4 << 20)
         for block in stay { Heap.free(block) }
         memGuard.checkInvariants()
       }
