@@ -41,7 +41,7 @@ static void *workForEver(void *unused) {
 
 int main(int count, char **arguments) {
   begin(count, arguments);
-  alarm(60);
+  alarm((unsigned)(60 + scaled(60)));
   for (unsigned i = 0; i < 2; i++) startThread(workForEver, NULL);
   for (unsigned long round = 0; round < scaled(300); round++) {
     pid_t child = fork();
