@@ -103,13 +103,15 @@ void *stave_m_cljget(struct stave_mbuf *mbuf, int how, size_t size);
 void stave_m_cljset(struct stave_mbuf *mbuf, void *cluster, size_t size);
 void stave_m_cljfree(void *cluster, size_t size);
 // Lends storage to an mbuf that has none; data begins at its start, and is none yet. free_fn takes it back when the last mbuf that
-// shares it has gone, on whatever thread; it must not wait.
+// shares it has gone, on whatever thread; it must not wait. `flags` are set beside those that the mbuf has: STAVE_M_RDONLY, or 0, as a
+// rule; EXT and NOFREE are passed over, and STAVE_M_PKTHDR is only for an mbuf that was made with a packet header.
 void stave_m_extadd(struct stave_mbuf *mbuf, void *buffer, uint32_t size, void (*free_fn)(void *buffer, void *arg1, void *arg2), void *arg1,
                     void *arg2, uint32_t flags, int type);
 // The same with a count of the lender's, which grows by one; free_fn is called when an mbuf brings it to 0.
 void stave_m_extaddref(struct stave_mbuf *mbuf, void *buffer, uint32_t size, uint32_t *count,
                        void (*free_fn)(void *buffer, void *arg1, void *arg2), void *arg1, void *arg2, uint32_t flags);
-// An mbuf without storage shares another's, whose data it has. Where that has none, or the first has, the process ends.
+// An mbuf without storage shares another's, and its data begins where the other's does; how long it is the caller sets. Where that has
+// none, or the first has, the process ends.
 void stave_m_dupcl(struct stave_mbuf *mbuf, struct stave_mbuf *other);
 
 // Its data as a pointer of a type.
@@ -179,7 +181,8 @@ int stave_m_tag_copy_chain(struct stave_mbuf *to, struct stave_mbuf *from, int h
 
 // Makes room for `length` bytes before the data, counted in the packet's length: at most STAVE_MHLEN, or STAVE_MLEN without a header.
 struct stave_mbuf *stave_m_prepend(struct stave_mbuf *chain, size_t length, int how);
-// Brings the first `length` bytes, at most STAVE_MHLEN, together in the first mbuf; does nothing if they are there already.
+// Brings the first `length` bytes, at most STAVE_MHLEN, together in the first mbuf; does nothing if they are there already, so that they
+// may still be read-only: stave_m_writable says so, stave_m_copyup makes them writable.
 struct stave_mbuf *stave_m_pullup(struct stave_mbuf *chain, size_t length);
 // The same, but always in a new first mbuf, behind `leading` bytes of room.
 struct stave_mbuf *stave_m_copyup(struct stave_mbuf *chain, size_t length, size_t leading);
@@ -268,7 +271,8 @@ void stave_mbufq_concat(struct stave_mbufq *queue, struct stave_mbufq *other);
 struct stave_mbuf *stave_mbufq_flush(struct stave_mbufq *queue);
 void stave_mbufq_drain(struct stave_mbufq *queue);
 
-// Limits, of what is out and cached; 0, as at first, for none.
+// Limits, of what is out and cached; 0, as at first, for none. Mbufs are those asked for alone: of what stave_m_getcl gives the clusters
+// alone are counted.
 enum { STAVE_MBUF_MBUFS = 1, STAVE_MBUF_CLUSTERS, STAVE_MBUF_JUMBOP, STAVE_MBUF_JUMBO9, STAVE_MBUF_JUMBO16 };
 // Sets one of them. 0, or -1 with EINVAL for less than the present one (which is lowered by taking it away first), and, where mbufs have
 // a limit, if those of all clusters together were above it then; or with ENOMEM.
