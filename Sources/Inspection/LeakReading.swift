@@ -83,8 +83,10 @@ struct LeakKind: Hashable {
 }
 
 extension LeakReading {
-  /// Counts those of one copy of Stave. Guarded items are not among them, and are looked at as blocks are.
-  public mutating func addZones(of snapshot: Snapshot) {
+  /// Counts those of one copy of Stave. Guarded items are not among its zones' figures: `guarded` are those that were not looked at as
+  /// blocks are.
+  public mutating func addZones(of snapshot: Snapshot, guarded: Int = 0) {
+    zoneItems = zoneItems &+ guarded
     for zone in snapshot.zones where !zone.isMalloc && zone.kind != .cacheOnly { zoneItems = zoneItems &+ zone.used }
   }
 

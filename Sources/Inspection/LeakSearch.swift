@@ -135,6 +135,23 @@ extension SnapshotReader {
 
   /// Blocks on pages of their own, by the records that are kept of them.
   private func addGuarded(_ root: RootCopy, to collection: inout LeakCollection) throws(InspectionError) {
+    let page = UInt(max(1, root.part(RootHeader.self, 0).pointee.pageBytes))
+    try walkGuarded(root) { block throws(InspectionError) in
+      try collection.addGuarded(block)
+      if target is CoreFile && isEmpty(block, page: page) { collection.emptyGuarded += 1 }
+    }
+  }
+
+  /// Guarded items of zones that are in use; what malloc has guarded is not among them.
+  public func guardedZoneItems() throws(InspectionError) -> Int {
+    let copies = Copies(target)
+    defer { copies.discard() }
+    var count = 0
+    try walkGuarded(readRoot(copies)) { block in if block.zone != 0 { count += 1 } }
+    return count
+  }
+
+  private func walkGuarded(_ root: RootCopy, _ body: (GuardedBlock) throws(InspectionError) -> Void) throws(InspectionError) {
     let state = root.part(MemGuard.self, RootLayout.memguardOffset)
     guard state.pointee.bytes > 0, state.pointee.start <= ItemIndex.mask, state.pointee.bytes <= ItemIndex.mask else { return }
     let count = Int(state.pointee.records), perChunk = GuardedBlock.perChunk
@@ -147,8 +164,7 @@ extension SnapshotReader {
       for block in blocks where GuardedState.isOut(block.state) {
         let offset = block.address &- state.pointee.start
         guard offset < state.pointee.bytes, block.size > 0, block.size <= state.pointee.bytes - offset else { continue }
-        try collection.addGuarded(block)
-        if target is CoreFile && isEmpty(block, page: UInt(max(1, root.part(RootHeader.self, 0).pointee.pageBytes))) { collection.emptyGuarded += 1 }
+        try body(block)
       }
       next += perChunk
     }

@@ -35,7 +35,7 @@ struct LeaksCommand: ParsableCommand {
     default: throw InspectionError.usage("leaks looks at a process or a core file")
     }
     var reading = picture.search()
-    for other in process.readers.dropFirst() { (try? other.look()).map { reading.addZones(of: $0) } }
+    for other in process.readers.dropFirst() { (try? other.look()).map { reading.addZones(of: $0, guarded: (try? other.guardedZoneItems()) ?? 0) } }
     let table = LeakTable(reading, target: memory.name.printable)
     let stacks = reading.groups.contains { $0.stack != 0 } ? try? RecordedStacks(reader) : nil
     emit(json ? table.json.description : table.lines(limit: all ? .max : 20) { stacks?.frames(of: $0).enumerated().map(CheckCommand.line) ?? [] }.joined(separator: "\n"))
