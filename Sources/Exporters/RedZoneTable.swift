@@ -28,7 +28,10 @@ public struct RedZoneTable {
     if reading.unfinished > 0 { parts.append("\(reading.unfinished) just being made or freed") }
     if reading.unreadable > 0 { parts.append("\(reading.unreadable) could not be read") }
     let text = parts.joined(separator: "; ")
-    return reading.wasOn ? text : text + " (RedZone has never been on: stave set PID redzone=1)"
+    if reading.wasOn { return text }
+    guard reading.isOn else { return text + " (RedZone has never been on: stave set PID redzone=1)" }
+    let others = reading.guarded > 0 ? "; \(blocks(reading.guarded)) guarded by pages instead" : ""
+    return text + " (RedZone is on, and no block has guard bytes yet\(others))"
   }
 
   private static func lines(_ one: RedZoneReading.Damaged) -> [String] {

@@ -4,6 +4,7 @@
 // a block lies in its item are the library's own (Diagnostics/RedZone); here their bytes are copies.
 
 import Diagnostics
+import Heap
 import Pages
 
 /// What became of one look.
@@ -19,6 +20,9 @@ public struct RedZoneReading: Sendable {
 
   /// Whether the process has ever had the option on.
   public var wasOn = false
+  /// Whether it has it on now, and how many blocks MemGuard has, which have no guard bytes.
+  public var isOn = false
+  public var guarded = 0
   /// Blocks with guard bytes, and live blocks of malloc's without.
   public var checked = 0
   public var plain = 0
@@ -60,9 +64,11 @@ extension SnapshotReader {
     defer { copies.discard() }
     let key = try readRoot(copies).part(RedZoneState.self, RootLayout.redZoneOffset).pointee.key
     var names: [UInt32: String] = [:]
-    for type in try snapshot().types { names[type.number] = type.label }
+    let snapshot = try snapshot()
+    for type in snapshot.types { names[type.number] = type.label }
     var reading = RedZoneReading()
     reading.wasOn = key != 0
+    (reading.isOn, reading.guarded) = (snapshot.options[Option.redZone.rawValue] > 0, snapshot.guards.live)
     try walkItems { run throws(InspectionError) in
       guard run.isMalloc else { return }
       guard key != 0, UInt(run.bytes) >= RedZone.leastItem else { return reading.plain += run.addresses.count }

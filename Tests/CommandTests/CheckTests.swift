@@ -81,6 +81,20 @@ import Testing
     }
   }
 
+  @Test func `where RedZone is on and all blocks are guarded by pages, it is not said to be off`() throws {
+    for (options, words) in [
+      ("background:0,redzone:1,memguard:1", "(RedZone is on, and no block has guard bytes yet; "), ("background:0,redzone:1,redzone_type:nobody", "(RedZone is on, and no block has guard bytes yet)"),
+    ] {
+      guard let (started, folder) = try stopped("for (int i = 0; i < 10; i++) held[i] = malloc(20 + i);", options: options) else { return }
+      defer { kill(started.id, SIGKILL) }
+      try withExtendedLifetime(folder) {
+        let ended = try stave("check", "\(started.id)")
+        #expect(ended.status == 0 && ended.text.hasPrefix("0 blocks checked, 0 damaged; ") && ended.text.contains(words) && !ended.text.contains("never"), ended.report)
+        #expect(ended.text.contains(" blocks guarded by pages instead)") == options.contains("memguard"), ended.report)
+      }
+    }
+  }
+
   /// Threads that take, change in size and free blocks all the time, each of them right.
   static let busy = """
     #include <pthread.h>
