@@ -38,9 +38,11 @@ struct ShowCommand: ParsableCommand {
     let (target, subjects) = target.splitting(subject)
     let memory = try target.open()
     guard subjects.count == 1 else { throw InspectionError.usage("say what to show: malloc, zones, caches, the name of a malloc type or an address") }
+    let address = type ? nil : Self.address(subjects[0])
+    if csv && address != nil { throw InspectionError.usage("--csv is for tables, and whose an address is makes none: say --json") }
     let process = try ProcessReader(memory, root: target.root), reader = process.readers[0]
     let snapshot = try process.look()
-    if !type, let address = Self.address(subjects[0]) { return try show(address, process, snapshot) }
+    if let address { return try show(address, process, snapshot) }
     if let table = table(subjects[0], snapshot) { return emit(json ? table.json.description : text([table])) }
     let reports = try TypeReport.find(subjects[0], in: snapshot)
     let sharers = try Sharers(reader)

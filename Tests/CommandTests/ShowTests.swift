@@ -79,6 +79,8 @@ import Testing
       #expect(second.contains("\n  freed by\n  #0 "), "\(second)")
       let told = try #require(try JSONSerialization.jsonObject(with: Data(show(freed, ["--json"]).utf8)) as? [[String: Any]]).first
       #expect(told?["kind"] as? String == "guarded block" && told?["state"] as? String == "freed" && told?["size"] as? Int == 40, "\(told ?? [:])")
+      let csv = try stave("show", "--csv", "\(started.id)", live.hexadecimal)
+      #expect(csv.status == 2 && csv.text.isEmpty && csv.errorText.contains("say --json"), csv.report)
       #expect((told?["allocated-by"] as? [String])?.isEmpty == false && (told?["freed-by"] as? [String])?.first?.hasPrefix("#0 ") == true, "\(told ?? [:])")
       let range = try #require(UInt(stave("get", "\(started.id)", "vm.memguard.mapstart").text.split(separator: " ").last?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""))
       let bytes = try #require(UInt(stave("get", "\(started.id)", "vm.memguard.mapsize").text.split(separator: " ").last?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""))
