@@ -16,6 +16,7 @@ public enum InspectionError: Error, Equatable, Sendable {
   /// `yamaScope` is the content of /proc/sys/kernel/yama/ptrace_scope, nil where Yama is not in the kernel.
   case permissionDenied(process: Int32, yamaScope: Int?)
   case cannotOpen(path: String, errno: Int32)
+  case cannotRead(path: String, errno: Int32)
   case notACore(path: String, reason: String)
   /// The file ends before something that it promises; `address` is nil when that is its own tables.
   case truncatedCore(path: String, address: UInt?)
@@ -67,6 +68,8 @@ extension InspectionError {
       Self.denied(process, scope)
     case .cannotOpen(let path, let code):
       "cannot open \(path.printable): \(String(cString: strerror(code)))."
+    case .cannotRead(let path, let code):
+      "cannot read \(path.printable): \(String(cString: strerror(code)))."
     case .notACore(let path, let reason):
       "\(path.printable) is not a core file that can be read: \(reason)."
     case .truncatedCore(let path, let address):

@@ -30,7 +30,13 @@ struct SymbolizeCommand: ParsableCommand {
       close(descriptor)
     }
     var lines = ReportLines(Symbolizer(debugFolders: debug + ["/usr/lib/debug"]))
-    while let line = readLine() { emit(lines.named(line)) }
+    // Nothing more and what cannot be read look alike, but for the reason.
+    while true {
+      errno = 0
+      guard let line = readLine() else { break }
+      emit(lines.named(line))
+    }
+    if errno != 0 { throw InspectionError.cannotRead(path: file == "-" ? "standard input" : file ?? "standard input", errno: errno) }
   }
 }
 

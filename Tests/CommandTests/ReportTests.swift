@@ -250,6 +250,16 @@ private func build(_ file: String, by compiler: String, _ flags: [String], in fo
     #expect(try start(Built.command, ["symbolize", folder.write(text, "log")]).end().text == text + "\n")
     #expect(try start(Built.command, ["symbolize"], input: folder.write(text, "log")).end().text == text + "\n")
     #expect(try stave("symbolize", folder.file("none")).status == 1)
+    for words in [["symbolize", folder.write("", "empty")], ["symbolize"]] {
+      let none = try start(Built.command, words).end()
+      #expect(none.succeeded && none.text.isEmpty && none.errorText.isEmpty, none.report)
+    }
+    for path in ["/", "/proc/self/mem"] {
+      let refused = try stave("symbolize", path)
+      #expect(refused.status == 1 && refused.text.isEmpty && refused.errorText.hasPrefix("stave: cannot read \(path): "), refused.report)
+    }
+    let refused = try start(Built.command, ["symbolize", "-"], input: "/").end()
+    #expect(refused.status == 1 && refused.errorText == "stave: cannot read standard input: Is a directory.\n", refused.report)
   }
 
   @Test func `names are as the language writes them`() {
