@@ -88,7 +88,7 @@ public struct ControlTree {
     if entry.isPath(value) { throw .usage("\(control.name) takes a path only when the program starts (STAVE_OPTIONS); file is the one given then") }
     let names = entry.names(in: value)
     if !names.isEmpty { return Assignment(control: control, option: option, value: Int64(ListMode.listed), names: names, text: value) }
-    guard let number = entry.number(of: value) else { throw .usage("\(control.name) takes \(entry.values); not \(value)") }
+    guard let number = entry.number(of: value) else { throw .usage("\(control.name) takes \(entry.accepted); not \(value)") }
     return Assignment(control: control, option: option, value: number, names: [], text: Self.text(option, Int(number)))
   }
 

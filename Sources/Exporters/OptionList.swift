@@ -55,6 +55,15 @@ public enum OptionList {
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
+    /// As `values`, for who said something else: with the limits of bytes too.
+    var accepted: String { words.isEmpty && isBytes && limit < .max ? "bytes, \(Self.bytes(least)) to \(Self.bytes(limit))" : values }
+
+    /// As an option's value may be written, in the largest unit that it is a multiple of.
+    private static func bytes(_ number: Int) -> String {
+      let unit = number == 0 ? 0 : min(4, number.trailingZeroBitCount / 10)
+      return "\(number >> (10 * unit))\(["", "K", "M", "G", "T"][unit])"
+    }
+
     func takes(_ value: String) -> Bool {
       number(of: value) != nil || !names(in: value).isEmpty || takesList(value) || isPath(value)
     }
@@ -126,7 +135,7 @@ public enum OptionList {
         return "The library has no option \(parts[0])\(hint) `stave options` lists those it has."
       }
       guard parts.count == 2 else { return "\(entry.key) wants a value, as in \(entry.key):\(entry.isDrawn ? "\(entry.least)" : entry.standard)." }
-      if !entry.takes(parts[1]) { return "\(entry.key) takes \(entry.values); not \(parts[1])." }
+      if !entry.takes(parts[1]) { return "\(entry.key) takes \(entry.accepted); not \(parts[1])." }
     }
     return nil
   }

@@ -46,6 +46,8 @@ import Testing
     let names = Array(repeating: "a", count: 16).joined(separator: "+")
     #expect(OptionList.problem(in: "probes:\(names)") == nil)
     #expect(OptionList.problem(in: "perod:5")?.contains("no option perod") == true)
+    #expect(OptionList.problem(in: "memguard_width:64M") == nil)
+    #expect(OptionList.problem(in: "memguard_width:65M") == "memguard_width takes bytes, 0 to 64M; not 65M.")
     for bad in ["period", "period:", "period:0", "period:-1", "period:+1", "period:x", "verbose:2", "percpu:maybe", "failure_rate:99999999999999999999", "probes:+", "probes:\(names)+b"] {
       #expect(OptionList.problem(in: bad) != nil, "\(bad)")
     }
