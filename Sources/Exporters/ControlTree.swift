@@ -85,10 +85,13 @@ public struct ControlTree {
     guard option.isChangeable else { throw .usage("\(control.name) takes its value only when the program starts (STAVE_OPTIONS)") }
     let entry = OptionList.Entry(option)
     if entry.takesList(value) { throw .usage("\(control.name) takes a list of names only when the program starts (STAVE_OPTIONS)") }
-    if entry.isPath(value) { throw .usage("\(control.name) takes a path only when the program starts (STAVE_OPTIONS); file is the one given then") }
+    if entry.isPath(value) {
+      let others = entry.words.dropLast().joined(separator: " and ")
+      throw .usage("\(control.name) takes a path only when the program starts (STAVE_OPTIONS=\(entry.key):\(value)); it takes \(others) at any time, and file for the path given at start")
+    }
     let names = entry.names(in: value)
     if !names.isEmpty { return Assignment(control: control, option: option, value: Int64(ListMode.listed), names: names, text: value) }
-    guard let number = entry.number(of: value) else { throw .usage("\(control.name) takes \(entry.accepted); not \(value)") }
+    guard let number = entry.number(of: value) else { throw .usage("\(control.name) takes \(entry.accepted(isRunning: true)); not \(value)") }
     return Assignment(control: control, option: option, value: number, names: [], text: Self.text(option, Int(number)))
   }
 

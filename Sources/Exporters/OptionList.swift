@@ -55,8 +55,12 @@ public enum OptionList {
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
-    /// As `values`, for who said something else: with the limits of bytes too.
-    var accepted: String { words.isEmpty && isBytes && limit < .max ? "bytes, \(Self.bytes(least)) to \(Self.bytes(limit))" : values }
+    /// As `values`, for who said something else: with the limits of bytes too, and without what only a start takes where it runs already.
+    func accepted(isRunning: Bool) -> String {
+      if takesPath && isRunning { return (words.dropLast() + ["\(words.last ?? "") (the one given at start)"]).joined(separator: ", ") }
+      if !listPrefix.isEmpty && isRunning { return words.joined(separator: ", ") }
+      return words.isEmpty && isBytes && limit < .max ? "bytes, \(Self.bytes(least)) to \(Self.bytes(limit))" : values
+    }
 
     /// As an option's value may be written, in the largest unit that it is a multiple of.
     private static func bytes(_ number: Int) -> String {
@@ -135,7 +139,7 @@ public enum OptionList {
         return "The library has no option \(parts[0])\(hint) `stave options` lists those it has."
       }
       guard parts.count == 2 else { return "\(entry.key) wants a value, as in \(entry.key):\(entry.isDrawn ? "\(entry.least)" : entry.standard)." }
-      if !entry.takes(parts[1]) { return "\(entry.key) takes \(entry.accepted); not \(parts[1])." }
+      if !entry.takes(parts[1]) { return "\(entry.key) takes \(entry.accepted(isRunning: false)); not \(parts[1])." }
     }
     return nil
   }

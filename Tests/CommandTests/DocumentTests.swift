@@ -48,6 +48,7 @@ import Testing
     #expect(OptionList.problem(in: "perod:5")?.contains("no option perod") == true)
     #expect(OptionList.problem(in: "memguard_width:64M") == nil)
     #expect(OptionList.problem(in: "memguard_width:65M") == "memguard_width takes bytes, 0 to 64M; not 65M.")
+    #expect(OptionList.problem(in: "report:x.log") == "report takes stderr, syslog, /path; not x.log.")
     for bad in ["period", "period:", "period:0", "period:-1", "period:+1", "period:x", "verbose:2", "percpu:maybe", "failure_rate:99999999999999999999", "probes:+", "probes:\(names)+b"] {
       #expect(OptionList.problem(in: bad) != nil, "\(bad)")
     }

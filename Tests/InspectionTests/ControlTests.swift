@@ -82,6 +82,8 @@ import Testing
       ("period=0", "takes 1 to 3600000"), ("period=", "takes 1 to"), ("period=+5", "takes 1 to"), ("hugepages=2", "default, never, always"), ("period", "NAME=VALUE"),
       ("percpu=locked", "only when the program starts"), ("types=skip=libc", "only when the program starts"), ("sizes=2", "0, 1"), ("kern.malloc_count=5", "can only be read"), ("vm.zone_count=5", "can only be read"), ("vm.uma.malloc_64.size=5", "can only be read"),
       ("kern.ipc.nmbclusters=-5", "takes 0 to"), ("memguard_width=512M", "takes bytes, 0 to 64M; not 512M"), ("memguard_min=many", "takes bytes, as 512M; not many"),
+      ("report=/tmp/x.log", "only when the program starts (STAVE_OPTIONS=report:/tmp/x.log); it takes stderr and syslog at any time"),
+      ("report=x.log", "takes stderr, syslog, file (the one given at start); not x.log"), ("types=some", "takes none, library, site; not some"),
     ] {
       guard case .usage(let reason) = errorOf({ () throws(InspectionError) in _ = try ControlTree.assignment(text) }) else {
         Issue.record("\(text) is taken")
