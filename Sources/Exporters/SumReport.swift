@@ -42,8 +42,8 @@ public enum SumReport {
     }
     lines.append("large blocks: \(snapshot.largeBlocks), \(snapshot.largeBytes) bytes; caches: \(snapshot.mode.rawValue)")
     if snapshot.outsideBytes > 0 { lines.append("of it in slabs of page sources that are the program's own: \(snapshot.outsideBytes) bytes") }
-    if snapshot.guards.live > 0 {
-      lines.append("guarded blocks, on pages of their own and in none of these figures: \(snapshot.guards.live), \(snapshot.guards.resident) bytes of pages")
+    if snapshot.guardedBlocks > 0 {
+      lines.append("guarded blocks, on pages of their own and in none of these figures: \(snapshot.guardedBlocks), \(snapshot.guardedBytes) bytes of pages")
     }
     let roots = RootTable.lines(snapshot)
     if !roots.isEmpty { lines += [""] + roots }
@@ -60,8 +60,8 @@ public enum SumReport {
     members.append(("outside", .number(snapshot.outsideBytes)))
     members.append(("large-blocks", .number(snapshot.largeBlocks)))
     members.append(("large-bytes", .number(snapshot.largeBytes)))
-    members.append(("guarded-blocks", .number(snapshot.guards.live)))
-    members.append(("guarded-bytes", .number(snapshot.guards.resident)))
+    members.append(("guarded-blocks", .number(snapshot.guardedBlocks)))
+    members.append(("guarded-bytes", .number(snapshot.guardedBytes)))
     if let kernel = snapshot.kernel {
       members.append(("resident", .number(Int(kernel.resident))))
       members.append(("anonymous", .number(Int(kernel.anonymous))))

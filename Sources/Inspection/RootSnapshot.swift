@@ -19,12 +19,16 @@ public struct RootSnapshot: Sendable {
   public var purgeable: Int
   public var returned: Int
   public var mapped: Int
+  /// Guarded blocks that live, which are in none of these parts, and the bytes of their pages.
+  public var guardedBlocks: Int
+  public var guardedBytes: Int
 
   init(_ snapshot: Snapshot, name: String, path: String, servesMalloc: Bool) {
     (self.name, self.path, self.servesMalloc) = (name, path, servesMalloc)
     (mode, zones) = (snapshot.mode, snapshot.zones.count)
     (used, cached, holes, inTransit) = (snapshot.used, snapshot.cached, snapshot.holes, snapshot.inTransit)
     (metadata, purgeable, returned, mapped) = (snapshot.metadata, snapshot.purgeable, snapshot.returned, snapshot.mapped)
+    (guardedBlocks, guardedBytes) = (snapshot.guards.live, snapshot.guards.resident)
   }
 }
 
@@ -56,6 +60,13 @@ extension Snapshot {
     }
     return whole
   }
+
+  /// Of all copies: guarded blocks that live, and the bytes of their pages.
+  public var guardedBlocks: Int { roots.isEmpty ? guards.live : Self.sum(roots.map(\.guardedBlocks)) }
+  public var guardedBytes: Int { roots.isEmpty ? guards.resident : Self.sum(roots.map(\.guardedBytes)) }
+
+  /// Each is bounded, but there may be many.
+  private static func sum(_ figures: [Int]) -> Int { figures.reduce(0) { min(1 << 60, $0 + $1) } }
 
   private static var summed: [WritableKeyPath<Snapshot, Int>] {
     [

@@ -78,6 +78,38 @@ import Testing
     #expect(try stave("zones", core).text == stave("zones", target).text)
   }
 
+  /// A zone's items are guarded by the copy that the zone is of, and blocks by malloc's.
+  @Test func `guarded blocks of all copies are in one sum`() throws {
+    let folder = Folder(), build = Place.root.appending(path: "build").path
+    guard let compiler = find("gcc", "clang", "cc"), access("\(build)/libstavezones.so", R_OK) == 0 else { return announceSkip("guards of several copies: no compiler, or no libstavezones.so") }
+    let text = """
+      #include <signal.h>
+      #include <stave.h>
+      #include <stdlib.h>
+      int main(void) {
+        static void *held[30];
+        struct stave_zone *zone = stave_zone_create("images", 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+        for (int i = 0; i < 30; i++) held[i] = i % 3 ? malloc(100) : stave_zone_alloc(zone, STAVE_NOWAIT);
+        raise(SIGSTOP);
+        return 0;
+      }
+      """
+    let program = folder.file("guarded")
+    let built = try run(compiler, ["-O1", "-fno-builtin", "-w", "-I\(build)/include", folder.write(text, "guarded.c"), "-L\(build)", "-lstavezones", "-Wl,-rpath,\(build)", "-o", program])
+    try #require(built.succeeded, built.report)
+    let started = try Started(program, environment: ["LD_PRELOAD": Built.library, "STAVE_OPTIONS": "memguard:1"])
+    defer { kill(started.id, SIGKILL) }
+    try #require(wait { kernelText("/proc/\(started.id)/stat").contains("(guarded) T ") })
+    let target = "\(started.id)"
+    let figures = try [stave("sum", "--json", "--root", "libstave.so", target), stave("sum", "--json", "--root", "libstavezones.so", target), stave("sum", "--json", target)].map {
+      try (blocks: object($0.text)["guarded-blocks"] as? Int ?? 0, bytes: object($0.text)["guarded-bytes"] as? Int ?? 0)
+    }
+    let (first, second, both) = (figures[0], figures[1], figures[2])
+    #expect(first.blocks >= 20 && second.blocks == 10 && both == (first.blocks + second.blocks, first.bytes + second.bytes), "\(figures)")
+    let sum = try stave("sum", target).text
+    #expect(sum.contains("\nguarded blocks, on pages of their own and in none of these figures: \(both.blocks), \(both.bytes) bytes of pages\n"), "\(sum)")
+  }
+
   @Test func `an address has one owner, options are malloc's, and all are asked to trim`() throws {
     let folder = Folder()
     guard let started = try start(folder) else { return }
