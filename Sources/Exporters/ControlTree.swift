@@ -29,6 +29,29 @@ public struct Assignment {
   public let text: String
 }
 
+extension Assignment {
+  /// What can have the names of its list.
+  public var named: String { option.takesZones ? "malloc type or zone" : "malloc type" }
+
+  /// Of a list of whom guards or guard bytes are for: the names that nothing has in the process now.
+  public func unknownNames(in snapshot: Snapshot) -> [String] {
+    guard !names.isEmpty, option.nameUse == .guards || option.nameUse == .redZone else { return [] }
+    let entry = OptionList.Entry(option)
+    return Self.words(text).filter { !snapshot.knows(entry.names(in: $0), zones: option.takesZones) }
+  }
+
+  /// A plus sign beside another one is part of a name, as in "libstdc++.so.6".
+  static func words(_ list: String) -> [String] {
+    let bytes = Array(list.utf8), plus = UInt8(ascii: "+")
+    func isPlus(_ index: Int) -> Bool { bytes.indices.contains(index) && bytes[index] == plus }
+    var words: [[UInt8]] = [[]]
+    for (index, byte) in bytes.enumerated() {
+      if isPlus(index) && !isPlus(index - 1) && !isPlus(index + 1) { words.append([]) } else { words[words.count - 1].append(byte) }
+    }
+    return words.filter { !$0.isEmpty }.map { String(decoding: $0, as: UTF8.self) }
+  }
+}
+
 public struct ControlTree {
   public let controls: [Control]
 

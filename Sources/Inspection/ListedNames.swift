@@ -7,6 +7,16 @@ import Accounting
 import Pages
 import Primitives
 
+extension Snapshot {
+  /// Whether a type, or with `zones` a zone of a program's own, has a name that an option's list may have: its own or, of a type, with
+  /// a class, as "images-128". Of several copies of Stave it is asked of the first.
+  public func knows(_ listed: [ListedName], zones takesZones: Bool) -> Bool {
+    let types = Set(types.filter(\.root.isEmpty).map { FixedName(cString: $0.name).longHash })
+    let zones = takesZones ? Set(zones.filter { !$0.isMalloc && $0.root.isEmpty }.map { FixedName(cString: $0.name).longHash }) : []
+    return listed.contains { types.contains($0.hash) || $0.sizeClass == 0 && zones.contains($0.hash) }
+  }
+}
+
 extension SnapshotReader {
   /// The lists in force, by what they are for. A name that no type has shows as "?".
   func readLists(_ root: RootCopy, into snapshot: inout Snapshot) {

@@ -77,6 +77,17 @@ struct SetCommand: ParsableCommand {
       }
     }
     try Self.askAll(wishes, Mail(live, process.readers[0].location)) { emit("\($0.control.name): \($1) -> \($0.text)") }
+    Self.tellUnknownNames(of: wishes, snapshot, process.readers[0])
+  }
+
+  /// A misspelt name guards nothing, and neither does the right one until there is what it names.
+  static func tellUnknownNames(of wishes: [Assignment], _ snapshot: Snapshot, _ reader: SnapshotReader) {
+    var told: Set<String> = []
+    for wish in wishes {
+      for name in wish.unknownNames(in: snapshot) where told.insert(name).inserted {
+        printError("stave: there is no \(wish.named) \(name.printable) in \(reader.name) yet: its memory is guarded when it comes.")
+      }
+    }
   }
 
   /// One after another, and no more where one stays pending. `done` has the wish and the value before.

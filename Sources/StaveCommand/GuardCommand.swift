@@ -90,6 +90,8 @@ struct GuardCommand: ParsableCommand {
     try SetCommand.askAll(wishes, mail) { wish, old in
       if old == wish.text { same += 1 } else { emit("\(wish.control.name): \(old) -> \(wish.text)") }
     }
+    // A library's type may begin with its next request.
+    if type != nil { SetCommand.tellUnknownNames(of: wishes, snapshot, reader) }
     if same == wishes.count { emit(off ? "guards, guard bytes and item checks are off already" : "all of it is so already: nothing has changed") }
   }
 

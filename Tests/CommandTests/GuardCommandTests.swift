@@ -213,6 +213,23 @@ private func mistaken(_ role: String, _ options: String = "") throws -> (process
     }
   }
 
+  @Test func `of names that nothing has yet it is said, once each, that what comes under them is guarded`() throws {
+    guard let (process, folder) = try waiting("types:library") else { return }
+    try withExtendedLifetime(folder) {
+      func line(_ name: String, _ named: String = "malloc type or zone") -> String { "stave: there is no \(named) \(name) in libstave.so yet: its memory is guarded when it comes.\n" }
+      let target = "\(process.id)"
+      let guarded = try stave("guard", target, "--type", "patient+patient-64+images+images-64+images_1+a++b+malloc-128", "--on")
+      #expect(guarded.succeeded && guarded.errorText == ["images", "images-64", "images_1", "a++b"].map { line($0) }.joined(), guarded.report)
+      // Guard bytes are for types, not for zones of theirs.
+      let set = try stave("set", target, "redzone_type=patient+nobody+patient-64", "memguard_type=nobody+patient-64", "probes=elsewhere")
+      #expect(set.succeeded && set.errorText == line("nobody", "malloc type") + line("patient-64", "malloc type"), set.report)
+      for words in [["--type", "patient"], ["--library", "libnone.so.1"], ["--on"], ["--off"]] {
+        let quiet = try stave(["guard", target] + words)
+        #expect(quiet.succeeded && quiet.errorText.isEmpty, quiet.report)
+      }
+    }
+  }
+
   @Test func `stave set does the same, and wrong usage is said before anybody is asked`() throws {
     guard let (process, folder) = try waiting() else { return }
     let said = try stave("set", "\(process.id)", "memguard_type=malloc-112", "memguard=1")
