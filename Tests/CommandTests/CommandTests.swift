@@ -157,7 +157,7 @@ import Testing
       #expect(
         Set(sum.keys) == [
           "used", "cached", "holes", "metadata", "purgeable", "returned", "in-transit", "mapped", "changing", "large-blocks", "large-bytes", "resident",
-          "anonymous", "anonymous-huge", "swap", "arena-size", "container-limit", "outside",
+          "anonymous", "anonymous-huge", "swap", "arena-size", "container-limit", "outside", "guarded-blocks", "guarded-bytes",
         ])
       let parts = ["used", "cached", "holes", "metadata", "purgeable", "returned", "in-transit"].map { sum[$0] as? Int ?? .min / 16 }
       #expect(parts.reduce(0, +) == sum["mapped"] as? Int)
