@@ -88,7 +88,10 @@ public func zoneDestroy(_ zone: ZonePointer?) -> Int { zone?.destroy() ?? 0 }
 public func zoneAddKeg(_ zone: ZonePointer, _ primary: ZonePointer) -> Int32 {
   switch zone.addKeg(of: primary) {
   case .done: return 0
-  case .invalid, .size: return orInvalid(false)
+  case .invalid: return orInvalid(false)
+  case .size:
+    stave_set_errno(7 /* E2BIG */)
+    return -1
   case .full: return orNoMemory(false)
   }
 }
