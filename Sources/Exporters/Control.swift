@@ -77,7 +77,21 @@ public struct GlobalControl: Sendable {
     GlobalControl(name: name, meaning: meaning, option: option) { $0.snapshot.packets.first.map { .number(figures($0.counts).most) } }
   }
 
+  /// A member of the kernel's structure mbstat.
+  private static func packets(_ name: String, _ meaning: String, _ value: @escaping @Sendable (PacketSnapshot) -> Int) -> GlobalControl {
+    number("kern.ipc.mbstat.\(name)", meaning) { $0.snapshot.packets.first.map(value) }
+  }
+
   public static let all: [GlobalControl] = [
+    packets("m_mbufs", "Mbufs in use, those with a cluster among them; without packet buffers it is left out, as are the next eight.") { $0.counts.mbufs.current },
+    packets("m_mclusts", "Clusters of 2 KiB in use.") { $0.counts.clusters.current },
+    packets("m_drain", "Times that cached packets gave their clusters back.") { Int(clamping: $0.drains) },
+    packets("m_mcfail", "Copies and prepends that failed.") { Int(clamping: $0.failedCopies) },
+    packets("m_mpfail", "Pull-ups that failed.") { Int(clamping: $0.failedPullUps) },
+    packets("m_msize", "Bytes of an mbuf.") { _ in PacketSnapshot.mbufBytes },
+    packets("m_mclbytes", "Bytes of a cluster.") { _ in PacketSnapshot.clusterBytes },
+    packets("m_mlen", "Bytes that an mbuf has room for.") { _ in PacketSnapshot.room },
+    packets("m_mhlen", "The same with a packet header.") { _ in PacketSnapshot.roomWithHeader },
     limit("kern.ipc.nmbufs", .nmbufs, "The most mbufs that there may be, 0 for no limit; without packet buffers it is left out, as are the next four.") { $0.mbufs },
     limit("kern.ipc.nmbclusters", .nmbclusters, "The most clusters of 2 KiB.") { $0.clusters },
     limit("kern.ipc.nmbjumbop", .nmbjumbop, "The most clusters of a page.") { $0.pages },

@@ -37,6 +37,12 @@ public struct PacketSnapshot: Sendable {
     }
   }
 
+  /// Sizes that are the same everywhere, in bytes: of an mbuf, of a cluster, of what an mbuf without and with a packet header has room for.
+  public static var mbufBytes: Int { Mbuf.size }
+  public static var clusterBytes: Int { Cluster.size }
+  public static var room: Int { Mbuf.room }
+  public static var roomWithHeader: Int { Mbuf.roomWithHeader }
+
   /// The copy of Stave that they are of, where that is not the first of several.
   public var root = ""
   public var counts: Each<Figures>

@@ -59,6 +59,9 @@ extension OnOwnRoot {
       #expect(metrics.contains("stave_mbuf_used_items{kind=\"cluster\"} \(counts.clusters.current)\n") && metrics.contains("stave_mbuf_denied_requests_total{kind=\"packet\"} \(counts.denied.packets)\n"))
       let tree = ControlTree(ControlSource(snapshot, largestFree: nil))
       #expect(try tree.find("kern.ipc").map { "\($0.name)=\($0.value.text)" }.contains("kern.ipc.nmbclusters=40"))
+      let mbstat = Dictionary(uniqueKeysWithValues: try tree.find("kern.ipc.mbstat").map { ($0.name.dropFirst("kern.ipc.mbstat.".count), $0.value.text) })
+      #expect(mbstat.count == 9 && mbstat["m_msize"] == "256" && mbstat["m_mclbytes"] == "2048" && mbstat["m_mhlen"] == "168", "\(mbstat)")
+      #expect(mbstat["m_mclusts"] == "\(counts.clusters.current)" && mbstat["m_mbufs"] == "\(counts.mbufs.current)", "\(mbstat)")
       // Zones are in the one list, and a keg's figures in it once.
       #expect(try snapshot.zone("mbuf_packet").kegName == "mbuf" && snapshot.zone("mbuf_packet").slabs == 0)
       #expect(snapshot.parts == snapshot.mapped && snapshot.mapped == snapshot.arenaBytes - snapshot.foreign + snapshot.metadata + snapshot.outsideBytes)
