@@ -3,6 +3,8 @@
 // One malloc type in a look. Its figures are those of its zones and of the large blocks that bear its number, so that the sums of
 // types, of zones and of the process are one; so are the sums over CPUs (TypeSnapshot+CPUs).
 
+import Primitives
+
 /// What one size class has served of a type.
 public struct TypeClass: Equatable, Sendable {
   public var size = 0
@@ -55,7 +57,7 @@ public struct TypeSnapshot: Sendable {
   public init() {}
 
   /// As FixedName's, by which a guarded block tells its type from a later one of that number.
-  public var nameHash: UInt32 { name.utf8.reduce(2_166_136_261) { ($0 ^ UInt32($1)) &* 16_777_619 } }
+  public var nameHash: UInt32 { FixedName(cString: name).hash }
 
   /// The name, behind that of its root where that is not the first.
   public var fullName: String { root.isEmpty ? name : "\(root)/\(name)" }
