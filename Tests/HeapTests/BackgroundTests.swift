@@ -12,13 +12,6 @@ import Testing
 @testable import TestSupport
 @testable import Zones
 
-/// Starts the heap. Swift's runtime makes the type of a lock's word where that is first waited for or woken, with thread-local variables
-/// that a thread without libc does not have: so it is made now. Embedded Swift makes no types.
-private func startForThread() {
-  FutexLock(rank: 0).wakeOne()
-  precondition(heap.start())
-}
-
 extension OnRoot {
   @Suite struct BackgroundTests {
     @Test func `its rseq area says "not registered", on whichever side of the thread pointer libc keeps it`() async {
@@ -51,7 +44,7 @@ extension OnRoot {
 
     @Test func `whatever ends the thread, another may start`() async {
       await #expect(processExitsWith: .success) {
-        startForThread()
+        Stage.upWithThread()
         heap.pointee.options.values[Option.period.rawValue] = 10
         func wait(for what: String, _ isSo: () -> Bool) {
           for _ in 0..<6000 where !isSo() {
@@ -75,7 +68,7 @@ extension OnRoot {
 
     @Test func `the thread ends although locked pages do not go back`() async {
       await #expect(processExitsWith: .success) {
-        startForThread()
+        Stage.upWithThread()
         heap.pointee.options.values[Option.period.rawValue] = 10
         let block = Heap.allocate(16 << 20)!
         guard mlock(block + (8 << 20), 4096) == 0 else { return print("SKIPPED: locked pages, for mlock is not allowed") }
@@ -90,7 +83,7 @@ extension OnRoot {
 
     @Test func `the mailbox is answered within a second or so, however long the period`() async {
       await #expect(processExitsWith: .success) {
-        startForThread()
+        Stage.upWithThread()
         heap.pointee.options.values[Option.period.rawValue] = 3_600_000
         for _ in 0..<8 { Heap.free(Heap.allocate(64 << 20)) }
         precondition(heap.pointee.background.thread > 0)
@@ -103,7 +96,7 @@ extension OnRoot {
     #if STAVE_CHECK_LOCKS  // debug builds, whose system calls can be refused
     @Test func `L39 a thread that the system refuses is asked for again, but not at every call`() async {
       await #expect(processExitsWith: .success) {
-        startForThread()
+        Stage.upWithThread()
         let block = Heap.allocate(64 << 20)!
         let other = Heap.allocate(64 << 20)!
         stave_inject().pointee.always = 11
@@ -126,7 +119,7 @@ extension OnRoot {
 
     @Test func `no thread is started in what is not our process`() async {
       await #expect(processExitsWith: .success) {
-        startForThread()
+        Stage.upWithThread()
         // As a child of vfork sees it.
         root.pointee.process += 1
         for _ in 0..<100 { Heap.free(Heap.allocate(64 << 20)) }

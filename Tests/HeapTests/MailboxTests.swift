@@ -20,7 +20,7 @@ extension OnRoot {
 
     @Test func `an empty mailbox, an answered letter and one that is not whole are no mail`() async {
       await #expect(processExitsWith: .success) {
-        precondition(heap.start())
+        Stage.upWithThread()
         precondition(!OwnMailbox.hasMail && OwnMailbox.read() == nil)
         let letter = OnRoot.MailboxTests.set(.period, 5)
         for change in 0..<5 {
@@ -47,7 +47,7 @@ extension OnRoot {
 
     @Test func `who rings is answered at the next block that is freed, from a cache too, and once`() async {
       await #expect(processExitsWith: .success) {
-        precondition(heap.start())
+        Stage.upWithThread()
         guard !CPUCache.isLocked else { return }
         let blocks = (0..<4).map { _ in Heap.allocate(64) }
         Heap.free(blocks[0])
@@ -73,7 +73,7 @@ extension OnRoot {
 
     @Test func `callers whose types are known are asked about anew when types are to be others`() async {
       await #expect(processExitsWith: .success) {
-        precondition(heap.start())
+        Stage.upWithThread()
         stave_caller_types()[5] = 0x1234_0001
         precondition(Heap.obey(OnRoot.MailboxTests.set(.types, 1)).status == MailStatus.done)
         precondition(stave_caller_types()[5] == 0)
@@ -82,7 +82,7 @@ extension OnRoot {
 
     @Test func `who works in its parent's memory answers nothing there`() async {
       await #expect(processExitsWith: .success) {
-        precondition(heap.start())
+        Stage.upWithThread()
         OnRoot.MailboxTests.put(OnRoot.MailboxTests.set(.period, 5))
         root.pointee.process += 1  // as a child of vfork sees it
         Heap.answerMailbox()
@@ -95,7 +95,7 @@ extension OnRoot {
 
     @Test func `every option is either changed or refused with a reason, and no value is taken unseen`() async {
       await #expect(processExitsWith: .success) {
-        precondition(heap.start())
+        Stage.upWithThread()
         precondition(Heap.obey(OnRoot.MailboxTests.set(.nmbufs, 5)).status == MailStatus.noPackets && heap.pointee.options[.nmbufs] == 0)
         // As where a program has packet buffers, later.
         root.pointee.isOwn = 1
@@ -116,7 +116,7 @@ extension OnRoot {
 
     @Test func `injected failures close the fast path and open it again, but not where it was closed for another reason`() async {
       await #expect(processExitsWith: .success) {
-        precondition(heap.start())
+        Stage.upWithThread()
         let open = stave_hot().pointee.small_limit
         _ = Heap.obey(OnRoot.MailboxTests.set(.failureRate, 3))
         precondition(stave_hot().pointee.small_limit == 0)
@@ -135,7 +135,7 @@ extension OnRoot {
 
     @Test func `a thread that sleeps through a long period takes a shorter one, and ends when it is switched off`() async {
       await #expect(processExitsWith: .success) {
-        precondition(heap.start())
+        Stage.upWithThread()
         heap.pointee.options.values[Option.period.rawValue] = 3_600_000
         for _ in 0..<8 { Heap.free(Heap.allocate(64 << 20)) }
         precondition(heap.pointee.background.thread > 0)

@@ -30,7 +30,7 @@ extension OnRoot {
 
     @Test func `the first scope closes malloc's first try for good, and memory without a type goes on behind it`() async {
       await #expect(processExitsWith: .success) {
-        precondition(heap.start())
+        Stage.upWithThread()
         let type = OnRoot.ScopeTests.makeType()
         let open = stave_hot().pointee.small_limit
         precondition(!Heap.looksAtRequests && (open > 0) == !CPUCache.isLocked)
@@ -58,7 +58,7 @@ extension OnRoot {
 
     @Test func `where the process's malloc is another, a scope says so once`() async {
       let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
-        precondition(heap.start())
+        Stage.upWithThread()
         heap.stepAside(freeingAt: { free($0) })
         let type = OnRoot.ScopeTests.makeType()
         for _ in 0..<3 { Heap.leaveScope(to: Heap.enterScope(type)) }

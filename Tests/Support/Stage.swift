@@ -39,6 +39,14 @@ extension Stage {
     if ProcessInfo.processInfo.environment["STAVE_TEST_MODE"] == "locked" { useLockedCaches() }
   }
 
+  /// Makes the heap with that thread, which starts when there is something for it. Swift's runtime makes the type of a lock's word where
+  /// that is first waited for or woken, with thread-local variables that a thread without libc does not have: so it is made before.
+  /// Embedded Swift makes no types.
+  static func upWithThread() {
+    FutexLock(rank: 0).wakeOne()
+    precondition(heap.start())
+  }
+
   static func useLockedCaches() { CPUCache.switchToLocked() }
 }
 
