@@ -103,11 +103,12 @@ extension UnsafeMutablePointer where Pointee == Keg {
     return index < pointee.layout.items ? item(index, of: slab) : nil
   }
 
-  /// Whether a slab's header can be read where that of an item at `address` would lie: the address may be anything. Some loads; outside of
-  /// the arena a system call.
+  /// Whether a slab's header can be read where that of an item at `address` would lie: an author's address may be anything. Some loads;
+  /// outside of the arena a system call. The zone system's own items, whose slabs lie there, are never asked about.
   @inline(__always)
   func mayBeSlab(around address: UInt) -> Bool {
-    guard pointee.layout.lookup == .mask, address &- arena.pointee.windowStart >= arena.pointee.frontier &- arena.pointee.windowStart else { return true }
+    guard pointee.layout.lookup == .mask, !pointee.flags.contains(.internal) else { return true }
+    if address &- arena.pointee.windowStart < arena.pointee.frontier &- arena.pointee.windowStart { return true }
     return stave_can_read(address.roundedDown(to: UInt(pageBytes)) + UInt(pointee.layout.headerOffset))
   }
 
