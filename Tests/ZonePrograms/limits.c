@@ -62,6 +62,16 @@ static void action(void) {
   CHECK(stave_zone_alloc(zone, STAVE_NOWAIT) != NULL && stave_zone_alloc(zone, STAVE_NOWAIT) == NULL && stave_zone_destroy(zone) == 1);
 }
 
+// A zone with that action, all of whose items, one, are out: the request that meets its limit has been made.
+static struct stave_zone *full(const char *name, void (*action)(struct stave_zone *), void **item) {
+  struct stave_zone *zone = stave_zone_create(name, 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
+  CHECK(zone != NULL && stave_zone_set_max(zone, 1) == 1);
+  stave_zone_set_maxaction(zone, action);
+  actions = 0;
+  CHECK((*item = stave_zone_alloc(zone, STAVE_NOWAIT)) != NULL && stave_zone_alloc(zone, STAVE_NOWAIT) == NULL);
+  return zone;
+}
+
 // Who meets the limit while the action runs has it run once more.
 static atomic_int phase;
 static void again(struct stave_zone *met) {
@@ -88,12 +98,8 @@ static void split(struct stave_zone *met) {
 }
 
 static void repeat(void) {
-  struct stave_zone *busy = stave_zone_create("busy", 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
-  CHECK(busy != NULL && stave_zone_set_max(busy, 1) == 1);
-  stave_zone_set_maxaction(busy, again);
-  void *item = stave_zone_alloc(busy, STAVE_NOWAIT);
-  actions = 0;
-  CHECK(item != NULL && stave_zone_alloc(busy, STAVE_NOWAIT) == NULL);
+  void *item;
+  struct stave_zone *busy = full("busy", again, &item);
   while (phase != 1) usleep(1000);
   CHECK(stave_zone_alloc(busy, STAVE_NOWAIT) == NULL);
   phase = 2;
@@ -116,11 +122,8 @@ static void linger(void *met) {
 static void lingerAtLimit(struct stave_zone *met) { linger(met); }
 
 static void takeBack(void) {
-  struct stave_zone *slow = stave_zone_create("slow", 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
-  CHECK(slow != NULL && stave_zone_set_max(slow, 1) == 1);
-  stave_zone_set_maxaction(slow, lingerAtLimit);
-  void *item = stave_zone_alloc(slow, STAVE_NOWAIT);
-  CHECK(item != NULL && stave_zone_alloc(slow, STAVE_NOWAIT) == NULL);
+  void *item;
+  struct stave_zone *slow = full("slow", lingerAtLimit, &item);
   while (entered == 0) usleep(100);
   stave_zone_set_maxaction(slow, NULL);
   CHECK(left == 1);
@@ -148,17 +151,13 @@ static void asksForPackets(void *argument) {
 }
 
 static void own(void) {
-  struct stave_zone *full = stave_zone_create("full", 100, NULL, NULL, NULL, NULL, STAVE_ALIGN_PTR, 0);
-  CHECK(full != NULL && stave_zone_set_max(full, 1) == 1);
-  stave_zone_set_maxaction(full, asks);
-  void *item = stave_zone_alloc(full, STAVE_NOWAIT);
-  actions = 0;
-  CHECK(item != NULL && stave_zone_alloc(full, STAVE_NOWAIT) == NULL);
+  void *item;
+  struct stave_zone *asked = full("asked", asks, &item);
   while (actions == 0) usleep(100);
   usleep(30000);
   CHECK(actions == 1);
-  stave_zone_free(full, item);
-  CHECK(stave_zone_destroy(full) == 0);
+  stave_zone_free(asked, item);
+  CHECK(stave_zone_destroy(asked) == 0);
   CHECK(stave_mbuf_set_max(STAVE_MBUF_JUMBO16, 1) == 0 && stave_event_add(STAVE_EVENT_MBUF_DRAIN, asksForPackets, NULL) == 0);
   struct stave_mbuf *one = stave_m_getjcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR, 16384);
   CHECK(one != NULL && stave_m_getjcl(STAVE_NOWAIT, STAVE_MT_DATA, STAVE_M_PKTHDR, 16384) == NULL);
