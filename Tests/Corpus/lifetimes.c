@@ -4,17 +4,19 @@
 
 #include "corpus.h"
 
-static volatile char sink;
+static volatile int sink;
 static char *grown;
 
-/// --how first, last: which byte of it; later: the first, after others came and went.
+/// --how first, last: which four bytes of it, since a lone one may be what is written there already; later: the first, after others came
+/// and went.
 static void afterFree(int writes) {
-  volatile char *block = take(), *place = isHow("last") ? block + plan.size - 1 : block;
+  char *block = take();
+  volatile int *place = (volatile int *)(isHow("last") ? block + plan.size - sizeof *place : block);
   if (plan.wrong) handed(give);
   if (isHow("later")) pass();
-  mistake((char *)block);
-  place = (volatile char *)hide((char *)place);
-  if (writes) *place = 0x5a;
+  mistake(block);
+  place = (volatile int *)hide((void *)place);
+  if (writes) *place = 0x5a5a5a5a;
   else sink = *place;
   made();
   if (!plan.wrong) handed(give);

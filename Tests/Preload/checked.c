@@ -34,8 +34,10 @@ static void *freeIt(void *address) {
   return NULL;
 }
 
+/// Writes what is not there: the word that says who freed a block has any byte.
 static void *spoil(void *address) {
-  *(volatile char *)address = 0x42;
+  volatile char *byte = address;
+  *byte = *byte == 0x42 ? 0x43 : 0x42;
   return NULL;
 }
 
