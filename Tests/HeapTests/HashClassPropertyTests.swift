@@ -28,8 +28,9 @@ extension OnRoot {
     enum Way: Int, CaseIterable, Codable { case plain, locked, redzone, memguard, check, all }
 
     static func run(_ way: Way) {
+      let isChecked = way == .check || way == .all
       Classes.up(way == .plain ? 8 : 5, isLocked: way == .locked || way == .all)
-      if way == .check || way == .all {
+      if isChecked {
         heap.pointee.options.values[Option.check.rawValue] = 1
         precondition(heap.applyChecks())
       }
@@ -39,7 +40,8 @@ extension OnRoot {
       precondition(types.setLimit(limited, 64 << 10))
       var held: [Held] = []
       func demand(_ isTrue: Bool, _ what: String) { precondition(isTrue, "\(what) (STAVE_SEED=\(Stage.seed))") }
-      for step in 0..<Stage.steps(way == .check || way == .all ? 400 : 1500, soak: 2_000_000) {
+      // With item checks, which fill and look at each byte, fewer.
+      for step in 0..<Stage.steps(isChecked ? 400 : 1500, soak: isChecked ? 500_000 : 2_000_000) {
         switch lot.below(30) {
         case 0 where way == .redzone || way == .all: RedZoneTests.setRedZone(Int64(lot.below(3)))
         case 1 where way == .memguard || way == .all: setGuard(.memguard, [0, 1, 3].randomElement(using: &lot)!)
