@@ -104,7 +104,7 @@ public struct TypeRecord: ~Copyable {
   /// What the lists of names say of it, by their use.
   var choices: InlineArray<3, UInt8>
   /// The type is gone: what bears its number yet is memory without a type.
-  var isEnded: Bool
+  public internal(set) var isEnded: Bool
   /// The author's part, nil for types that Stave makes.
   var author: UnsafeMutablePointer<stave_type>?
   /// Among records of types that are gone. `next` stays, so that a reader who has come to this one goes on to the others.

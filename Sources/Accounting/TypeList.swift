@@ -57,9 +57,11 @@ extension UnsafeMutablePointer where Pointee == TypesState {
 
   /// Ends an author's type. What is still out is reported, and is memory without a type from then on; it may still be freed.
   /// A type that is not known ends the process with a report, unless one was refused. Returns how many blocks are out.
-  /// `isSaidMore`: the caller says who asked for them.
+  /// `guarded`: blocks of it that MemGuard has, which its figures leave out. `isSaidMore`: the caller says who asked for them.
   @discardableResult
-  public func unregister(_ author: UnsafeMutablePointer<stave_type>, isSaidMore: Bool = false) -> Int {
+  public func unregister(
+    _ author: UnsafeMutablePointer<stave_type>, guarded: (blocks: Int64, bytes: Int64) = (0, 0), isSaidMore: Bool = false
+  ) -> Int {
     check(author, "unregistration of a malloc type")
     pointee.lock.lock()
     guard let record = record(of: author), unlink(record) else {
@@ -74,18 +76,19 @@ extension UnsafeMutablePointer where Pointee == TypesState {
     pointee.lock.unlock()
     // No look sees the type any more: only now sums are taken.
     let totals = TypeTotals(record)
-    if totals.used > 0 {
+    let blocks = totals.used + guarded.blocks
+    if blocks > 0 {
       var report = Report("malloc type ended with blocks out")
       report.name(record.pointee.name)
       report.text(": ")
-      report.count(UInt(totals.used), "block")
+      report.count(UInt(blocks), "block")
       report.text(", ")
-      report.count(UInt(totals.usedBytes), "byte")
+      report.count(UInt(totals.usedBytes + guarded.bytes), "byte")
       report.text("\n")
       report.conclude(next: isSaidMore ? "" : "STAVE_OPTIONS=redzone:1 says where they were asked for")
     }
     end(record)
-    return Int(totals.used)
+    return Int(blocks)
   }
 
   /// The type of a number that `named` or `register` gave. One load.

@@ -176,8 +176,9 @@ private func zone(named name: FixedName) -> ListedName? {
   return ListedName(hash: type.longHash, sizeClass: UInt8(index + 1))
 }
 
-/// A plus sign beside another one is part of a name, as in "libstdc++.so.6".
-private func forEachName(in text: UnsafeBufferPointer<UInt8>, _ body: (FixedName) -> Void) {
+/// Calls `body` with each name of a list as it is written, of which 31 bytes count. A plus sign beside another one is part of a name, as
+/// in "libstdc++.so.6".
+public func forEachName(in text: UnsafeBufferPointer<UInt8>, _ body: (FixedName) -> Void) {
   let plus = UInt8(ascii: "+")
   func separates(_ index: Int) -> Bool {
     text[index] == plus && (index == 0 || text[index - 1] != plus) && (index + 1 == text.count || text[index + 1] != plus)

@@ -90,8 +90,17 @@ extension UnsafeMutablePointer where Pointee == GuardedBlock {
     }
     report.text("of type ")
     guard pointee.type != 0 else { return report.text("malloc") }
-    if let type = types.type(Int(pointee.type)), type.pointee.name.hash == pointee.typeHash { return report.name(type.pointee.name) }
-    report.text("a type that is gone")
+    if typeNow == 0 { report.text("a type that is gone") } else { report.typeName(pointee.type) }
+  }
+}
+
+extension Report {
+  /// The name of the malloc type of a number, "malloc" for 0.
+  @inline(never)
+  public mutating func typeName(_ number: UInt32) {
+    guard number != 0, let type = types.type(Int(number)) else { return text("malloc") }
+    // What is out of types that have ended is of one record, without a name.
+    if type.pointee.isEnded && type.pointee.name.bytes[0] == 0 { text("a type that is gone") } else { name(type.pointee.name) }
   }
 }
 

@@ -151,6 +151,8 @@ public struct GuardSettings {
   public var divisor: Int64 = 10
   public var takesPages = false
   public var takesNoFree = false
+  /// Bytes that there may be of all memory.
+  public var memory: UInt = .max
 
   public init() {}
 }
@@ -178,11 +180,13 @@ extension UnsafeMutablePointer where Pointee == MemGuard {
       return false
     }
     let page = UInt(pageBytes)
-    let memory = UInt(stave_memory_bytes())
+    let memory = Swift.min(UInt(stave_memory_bytes()), settings.memory)
     // No region that was made ready before is handed out after.
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
-    pointee.limit = memory / UInt(Swift.max(1, settings.divisor > 0 ? settings.divisor : 10))
+    let divisor = UInt(Swift.max(0, settings.divisor))
+    // What leaves nothing is no divisor.
+    pointee.limit = memory / (divisor == 0 || memory / divisor < page ? 10 : divisor)
     pointee.width = UInt32(Swift.max(1, Swift.min(1 << 16, (settings.widthBytes + page - 1) / page)))
     pointee.side = settings.side
     pointee.least = settings.least

@@ -140,9 +140,10 @@ public struct GlobalControl: Sendable {
     option("vm.memguard.minsize", .memguardMin, "As stave.memguard_min."),
     option("vm.memguard.maxsize", .memguardMax, "As stave.memguard_max."),
     option("vm.memguard.divisor", .memguardDivisor, "As stave.memguard_divisor."),
-    number("vm.memguard.options", "Bits: 1 guards beside each block, always; 2 as stave.memguard_pages.") {
+    number("vm.memguard.options", "Bits: 1 guards beside each block, always; 2 as stave.memguard_pages; 4 as stave.memguard_nofree.") {
       let options = $0.snapshot.options
-      return options.count > Option.memguardPages.rawValue ? 1 | (options[Option.memguardPages.rawValue] == 1 ? 2 : 0) : nil
+      guard options.count > Option.memguardNoFree.rawValue else { return nil }
+      return 1 | (options[Option.memguardPages.rawValue] == 1 ? 2 : 0) | (options[Option.memguardNoFree.rawValue] == 1 ? 4 : 0)
     },
     number("vm.memguard.frequency_hits", "Requests that were chosen at random.") { $0.snapshot.guards.hits },
     number("vm.memguard.minsize_reject", "Requests that were smaller than minsize.") { $0.snapshot.guards.tooSmall },

@@ -5,6 +5,7 @@
 import Accounting
 import Heap
 import Inspection
+import Primitives
 
 public struct Control: Sendable {
   public let name: String
@@ -37,18 +38,11 @@ extension Assignment {
   public func unknownNames(in snapshot: Snapshot) -> [String] {
     guard !names.isEmpty, option.nameUse == .guards || option.nameUse == .redZone else { return [] }
     let entry = OptionList.Entry(option)
-    return Self.words(text).filter { !snapshot.knows(entry.names(in: $0), zones: option.takesZones) }
-  }
-
-  /// A plus sign beside another one is part of a name, as in "libstdc++.so.6".
-  static func words(_ list: String) -> [String] {
-    let bytes = Array(list.utf8), plus = UInt8(ascii: "+")
-    func isPlus(_ index: Int) -> Bool { bytes.indices.contains(index) && bytes[index] == plus }
-    var words: [[UInt8]] = [[]]
-    for (index, byte) in bytes.enumerated() {
-      if isPlus(index) && !isPlus(index - 1) && !isPlus(index + 1) { words.append([]) } else { words[words.count - 1].append(byte) }
+    var words: [String] = []
+    Array(text.utf8).withUnsafeBufferPointer { text in
+      forEachName(in: text) { name in words.append(String(decoding: (0..<name.count).map { name.bytes[$0] }, as: UTF8.self)) }
     }
-    return words.filter { !$0.isEmpty }.map { String(decoding: $0, as: UTF8.self) }
+    return words.filter { !snapshot.knows(entry.names(in: $0), zones: option == .memguardType) }
   }
 }
 

@@ -21,6 +21,7 @@ public enum OptionList {
     public let isChangeable: Bool
     let least: Int
     let limit: Int
+    private let option: Option
     private let listPrefix: String
     /// Names of malloc types are taken as well; and of zones.
     public let takesNames: Bool
@@ -29,6 +30,7 @@ public enum OptionList {
     private let takesPath: Bool
 
     init(_ option: Option) {
+      self.option = option
       key = option.key.description
       words = (0..<3).map { option.words[$0].description }.filter { !$0.isEmpty }
       isChangeable = option.isChangeable
@@ -50,16 +52,16 @@ public enum OptionList {
       if !words.isEmpty {
         return (words + (listPrefix.isEmpty ? [] : [listPrefix + "a+b"]) + (takesNames ? ["up to \(TypeNames.most) names as in a+b"] : [])).joined(separator: ", ")
       }
-      if isBytes { return "bytes, as 512M" }
+      if isBytes { return limit < .max ? "bytes, \(Self.bytes(least)) to \(Self.bytes(limit))" : "bytes, as 512M" }
       if limit == 1 { return "0, 1" }
       return limit == .max ? "\(least) or more" : "\(least) to \(limit)"
     }
 
-    /// As `values`, for who said something else: with the limits of bytes too, and without what only a start takes where it runs already.
+    /// As `values`, for who said something else: without what only a start takes where it runs already.
     func accepted(isRunning: Bool) -> String {
       if takesPath && isRunning { return (words.dropLast() + ["\(words.last ?? "") (the one given at start)"]).joined(separator: ", ") }
       if !listPrefix.isEmpty && isRunning { return words.joined(separator: ", ") }
-      return words.isEmpty && isBytes && limit < .max ? "bytes, \(Self.bytes(least)) to \(Self.bytes(limit))" : values
+      return values
     }
 
     /// As an option's value may be written, in the largest unit that it is a multiple of.
@@ -92,8 +94,7 @@ public enum OptionList {
         let slice = TextSlice(start: start, count: text.count)
         return isBytes ? slice.bytes : slice.number
       }
-      guard let number, (least...limit).contains(Int(number)) else { return nil }
-      return number
+      return number.map(option.clamped).flatMap { option.takes($0) ? $0 : nil }
     }
   }
 

@@ -39,6 +39,7 @@ struct BlockGroups {
 
   var isEmpty: Bool { used == 0 && others.blocks == 0 }
 
+  @inline(never)
   mutating func add(stack: UInt32, type: UInt32, blocks: Int64, bytes: Int64) {
     guard blocks > 0 else { return }
     if stack == 0 {

@@ -28,10 +28,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
 extension Heap {
   /// What reports say of a type's number, and of a stack's.
   static func nameReports() {
-    itemChecks.pointee.addType = { type, report in
-      let report = report.assumingMemoryBound(to: Report.self)
-      if let record = types.type(Int(type)) { report.pointee.name(record.pointee.name) } else { report.pointee.text("malloc") }
-    }
+    itemChecks.pointee.addType = { type, report in report.assumingMemoryBound(to: Report.self).pointee.typeName(type) }
     itemChecks.pointee.addStack = { stack, report in report.assumingMemoryBound(to: Report.self).pointee.stack(stack) }
   }
 

@@ -146,6 +146,7 @@ extension Heap {
   /// malloc_usable_size of an address that is no block.
   @inline(never)
   public static func reportNoBlock(_ memory: UnsafeMutableRawPointer) {
+    if memGuard.holds(memory.address) { return memGuard.reportBadFree("malloc_usable_size()", memory.address, memGuard.block(around: memory.address)) }
     if reportFreed(memory, "malloc_usable_size() of a free block") { return }
     reportBadFree("malloc_usable_size() of an address that is no block", memory.address, keg: nil)
   }

@@ -58,9 +58,9 @@ extension Heap {
       types.unregister(author)
       return
     }
-    let name = type.pointee.name
+    let name = type.pointee.name, guarded = sumOfGuarded(ofType: type.pointee.number)
     _ = addStacks(&groups, ofType: type.pointee.number)
-    types.unregister(author, isSaidMore: !groups.isEmpty)
+    types.unregister(author, guarded: guarded, isSaidMore: !groups.isEmpty)
     if !groups.isEmpty {
       var report = Report("blocks of a malloc type that ended")
       report.showsStack = true
@@ -72,10 +72,10 @@ extension Heap {
     groups.discard()
   }
 
-  private static func sumOfGuarded() -> (blocks: Int64, bytes: Int64) {
+  private static func sumOfGuarded(ofType only: UInt32? = nil) -> (blocks: Int64, bytes: Int64) {
     var blocks: Int64 = 0, bytes: Int64 = 0
     memGuard.forEachLive { block in
-      guard block.pointee.zone == 0 else { return }  // a zone's item
+      guard block.pointee.zone == 0, only == nil || only == block.typeNow else { return }  // not a zone's item
       blocks += 1
       bytes += Int64(clamping: block.pointee.size)
     }
@@ -158,9 +158,5 @@ extension Report {
     count(UInt(Swift.max(0, blocks)), "block")
     text(" of ")
     count(UInt(Swift.max(0, bytes)), "byte")
-  }
-
-  fileprivate mutating func typeName(_ number: UInt32) {
-    if number != 0, let type = types.type(Int(number)) { name(type.pointee.name) } else { text("malloc") }
   }
 }

@@ -27,13 +27,18 @@ extension UnsafeMutablePointer where Pointee == HeapState {
 }
 
 extension Heap {
+  @inline(never)
   static func noteContainerLimit() { heap.pointee.containerLimit = UInt(ContainerLimit.read() ?? 0) }
 
   /// Little is left of the memory there may be. A few loads.
   static var isNearLimit: Bool {
     let taken = arena.pointee.slabBytes + arena.pointee.largeBytes + arena.pointee.cachedBytes + arena.pointee.recentBytes
+    return taken > mostMemory / 4 * 3
+  }
+
+  /// Bytes that the arena and the container leave it.
+  static var mostMemory: UInt {
     let window = arena.pointee.windowEnd - arena.pointee.windowStart
-    let limit = heap.pointee.containerLimit > 0 ? min(window, heap.pointee.containerLimit) : window
-    return taken > limit / 4 * 3
+    return heap.pointee.containerLimit > 0 ? min(window, heap.pointee.containerLimit) : window
   }
 }

@@ -100,7 +100,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
       pointee.watchesLoading = true
       openFastPath()
       Heap.forgetCallers()
-    case .memguardType, .memguardMin, .memguardMax, .memguardPages, .memguardSide, .memguardWidth, .memguardDivisor: _ = Heap.configureGuards()
+    case .memguardType, .memguardMin, .memguardMax, .memguardPages, .memguardNoFree, .memguardSide, .memguardWidth, .memguardDivisor: _ = Heap.configureGuards()
     case .verbose: metadataPages.pointee.namesAll = pointee.options[.verbose] == 1
     case .zoneWarnings: zones.pointee.isQuiet = pointee.options[.zoneWarnings] == 0
     case .inspect: Heap.allowInspection(pointee.options[.inspect] == 1)

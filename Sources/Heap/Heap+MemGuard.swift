@@ -23,6 +23,9 @@ extension Heap {
     settings.widthBytes = UInt(options[.memguardWidth])
     settings.divisor = options[.memguardDivisor]
     settings.takesPages = options[.memguardPages] == 1
+    settings.takesNoFree = options[.memguardNoFree] == 1
+    if settings.interval > 0 && heap.pointee.containerLimit == 0 { noteContainerLimit() }
+    settings.memory = mostMemory
     types.choose(UInt32(options[.memguardType]), for: .guards)
     let isDone = memGuard.configure(settings)
     memGuard.followZones()

@@ -13,7 +13,7 @@ public enum Option: Int, Sendable {
   case percpu, verbose, stats, background, period, inspect, hugepages, failureRate, types, sizes
   case kmemSize, kmemSizeMin, kmemSizeMax, kmemSizeScale
   case probes, otelRate
-  case memguard, memguardType, memguardMin, memguardMax, memguardPages, memguardSide, memguardWidth, memguardDivisor
+  case memguard, memguardType, memguardMin, memguardMax, memguardPages, memguardNoFree, memguardSide, memguardWidth, memguardDivisor
   case report, onreport, stacks
   case check, checkDivisor
   case redZone, redZoneType, redZonePanic
@@ -23,7 +23,7 @@ public enum Option: Int, Sendable {
   case zoneWarnings
   case nmbufs, nmbclusters, nmbjumbop, nmbjumbo9, nmbjumbo16
 
-  public static var count: Int { 42 }
+  public static var count: Int { nmbjumbo16.rawValue + 1 }
 
   /// The key, as users write it.
   public var key: StaticString {
@@ -49,6 +49,7 @@ public enum Option: Int, Sendable {
     case .memguardMin: "memguard_min"
     case .memguardMax: "memguard_max"
     case .memguardPages: "memguard_pages"
+    case .memguardNoFree: "memguard_nofree"
     case .memguardSide: "memguard_side"
     case .memguardWidth: "memguard_width"
     case .memguardDivisor: "memguard_divisor"
@@ -96,6 +97,7 @@ public enum Option: Int, Sendable {
     case .memguardMin: "The smallest request that is guarded."
     case .memguardMax: "The largest; 0 for no largest."
     case .memguardPages: "Unless memguard is 0: 1 guards each request of a page or more, whatever n, type and max say."
+    case .memguardNoFree: "1 guards items of zones with NOFREE, too: whoever reads them when they are free, as such a zone allows, is reported."
     case .memguardSide: "Where a guarded block lies: overflow (its end, rounded up to 16 bytes, before the guard), underflow (its start behind one), exact (its end before the guard to the byte, if no alignment is asked for; aligned as its size is)."
     case .memguardWidth: "Bytes of the guards before and behind each block, rounded up to pages."
     case .memguardDivisor: "Guarded blocks may take one n-th of the machine's memory; further requests are not guarded. 0 counts as 10."
@@ -151,8 +153,8 @@ public enum Option: Int, Sendable {
     }
   }
 
-  /// Names of zones, too.
-  public var takesZones: Bool { self == .memguardType }
+  /// Names of zones, too: of a type's, and for MemGuard of a program's own.
+  public var takesZones: Bool { self == .memguardType || self == .redZoneType }
 
   /// A path is taken as well.
   public var takesPath: Bool { self == .report }
@@ -177,7 +179,7 @@ public enum Option: Int, Sendable {
   public var least: Int64 { self == .period || self == .otelRate || self == .numzones ? 1 : 0 }
   public var limit: Int64 {
     switch self {
-    case .verbose, .background, .sizes, .check, .redZonePanic, .memguardPages, .zoneWarnings: 1
+    case .verbose, .background, .sizes, .check, .redZonePanic, .memguardPages, .memguardNoFree, .zoneWarnings: 1
     case .checkDivisor: 1_000_000_000
     case .memguard: 1 << 40
     case .memguardWidth: 64 << 20
@@ -206,6 +208,9 @@ public enum Option: Int, Sendable {
     if takesWords { return value >= 0 && value < 3 && words[Int(value)].utf8CodeUnitCount > 0 }
     return value >= least && value <= limit
   }
+
+  /// BSD's numzones is brought into its range; what others do not take is no value.
+  public func clamped(_ value: Int64) -> Int64 { self == .numzones ? max(least, min(limit, value)) : value }
 
   public var takesWords: Bool { words[0].utf8CodeUnitCount > 0 }
 }
@@ -294,8 +299,8 @@ public struct OptionValues {
         values[option.rawValue] = Int64(ListMode.listed)
         return
       }
-    } else if let number = option.isBytes ? value.bytes : value.number, option.takes(number) {
-      values[option.rawValue] = number
+    } else if let number = option.isBytes ? value.bytes : value.number, option.takes(option.clamped(number)) {
+      values[option.rawValue] = option.clamped(number)
       return
     }
     var report = Report("options")

@@ -80,7 +80,7 @@ extension Heap {
       report.text("a large block")
     }
     report.text(", type ")
-    if let type = types.type(Int(holder.type)), holder.type != 0 { report.name(type.pointee.name) } else { report.text("malloc") }
+    report.typeName(holder.type)
     report.text(")")
   }
 

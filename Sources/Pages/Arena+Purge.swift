@@ -190,7 +190,7 @@ extension UnsafeMutablePointer where Pointee == Arena {
       isFree = entry.pointee.kind != RangeKind.large
       report.text(isFree ? ", which is free already: " : ", ")
       report.count(address - entry.pointee.start, "byte")
-      report.text(" into the large block at ")
+      report.text(isFree ? " into the free memory at " : " into the large block at ")
       report.address(entry.pointee.start)
       report.text(" of ")
       report.number(isFree ? entry.pointee.length : entry.pointee.wordA)

@@ -98,7 +98,7 @@ struct SetCommand: ParsableCommand {
       case .pending:
         emit("\(wish.control.name): \(pending(wish.text, mail))")
         let rest = wishes[(index + 1)...].map(\.control.name).joined(separator: ", ")
-        if !rest.isEmpty { throw InspectionError.refused("it does nothing just now, and was not asked for the rest (\(rest)): ask again when it works") }
+        if !rest.isEmpty { throw InspectionError.refused("it was not asked for the rest (\(rest)): ask again when it has taken that") }
       }
     }
   }

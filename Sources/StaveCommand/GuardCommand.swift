@@ -77,6 +77,9 @@ struct GuardCommand: ParsableCommand {
     guard let live = memory as? LiveProcess else { throw InspectionError.usage("a core file has nothing that can be guarded") }
     let reader = try SnapshotReader(live, root: target.root)
     let snapshot = try reader.look()
+    if redzone ?? 0 > 0, !snapshot.zones.contains(where: \.isMalloc) {
+      throw InspectionError.usage("only malloc's blocks get guard bytes, and \(reader.name) serves zones alone; say --on for guards by pages, or --check 1")
+    }
     let mail = Mail(live, reader.location)
     let counts = try ControlTree(ControlSource(snapshot, largestFree: nil)).find("stave.types").first?.value.text
     // There each place in the library has a type, and none has the library's name.

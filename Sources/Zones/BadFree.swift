@@ -48,7 +48,7 @@ private func lastOwner(of address: UInt) -> LastOwner? {
 private func advice(_ kind: BadFree, _ keg: KegPointer?, _ owner: LastOwner?) -> StaticString {
   if let owner, owner.stack != 0 { return "" }
   if kind == .again, let keg, !keg.pointee.flags.contains(.malloc) {
-    if let zone = keg.pointee.zone, zone.mayBeGuarded { return Report.freeAdvice }
+    if let zone = keg.pointee.zone, zone.isGuardedIfAll { return Report.freeAdvice }
   } else if kind == .again || owner != nil && owner != .nobody {
     return "STAVE_OPTIONS=check:1,stacks:1 says where it was freed before"
   }

@@ -20,6 +20,8 @@ enum DeferralTask: Int32 {
   case expire
   /// The cells that give are emptied.
   case drainCells
+  /// Both cells are emptied, and hold from now on what the limit lets them.
+  case boundCells
   /// All becomes ready, after a wait, and the deferral is no more.
   case end
 }
@@ -41,6 +43,12 @@ public struct Deferral: ~Copyable {
 
   /// Slots of the cells: what lies in them waits for nobody, so they are small.
   static func cellCapacity(bucketSize: Int) -> Int { min(Int(CPUCache.firstCapacity), bucketSize) }
+
+  /// The same under a limit: a CPU's cell for items is two here.
+  static func cellCapacity(bucketSize: Int, limit: Int) -> Int {
+    let capacity = cellCapacity(bucketSize: bucketSize)
+    return limit == 0 ? capacity : min(capacity, CacheBound(limit: limit, cpus: Int(root.pointee.cpuCount)).cell / 2)
+  }
 }
 
 /// Makes a zone with deferred reuse: as `makeZone`, with a context that others have too, or else one of its own. Nil when memory,
@@ -100,6 +108,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       emptyCells(pointee.allocationCell) { release($0, count: $1) }
       // Somebody may wait at the limit for what lies in the others.
       if pointee.flags.contains(.limited) { emptyCells(pointee.freeCell) { postpone($0, count: $1) } }
+    case .boundCells: boundDeferredCells()
     case .end: endDeferral()
     }
   }
@@ -197,7 +206,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     pointee.depotLock.unlock()
     guard deferral.pointee.smr.poll(goal), let bucket = takeOldest(onlyIfExpired: true) else { return false }
     destruct(bucket.items, count: Int(bucket.pointee.count))
-    putBucket(bucket)
+    if isWaitedFor { empty(bucket) } else { putBucket(bucket) }
     return true
   }
 
@@ -252,17 +261,32 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   // MARK: - Cells, and the end
 
-  /// Empties a cell on every CPU, by way of the stack.
-  private func emptyCells(_ cell: Int, into body: (UnsafeMutablePointer<UInt>, Int) -> Void) {
+  private func boundDeferredCells() {
+    let most = Deferral.cellCapacity(bucketSize: Bucket.desiredCapacity(itemBytes: pointee.keg.pointee.layout.itemBytes), limit: limit)
+    if pointee.allocationCell != 0 { CPUCache.noteMost(pointee.allocationCell, most) }
+    if pointee.freeCell != 0 { CPUCache.noteMost(pointee.freeCell, most) }
+    emptyCells(pointee.allocationCell, isResized: true) { release($0, count: $1) }
+    emptyCells(pointee.freeCell, isResized: true) { postpone($0, count: $1) }
+  }
+
+  /// Empties a cell on every CPU, by way of the stack. `isResized`: it has another capacity from then on.
+  private func emptyCells(_ cell: Int, isResized: Bool = false, into body: (UnsafeMutablePointer<UInt>, Int) -> Void) {
     guard cell != 0 else { return }
     var buffer = InlineArray<64, UInt>(repeating: 0)
     withUnsafeMutablePointer(to: &buffer) { raw in
       let items = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: UInt.self)
       for cpu in 0..<Int(root.pointee.cpuCount) {
         guard let cells = CPUCache.cells(of: cpu) else { continue }
-        while cells[cell].word & 0xffff != 0 {
+        var isOld = isResized
+        while isOld || cells[cell].word & 0xffff != 0 {
           var count = 0
-          guard CPUCache.withExclusiveCells(of: cpu, { count = ($0 + cell).takeTop(into: items, count: 64) }) else { break }
+          let isDone = CPUCache.withExclusiveCells(of: cpu) { cells in
+            // All that such a cell has slots for.
+            count = (cells + cell).takeTop(into: items, count: 64)
+            if isOld { CPUCache.useFirstSlots(cell, of: cells) }
+          }
+          guard isDone else { break }
+          isOld = false
           if count > 0 { body(items, count) }
         }
       }

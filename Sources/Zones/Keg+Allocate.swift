@@ -5,10 +5,14 @@
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Keg {
-  /// Takes up to `count` items into `buffer`, the lowest addresses last; how many. Fewer than asked for only if the page
-  /// source refuses. With `noWait` or after the first item nothing sleeps.
+  /// What `take` returns if there is none because the init of items refused: waiting would not help.
+  static var refused: Int { -1 }
+
+  /// Takes up to `count` items into `buffer`, the lowest addresses last; how many, or `refused`. Fewer than asked for only if the page
+  /// source refuses, or init. With `noWait` or after the first item nothing sleeps.
   func take(into buffer: UnsafeMutablePointer<UInt>, count: Int, flags: WaitFlags) -> Int {
     var taken = 0
+    var isRefused = false
     pointee.lock.lock()
     var trash = pointee.trash
     while taken < count {
@@ -17,7 +21,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
       // Who may not use the reserve has to bring new pages, or to find that somebody else has.
       let spared = flags.contains(.useReserve) ? 0 : pointee.reserve
       if pointee.freeItems <= spared {
-        guard taken == 0 || flags.contains(.noWait), makeSlab(flags: flags) || pointee.freeItems > spared else { break }
+        guard taken == 0 || flags.contains(.noWait), makeSlab(flags: flags, &isRefused) || pointee.freeItems > spared else { break }
         // The lock was dropped: see the top of this loop.
         guard taken == 0 || pointee.trash == trash else { break }
       }
@@ -29,6 +33,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
       if pointee.reserve > 0 && pointee.freeItems <= pointee.reserve { break }
     }
     pointee.lock.unlock()
+    if taken == 0 && isRefused { return Self.refused }
     if trash != 0 { lookAtTaken(buffer, count: taken, trash) }
     var low = 0
     var high = taken - 1

@@ -35,7 +35,8 @@ extension UnsafeMutablePointer where Pointee == Keg {
       }
       putBack(index, of: slab, stack: stack)
     }
-    let surplus = takeSurplusSlabs(keeping: pointee.slabsKept), trash = pointee.trash
+    // With trash they stay: a write to what is given back would not be noticed.
+    let trash = pointee.trash, surplus = trash != 0 ? nil : takeSurplusSlabs(keeping: pointee.slabsKept)
     pointee.lock.unlock()
     release(surplus, trash)
     return count - refused

@@ -8,10 +8,11 @@ import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == Keg {
-  /// Fetches pages and puts the new slab on the free list; the lock is dropped meanwhile. False if the source refuses.
-  func makeSlab(flags: WaitFlags) -> Bool {
+  /// Fetches pages and puts the new slab on the free list; the lock is dropped meanwhile. False if the source refuses, or, with
+  /// `isRefused`, if the init of items does.
+  func makeSlab(flags: WaitFlags, _ isRefused: inout Bool) -> Bool {
     pointee.lock.unlock()
-    let slab = flags.contains(.noVM) ? nil : fetchSlab(flags: flags)
+    let slab = flags.contains(.noVM) ? nil : fetchSlab(flags: flags, &isRefused)
     if slab != nil { stave_zone_grow_probe(shownName, shownSize, UInt64(pointee.layout.slabBytes), shownSlabs + 1) }
     pointee.lock.lock()
     guard let slab else { return false }
@@ -20,6 +21,8 @@ extension UnsafeMutablePointer where Pointee == Keg {
     if pointee.layout.lookup == .tree { enter(slab) }
     pointee.slabCount += 1
     pointee.slabsMade += 1
+    pointee.slabsStart = Swift.min(pointee.slabsStart, base(of: slab))
+    pointee.slabsEnd = Swift.max(pointee.slabsEnd, base(of: slab) + UInt(pointee.layout.slabBytes))
     pointee.freeItems += pointee.layout.items
     return true
   }
@@ -40,7 +43,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     return false
   }
 
-  func fetchSlab(flags: WaitFlags) -> SlabPointer? {
+  func fetchSlab(flags: WaitFlags, _ isRefused: inout Bool) -> SlabPointer? {
     let layout = pointee.layout
     var header: UnsafeMutableRawPointer? = nil
     if layout.isOffPage {
@@ -81,6 +84,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     freeItems(of: slab).insertAll()
     if layout.hasCounts { counts(of: slab).initialize(repeating: 0, count: layout.items) }
     if !pointee.flags.contains(.malloc) && !prepareItems(of: slab, flags: flags) {
+      isRefused = true
       returnPages(of: slab)
       return nil
     }

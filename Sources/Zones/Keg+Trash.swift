@@ -105,7 +105,7 @@ extension UnsafeMutablePointer where Pointee == Keg {
     itemChecks.describe(owner, "; freed last by type ", in: &report)
     report.text("\n")
     itemChecks.addStack(of: owner, "freed", to: &report)
-    report.finish(next: pointee.flags.contains(.malloc) || pointee.zone?.mayBeGuarded ?? false ? Report.writeAdvice : "")
+    report.finish(next: pointee.flags.contains(.malloc) || pointee.zone?.isGuardedIfAll ?? false ? Report.writeAdvice : "")
   }
 
   /// Who freed the item that holds this address, if it is free and says so.

@@ -64,6 +64,9 @@ public struct Keg: ~Copyable {
   var reclaimPool: (@convention(c) (_ pool: UnsafeMutableRawPointer, _ isUrgent: Bool) -> Bool)? = nil
   /// Addresses that are this keg's alone; nil where the source has them (Zone+Cold).
   var range: ReservedRangePointer?
+  /// Where slabs have been: from the lowest to the end of the highest.
+  var slabsStart: UInt = .max
+  var slabsEnd: UInt = 0
 }
 
 public typealias KegPointer = UnsafeMutablePointer<Keg>
@@ -111,6 +114,10 @@ extension UnsafeMutablePointer where Pointee == Keg {
     if address &- arena.pointee.windowStart < arena.pointee.frontier &- arena.pointee.windowStart { return true }
     return stave_can_read(address.roundedDown(to: UInt(pageBytes)) + UInt(pointee.layout.headerOffset))
   }
+
+  /// The same without a system call: an address among the slabs that is in none of them may have nothing to read. Under the lock.
+  @inline(__always)
+  func isAmongSlabs(_ address: UInt) -> Bool { address >= pointee.slabsStart && address < pointee.slabsEnd }
 
   /// The slab that holds `address`, nil if it is not in one of this keg's slabs. For in-page slabs found by mask
   /// `mayBeSlab(around:)` has to be asked before, unless the address is known to be an item of this keg.

@@ -15,7 +15,8 @@ extension UnsafeMutablePointer where Pointee == Pool {
     pointee.isGrowing = true
     pointee.isForMark = isForMark
     pointee.hasMetBusy = false
-    _ = keg.makeSlab(flags: flags)
+    var isRefused = false
+    _ = keg.makeSlab(flags: flags, &isRefused)
     pointee.isGrowing = false
     let hasGrown = keg.pointee.slabsMade != made
     if hasGrown {

@@ -14,7 +14,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
     let keg = pointee.keg
     keg.pointee.lock.lock()
     pointee.pageSteps &+= 1
-    guard let page = keg.slab(of: item.address), page.pointee.kegIndex == keg.pointee.index, let index = keg.index(of: item.address, in: page)
+    guard keg.isAmongSlabs(item.address), let page = keg.slab(of: item.address), page.pointee.kegIndex == keg.pointee.index, let index = keg.index(of: item.address, in: page)
     else { return refuse("put of an address that is no item of the pool", item) }
     guard !keg.freeItems(of: page).contains(index) else { return refuse("double put", item, .again) }
     keg.putBack(index, of: page, stack: 0)

@@ -131,10 +131,11 @@ extension UnsafeMutablePointer where Pointee == Zone {
         isRefused = true
         return nil
       }
-      var count = fetch(into: items, count: room, flags)
+      let fetched = fetch(into: items, count: room, flags)
+      var count = Swift.max(0, fetched)
       giveRoom(room - count)
       // Whoever items are imported from has waited for what there is to wait for.
-      if count == 0 && pointee.importItems != nil { isRefused = true }
+      if fetched == KegPointer.refused || count == 0 && pointee.importItems != nil { isRefused = true }
       if count > 0, let zoneInit = pointee.zoneInit {
         count = initialize(items, count: count, zoneInit, flags)
         isRefused = count == 0
@@ -148,7 +149,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
   }
 
-  /// From the keg, or from where an author's items come from; how many.
+  /// From the keg, or from where an author's items come from; how many, or as `Keg.take`.
   func fetch(into items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) -> Int {
     if pointee.importItems != nil { return importInto(items, count: count, flags) }
     return pointee.moreKegCount == 0 ? pointee.keg.take(into: items, count: count, flags: flags) : takeFromKegs(items, count: count, flags)
@@ -237,7 +238,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
       report.number(UInt(rank))
       report.text(" is held\n")
     }
-    report.write()
+    report.conclude(next: "")
   }
 }
 #endif
@@ -257,7 +258,7 @@ extension WaitFlags {
       var report = Report("bad wait flags")
       report.address(UInt(UInt32(bitPattern: rawValue)))
       report.text("; exactly one of STAVE_NOWAIT and STAVE_WAITOK must be given, else it waits; unknown bits are ignored\n")
-      report.write()
+      report.conclude(next: "")
     }
     let flags = WaitFlags(rawValue: rawValue & WaitFlags.known)
     return contains(.wait) == contains(.noWait) ? flags.union(.wait).subtracting(.noWait) : flags

@@ -132,8 +132,9 @@ extension UnsafeMutablePointer where Pointee == Keg {
     pointee.lock.lock()
     defer { pointee.lock.unlock() }
     let slabs = (items - 1) / pointee.layout.items + 1
+    var isRefused = false
     for _ in 0..<slabs {
-      guard makeSlab(flags: flags) else { return false }
+      guard makeSlab(flags: flags, &isRefused) else { return false }
       // Frees in between do not give them back.
       pointee.slabsKept = Swift.max(pointee.slabsKept, pointee.freeSlabCount)
     }

@@ -99,11 +99,13 @@ extension UnsafeMutablePointer where Pointee == Zone {
     let turn = isNear ? 0 : Int(stave_add_fetching(&domains.pointee.turn, 1)) % domains.pointee.count
     let first = isNear ? domains.numberHere : domains.number(near: turn)
     let impatient = flags.subtracting(.wait).subtracting(.canFail).union(.noWait)
-    var taken = 0
+    var taken = 0, isRefused = false
     for turn in 0..<domains.pointee.count where taken < count {
       guard let part = domains.pointee.parts[(first + turn) % domains.pointee.count] else { continue }
-      taken += part.pointee.keg.take(into: items + taken, count: Swift.min(share, count - taken), flags: impatient)
+      let more = part.pointee.keg.take(into: items + taken, count: Swift.min(share, count - taken), flags: impatient)
+      if more == KegPointer.refused { isRefused = true } else { taken += more }
     }
+    if taken == 0 && isRefused { return KegPointer.refused }
     guard taken == 0, flags.contains(.wait) else { return taken }
     return domains.pointee.parts[first]!.pointee.keg.take(into: items, count: share, flags: flags)
   }

@@ -54,6 +54,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return !pointee.flags.intersects(apart) && pointee.keg.pointee.source.isOurs
   }
 
+  /// The same without a word: what a report may advise.
+  var isGuardedIfAll: Bool { mayBeGuarded && !pointee.flags.contains(.noFree) }
+
   /// As MemGuard wants it at this moment. The list lock is held.
   func followGuards() {
     let isMeant = mayBeGuarded && zoneGuards.pointee.isMeant?(self) ?? false

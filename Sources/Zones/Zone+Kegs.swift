@@ -51,16 +51,18 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func takeFromKegs(_ items: UnsafeMutablePointer<UInt>, count: Int, _ flags: WaitFlags) -> Int {
     if let domains = pointee.domains { return domains.pointee.fetch(UnsafeMutableRawPointer(self), items, count, flags.rawValue) }
     let all = Int(pointee.moreKegCount) + 1
+    var isRefused = false
     let patient = flags, impatient = flags.subtracting(.wait).subtracting(.canFail).union(.noWait)
     for turn in 0..<(flags.contains(.wait) ? all + 1 : all) {
       let index = (Int(pointee.latestKeg) + turn) % all
       let taken = keg(number: index).take(into: items, count: count, flags: turn < all ? impatient : patient)
-      guard taken == 0 else {
+      guard taken <= 0 else {
         pointee.latestKeg = Int32(index)
         return taken
       }
+      isRefused = isRefused || taken == KegPointer.refused
     }
-    return 0
+    return isRefused ? KegPointer.refused : 0
   }
 
   func giveToKegs(_ items: UnsafeMutablePointer<UInt>, count: Int, stack: UInt32) -> Int {

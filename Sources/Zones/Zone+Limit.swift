@@ -64,6 +64,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   private func boundCells(_ cache: CacheBound?) {
+    if let deferral = pointee.deferral { deferral.pointee.act(self, .boundCells) }
     if pointee.cell != 0 { boundCells(cache.map { Swift.min($0.cell, pointee.cellCapacity) } ?? pointee.cellCapacity) }
   }
 
@@ -154,7 +155,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
         _ = stave_futex_wait(waiter, 0, pause)
         // It may be who raises the limit.
         hearBell(mayRunHooks: true)
-        pause = Swift.min(pause * 2, 1_000_000_000)
+        // Of deferred reuse no free tells who waits.
+        pause = Swift.min(pause * 2, pointee.flags.contains(.smr) ? 10_000_000 : 1_000_000_000)
       }
       return 1
     }

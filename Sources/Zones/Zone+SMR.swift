@@ -15,8 +15,9 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// The context whose sections hold up reuse; nil for a plain zone.
   public var smr: SMRPointer? { pointee.deferral?.pointee.smr }
 
-  /// As `allocate`, of a zone with deferred reuse. Asks after readers at most once, when this CPU has nothing ready, and never waits for
-  /// them; only with `wait`, for memory. May be called in a section.
+  /// As `allocate`, of a zone with deferred reuse. Asks after readers when this CPU has nothing ready, and never waits for them; only with
+  /// `wait`, for memory or at the limit. May be called in a section, but for a wait at the limit: what is freed meanwhile would not be
+  /// ready before that section's end. Such a request is reported, and is nil.
   @inline(__always)
   public func allocateSMR(_ flags: WaitFlags = .noWait) -> UnsafeMutableRawPointer? {
     let flags = flags.checked
@@ -44,13 +45,38 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func allocateSMRSlow(_ given: WaitFlags) -> UnsafeMutableRawPointer? {
     guard pointee.deferral != nil else { return refusePlainRequest() }
     let flags = given.checked
-    if !mayHoldBuckets { expireOldest() }
+    if !mayHoldBuckets { if isExhausted { collectFreed() } else { expireOldest() } }
+    if isExhausted && flags.contains(.wait) && smr!.isInside && !mayHoldBuckets { return reportWaitInside() }
     var isRefused = false
-    guard let item = refill(flags, &isRefused) ?? waitForMemory(flags, &isRefused) else {
+    var item = refill(flags, &isRefused)
+    if item == nil && !isRefused {
+      collectFreed()
+      item = refill(flags, &isRefused)
+    }
+    guard let item = item ?? waitForMemory(flags, &isRefused) else {
       noteFailure()
       return nil
     }
     return handReady(item, flags)
+  }
+
+  /// There is nothing else to be had: what has been freed becomes ready as far as readers have left, also what lies in this CPU's cell
+  /// and in a bucket that is not full.
+  private func collectFreed() {
+    // Where there is no bucket that waits.
+    if pointee.freeCell != 0 && !smr!.isInside { _ = postponeCell() }
+    pointee.deferral!.pointee.act(self, .expire)
+  }
+
+  @inline(never)
+  private func reportWaitInside() -> UnsafeMutableRawPointer? {
+    var report = Report("bad request")
+    report.text("a wait at the limit of zone ")
+    report.name(pointee.name)
+    report.text(" inside a read section of its own context\n")
+    report.finish()
+    noteFailure()
+    return nil
   }
 
   @inline(__always)

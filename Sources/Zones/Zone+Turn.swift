@@ -24,8 +24,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// Puts a request into the queue of a zone with a limit. The waiter, whose `wake` is set, stays where it is until it has been told, or
   /// has given up. It may be among the result: then it is told by `tell`. Takes the depot's lock.
   public func wait(_ waiter: ZoneWaiterPointer) -> GrantedWaiters {
+    let granted = enqueue(waiter)
+    // Whoever sees the figure finds the waiter in the queue.
     noteSleep()
-    return GrantedWaiters(first: enqueue(waiter))
+    return GrantedWaiters(first: granted)
   }
 
   /// For those who wait: the limit's action is due, and all that CPUs cache goes back. A membarrier for each CPU that caches something.

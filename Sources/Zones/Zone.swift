@@ -340,7 +340,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     report.text("\n")
     report.showsStack = guarded > 0
     if guarded > 0 { withUnsafeMutablePointer(to: &report) { zoneGuards.pointee.describe?(self, UnsafeMutableRawPointer($0)) } }
-    report.conclude(next: items > guarded && mayBeGuarded ? "STAVE_OPTIONS=memguard:1 says where they were asked for" : "")
+    report.conclude(next: items > guarded && isGuardedIfAll ? "STAVE_OPTIONS=memguard:1 says where they were asked for" : "")
   }
 
   /// Hooks between keg and zone; legal only before the first allocation.

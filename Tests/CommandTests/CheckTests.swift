@@ -159,6 +159,7 @@ import Testing
       #include <signal.h>
       #include <stdio.h>
       #include <stdlib.h>
+      #include <sys/wait.h>
       #include <unistd.h>
       static volatile sig_atomic_t count;
       static void note(int number) { (void)number; count++; }
@@ -169,9 +170,11 @@ import Testing
         // On until somebody has looked often enough.
         for (; rounds < 200 || access("\(folder.file("enough"))", F_OK); rounds++) {
           pid_t child = fork();
+          if (child < 0) { rounds--; continue; }
           if (child == 0) { usleep(500); kill(getppid(), SIGUSR1); _exit(0); }
           int before = count;
           for (int tries = 0; count == before && tries < 20000; tries++) { free(malloc(100)); usleep(100); }
+          waitpid(child, 0, 0);
         }
         printf("%d\\n", (int)count); fflush(stdout);
         signal(SIGCHLD, SIG_IGN);

@@ -119,7 +119,7 @@ import Testing
     let folder = Folder()
     var offsets: [Int] = []
     var classes: [[String: Int]] = []
-    for options in ["numzones:8", "numzones:8", "numzones:8,zone_offset:77", "numzones:8,zone_offset:77", "numzones:8,zone_offset:78", "zone_offset:9", ""] {
+    for options in ["numzones:8", "numzones:9", "numzones:8,zone_offset:77", "numzones:8,zone_offset:77", "numzones:8,zone_offset:78", "zone_offset:9", ""] {
       guard let started = try stopped(folder, options) else { return }
       defer { kill(started.id, SIGKILL) }
       offsets.append(try offset(started))

@@ -38,6 +38,9 @@ private let reader = """
   """
 
 @Suite(.serialized, .enabled(if: Built.hasLibrary, "make builds the library")) struct MetricsTests {
+  /// What it takes to have it may be longer than a process under test sleeps.
+  init() { _ = python }
+
   private func parsed(_ text: String, as format: String) throws -> [[Substring]]? {
     guard let python else {
       announceSkip("metrics: no Python with prometheus_client")

@@ -223,6 +223,19 @@ extension OnRoot {
       }
     }
 
+    @Test(arguments: [(64, 3000), (100, 2000), (4096, 100), (30_000, 5)])
+    func `a write to a free block is found when it is handed out again, also where all around it was free`(_ size: Int, _ count: Int) async {
+      expect(
+        await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) { [size, count] in
+          Stage.up()
+          setChecks(true)
+          let blocks = (0..<count).map { _ in Heap.allocate(UInt(size))! }
+          for block in blocks { Heap.free(block) }
+          (blocks[count / 2] + 3).storeBytes(of: 1, as: UInt8.self)
+          for _ in 0..<count { _ = Heap.allocate(UInt(size)) }
+        }, "write after free: byte 3 is 0x1 instead of 0xde", "handed out again")
+    }
+
     @Test func `a write to a free block is found when its slab is given back, and to a recent large block when that is handed out`() async {
       expect(
         await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {

@@ -143,6 +143,13 @@ extension OnRoot {
       await #expect(processExitsWith: .success) {
         Stage.up()
         let isOver = Flag(), hasEnded = Flag()
+        alarm(300)
+        // What Swift makes at a first use is made before there is a thread that a child of fork does not have.
+        setChecks(true)
+        setChecks(false)
+        for block in [Heap.allocate(20)!] { Heap.free(block) }
+        for size in 0..<3 { Heap.free(Heap.allocate(UInt(size))) }
+        if itemChecks.isOn { forEachListedZone { _ in } }
         Thread.detachNewThread {
           var isOn = true
           while !isOver.isSet {

@@ -98,6 +98,22 @@ extension OnRoot {
       }
     }
 
+    @Test(arguments: [0, 1] as [Int64]) func `L53 what is out of a type that ends is counted, by whomever it is guarded`(_ stacks: Int64) async {
+      let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) { [stacks] in
+        Stage.up()
+        setGuard(.stacks, stacks)
+        let ours = OnRoot.RedZoneTests.register("ours").pointee.author!
+        for option in [Option.memguard, .redZone, .sizes] {
+          setGuard(option, 1)
+          for size in [100, 200, 100_000] as [UInt] { _ = Heap.allocate(size, type: types.known(ours)!, .noWait)! }
+          setGuard(option, 0)
+        }
+        Heap.unregister(ours)
+      }
+      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.contains("malloc type ended with blocks out: ours: 9 blocks, "), "\(text)")
+    }
+
     @Test func `a type is wrong if the block is of another author's; memory without one may be freed as any`() async {
       let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
         Stage.up()
@@ -126,10 +142,12 @@ extension OnRoot {
         Heap.unregister(ours)
         for block in left {
           precondition(!isReported { Heap.demandType(block, theirs, "test") })
+          (block - 1).storeBytes(of: 0, as: UInt8.self)
           Heap.free(block)
         }
       }
       let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      #expect(text.contains("type a type that is gone)") && !text.contains("type )"), "\(text)")
       #expect(text.contains("a block of 100 bytes of type ours, as one of type theirs"), "\(text)")
     }
   }

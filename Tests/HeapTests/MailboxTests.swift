@@ -49,6 +49,7 @@ extension OnRoot {
       await #expect(processExitsWith: .success) {
         Stage.upWithThread()
         guard !CPUCache.isLocked else { return }
+        bind(toCPU: usableCPUs[0])
         let blocks = (0..<4).map { _ in Heap.allocate(64) }
         Heap.free(blocks[0])
         let direct = heap.pointee.classZones[3]!.pointee.directFrees

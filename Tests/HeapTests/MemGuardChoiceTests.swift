@@ -180,6 +180,11 @@ extension OnRoot {
         }
         precondition((120...300).contains(guarded), "\(guarded)")
         // Where more has to be looked at there is no such try; where memory without a type is not meant, the first one is open.
+        // A divisor that leaves nothing is none; and what the arena may have is all that there is.
+        let limit = memGuard.pointee.limit
+        setGuard(.memguardDivisor, 1 << 60)
+        precondition(memGuard.pointee.limit == limit && limit > 1 << 20)
+        setGuard(.memguardDivisor, 10)
         for (option, value) in [(Option.memguardMin, 16), (.memguardMax, 1000), (.memguardPages, 1)] as [(Option, Int64)] {
           let before = heap.pointee.options[option]
           setGuard(option, value)

@@ -53,7 +53,11 @@ import Testing
     let stack = withUnsafePointer(to: &local) { UInt(bitPattern: $0) }
     #expect(mappings.mapping(containing: stack)?.isWritable == true)
     #expect(mappings.mapping(containing: 0) == nil)
-    #expect(zip(mappings, mappings.dropFirst()).allSatisfy { $0.end <= $1.start })
+    // Read page by page, a map that grows meanwhile may say the end of one page again.
+    #expect(try (0..<5).contains { _ in
+      let mappings = try own.mappings()
+      return zip(mappings, mappings.dropFirst()).allSatisfy { $0.end <= $1.start }
+    })
     for mapping in mappings { #expect(mappings.mapping(containing: mapping.end - 1) == mapping) }
   }
 

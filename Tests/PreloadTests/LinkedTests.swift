@@ -89,6 +89,23 @@ extension PreloadedLibrary {
     #expect(outcome.succeeded && fields.count > 4 && fields[3] == "3000", outcome.report)
   }
 
+  /// Its own frames are told from Stave's, which lie in the program too.
+  @Test(.enabled(if: Linking.exists), arguments: Linking.allCases)
+  static func stacksBeginInTheProgram(_ linking: Linking) throws {
+    let stave = Place.root.appending(path: "build/stave").path
+    guard let program = try linking.build("late.c", as: "late") else { return }
+    for (options, first, last) in [("memguard:1", "allocation:", "free:"), ("redzone:1,leaks:exit", "was asked for here:", "")] {
+      let outcome = try run(
+        "/bin/sh", ["-c", "\(program.path) \(last.isEmpty ? "lost" : "late") 2>&1 | \(stave) symbolize"],
+        environment: linking.environment.merging(["STAVE_OPTIONS": options]) { $1 })
+      let lines = outcome.text.split(separator: "\n")
+      func isFollowed(_ heading: String, by function: String) -> Bool {
+        zip(lines, lines.dropFirst()).contains { $0.hasSuffix(heading) && $1.contains("#0") && $1.contains(function) }
+      }
+      #expect(isFollowed(first, by: "make") && (last.isEmpty || isFollowed(last, by: "drop")), "\(options): \(outcome.report)")
+    }
+  }
+
   /// A Swift program has a runtime of its own beside the archive's, shared or static.
   @Test(.enabled(if: Linking.exists), arguments: ["-dynamic-stdlib", "-static-stdlib", "-static-executable"])
   static func swiftProgram(_ library: String) throws {

@@ -160,12 +160,21 @@ enum ZonesLibrary {
     #expect(goesOn.succeeded && goesOn.errorText.components(separatedBy: "double free at \(second)").count == 3, goesOn.report)
   }
 
+  @Test(arguments: ["0x1000", "0xfffffffffffff000", "0x8000000000000000"])
+  func `an address at which nothing can be is reported by a pool on pages of its author's, too`(_ address: String) throws {
+    let folder = Folder()
+    guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
+    let outcome = try run(program, ["put \(address)"])
+    #expect(outcome.signal == SIGABRT && outcome.errorText.contains("put of an address that is no item of the pool at \(address)"), outcome.report)
+  }
+
   @Test func `L27 T17 wait flags that say both or neither, or what is not known, are reported on a hit too`() throws {
     let folder = Folder()
     guard let program = try ZonesLibrary.program("mistakes.c", .shared, in: folder) else { return }
     let outcome = try run(program, ["flags"])
     let said = outcome.errorText.split(separator: "\n").filter { $0.contains("bad wait flags") }
     #expect(outcome.succeeded && said.count == 7, outcome.report)
+    #expect(outcome.errorText.components(separatedBy: "  #0 0x").count == 8, "each with the stack: \(outcome.report)")
     for (line, flags) in zip(said, ["0x0", "0x3", "0x4", "0x8001", "0x4001", "0x2001", "0x1003"]) {
       #expect(line.contains("bad wait flags: \(flags); exactly one of STAVE_NOWAIT and STAVE_WAITOK"), outcome.report)
     }

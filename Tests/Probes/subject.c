@@ -219,7 +219,7 @@ static void zones(void) {
   value(event, 30720), value(event, anyValue);
   ask("some");
   signal(SIGALRM, unlimit);
-  struct itimerval soon = {.it_value = {.tv_usec = 200000}};
+  struct itimerval soon = {.it_value = {.tv_sec = 2}};
   setitimer(ITIMER_REAL, &soon, NULL);
   sink = stave_malloc(30000, images, STAVE_WAITOK);
   event = expect("stave:zone_sleep", "images-30720");

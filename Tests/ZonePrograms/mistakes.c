@@ -2,6 +2,7 @@
 //
 // Mistakes, by name, each of which ends the process with a report; and two that do not.
 
+#include <sched.h>
 #include <stave.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,14 @@ static void *askew(void *argument, size_t bytes, int flags, uint8_t *mark) {
   return (void *)((((uintptr_t)room + 63) & ~(uintptr_t)63) + (argument == NULL ? 16 : 0));
 }
 static void back(void *argument, void *memory, size_t bytes, uint8_t mark) { (void)argument, (void)memory, (void)bytes, (void)mark; }
+static void *page(void *argument, size_t bytes, int flags, uint8_t *mark) {
+  (void)argument, (void)flags, (void)mark;
+  return aligned_alloc(bytes, bytes);
+}
+static void drop(void *argument, void *memory, size_t bytes, uint8_t mark) {
+  (void)argument, (void)bytes, (void)mark;
+  free(memory);
+}
 static void end(struct stave_zone *zone) { stave_zone_destroy(zone); }
 static void want(struct stave_zone *zone) { stave_zone_alloc(zone, STAVE_WAITOK); }
 
@@ -40,6 +49,13 @@ int main(int count, char **arguments) {
     // Where nothing is, or nothing can be.
     printf("%s\n", mistake), fflush(stdout);
     stave_zone_free(zone, (void *)(uintptr_t)strtoull(mistake, NULL, 16));
+  } else if (strncmp(mistake, "put 0x", 6) == 0) {
+    // To a pool on pages of its author's, each with its header.
+    struct stave_pool_allocator *pages = stave_pool_allocator_create(page, drop, NULL, (size_t)sysconf(_SC_PAGESIZE), 0);
+    struct stave_pool *pool = stave_pool_create("puddle", 64, STAVE_ALIGN_PTR, 0, 0, pages);
+    CHECK(pool != NULL && stave_pool_get(pool, STAVE_WAITOK) != NULL);
+    printf("%s\n", mistake + 4), fflush(stdout);
+    stave_pool_put(pool, (void *)(uintptr_t)strtoull(mistake + 4, NULL, 16));
   } else if (strcmp(mistake, "askew") == 0 || strcmp(mistake, "late source") == 0) {
     struct stave_zone *lines = stave_zone_create("lines", 64, NULL, NULL, NULL, NULL, STAVE_ALIGN_CACHE, STAVE_ZONE_NOTPAGE);
     int isLate = strcmp(mistake, "late source") == 0;
@@ -64,7 +80,13 @@ int main(int count, char **arguments) {
     if (mbuf == stave_m_free(mbuf)) return 2;
     stave_m_freem(mbuf);
   } else if (strcmp(mistake, "flags") == 0) {
-    // Of requests that the cache serves.
+    // Of requests that the cache of this CPU serves.
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+    stave_zone_free(cached, kept);
+    kept = stave_zone_alloc(cached, STAVE_WAITOK);
     const int flags[] = {0, 3, 4, 0x8001, 0x4001, STAVE_NOWAIT, STAVE_WAITOK, STAVE_WAITOK | STAVE_CANFAIL, STAVE_NOWAIT | STAVE_ZERO};
     stave_zone_free(cached, kept);
     for (size_t index = 0; index < sizeof flags / sizeof *flags; index++) {

@@ -54,6 +54,29 @@ extension OnRoot {
       #expect(zone.destroy() == 0)
     }
 
+    @Test(arguments: [ZoneFlags.none, .noBucket, .perCPU, .smr])
+    func `a slab's init that always refuses lets a request fail that waits`(_ flags: ZoneFlags) {
+      let hooks = ZoneHooks(initialize: { _, _, _ in 12 })
+      let zone = flags == .smr ? makeTestSMRZone("never", hooks: hooks) : makeTestZone("never", flags: flags, hooks: hooks)
+      for request in [WaitFlags.noWait, .wait] {
+        #expect(flags == .smr ? zone.allocateSMR(request) == nil : flags == .perCPU ? zone.allocatePerCPU(request) == nil : zone.allocate(request) == nil)
+      }
+      #expect(zone.pointee.failures == 2 && !zone.preallocate(1))
+      check(zone, holding: 0)
+      #expect(zone.destroy() == 0)
+    }
+
+    @Test func `a zone of several kegs has items of those whose init lets it`() {
+      let refusing = makeTestZone("refusing", 1000, flags: .offPage, hooks: ZoneHooks(initialize: { _, _, _ in 12 }))
+      let willing = makeTestZone("willing", 1000, flags: .offPage)
+      let zone = makeSecondaryZone(name: FixedName("either"), primary: refusing)!
+      #expect(zone.addKeg(of: willing) == .done)
+      let item = zone.allocate(.wait)
+      #expect(item != nil)
+      zone.free(item)
+      #expect(zone.destroy() == 0 && willing.destroy() == 0 && refusing.destroy() == 0)
+    }
+
     @Test func `T19 keg to cache: zone init on each item; a refusal keeps the items before it`() {
       // 6 items in a slab, all asked for at once.
       for refusing in 1...6 {

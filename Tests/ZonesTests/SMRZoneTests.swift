@@ -79,6 +79,68 @@ extension OnRoot {
       #expect(!Hooks.sawLock && Hooks.lastArgument == nil)
     }
 
+    @Test(arguments: [1, 4, 13, 40, 121, 364], [ZoneFlags.none, .noBucket])
+    func `L34 at its limit what has been freed is had again, all of it, once no reader is inside`(limit: Int, flags: ZoneFlags) {
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
+      let zone = makeTestSMRZone("bounded", flags: flags)
+      #expect(zone.setLimit(limit) == limit)
+      for _ in 0..<3 {
+        let items = zone.takeManySMR(limit + 1)
+        #expect(items.count == limit)
+        zone.freeAllSMR(items)
+        check(zone, holding: 0)
+        zone.checkLimit()
+      }
+      let items = zone.takeManySMR(limit + 1), reader = Player()
+      reader.act { zone.smr!.enter() }
+      zone.freeAllSMR(items)
+      #expect(zone.allocateSMR() == nil, "nothing is ready while a reader is inside")
+      reader.act { zone.smr!.exit() }
+      let again = zone.takeManySMR(limit + 1)
+      #expect(again.count == limit)
+      zone.freeAllSMR(again)
+      // Without it cells are as large as before.
+      zone.setLimit(0)
+      zone.freeAllSMR(zone.takeManySMR(1000))
+      check(zone, holding: 0)
+      #expect(zone.destroy() == 0)
+      checkAll()
+    }
+
+    @Test func `a limit that comes late empties cells that hold more than it lets them`() {
+      let zone = makeTestSMRZone("later")
+      zone.freeAllSMR(zone.takeManySMR(60))
+      let held = zone.takeManySMR(2)
+      zone.setLimit(2)
+      #expect(zone.allocateSMR() == nil)
+      zone.freeAllSMR(held)
+      #expect(zone.takeManySMR(3).count == 2)
+      zone.checkLimit()
+    }
+
+    @Test func `reserved addresses that are used up are used again`() {
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
+      let zone = makeTestSMRZone("reserved", 640)
+      #expect(zone.reserveAddresses(for: 100))
+      let items = zone.takeManySMR(1000)
+      #expect(items.count >= 100)
+      zone.freeAllSMR(items)
+      #expect(zone.takeManySMR(1000).count == items.count)
+    }
+
+    @Test func `a wait at the limit inside a section of the same context is reported`() async {
+      let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+        Stage.up()
+        let zone = makeTestSMRZone("shut")
+        zone.setLimit(1)
+        _ = zone.allocateSMR()
+        zone.smr!.read { _ = zone.allocateSMR(.wait) }
+      }
+      #expect(said(result, "bad request: a wait at the limit of zone shut inside a read section of its own context"))
+    }
+
     @Test func `zones that share a context hold each other's items, others do not`() {
       let smr = makeSMR()!
       let (one, two, apart) = (makeTestSMRZone("one", smr: smr), makeTestSMRZone("two", 128, smr: smr), makeTestSMRZone("apart"))

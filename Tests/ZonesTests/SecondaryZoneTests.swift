@@ -63,6 +63,8 @@ extension OnRoot {
       #expect(made > 0 && made % 6 == 0 && Hooks.count(.constructor) == 1)
       let inits = Hooks.count(.zoneInit)
       #expect(inits >= 1)
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
       for _ in 0..<10 {
         second.free(item)
         #expect(second.allocate() == item)

@@ -62,7 +62,6 @@ final class PoolTurns: Sendable {
     if waiting.load(ordering: .sequentiallyConsistent) == 0, case .item(let address) = attempt(core) {
       return UnsafeMutableRawPointer(bitPattern: address)!
     }
-    core.pool.noteSleep()
     waiting.add(1, ordering: .sequentiallyConsistent)
     defer { waiting.subtract(1, ordering: .sequentiallyConsistent) }
     look()
@@ -72,6 +71,8 @@ final class PoolTurns: Sendable {
       if let last = queue.turns.last, last.tried == queue.number { queue.number += 1 }
       queue.turns.append(turn)
     }
+    // Whoever sees the figure finds the task in the queue.
+    core.pool.noteSleep()
     defer { change { queue in queue.turns.removeAll { $0 === turn } } }
     while await comes(turn) {
       switch attempt(core) {

@@ -46,8 +46,9 @@ public final class DeferredZone<Element: ~Copyable & Sendable>: AnyZone, @unchec
     if limit > 0 { core.setLimit(limit) }
   }
 
-  /// A value in the zone; nil when there is no memory or the limit is met, and the value is deinitialised. Never waits for readers. May be
-  /// called in a section. `.zero` has no effect here: what the memory holds is the value.
+  /// A value in the zone; nil when there is no memory or the limit is met, and the value is deinitialised. Waits for readers at
+  /// the limit alone, and with `.wait`, which in a section is reported and nil. May be called in a section. `.zero` has no effect here:
+  /// what the memory holds is the value.
   @inlinable @inline(__always)
   public func allocate(_ value: consuming Element, _ request: ZoneRequest = []) -> UnsafeMutablePointer<Element>? {
     guard let item = allocationCell != 0 ? stave_pop(allocationCell) ?? allocateSlow(request) : allocateSlow(request) else { return nil }

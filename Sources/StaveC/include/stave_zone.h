@@ -102,7 +102,7 @@ size_t stave_zone_destroy(struct stave_zone *zone);
 // cannot be mixed. 0, or -1 with EINVAL, or with ENOMEM for a fifth zone.
 int stave_zone_add_keg(struct stave_zone *zone, struct stave_zone *primary);
 
-// These must be set before a zone's first request; later they are only reported.
+// These must be set before a zone's first request; later they are reported, and do nothing.
 
 // Sets the init and fini that run between pages and caches, also for a zone that is not secondary.
 void stave_zone_set_hooks(struct stave_zone *zone, stave_zone_init init, stave_zone_fini fini);
@@ -128,7 +128,8 @@ void *stave_zone_alloc(struct stave_zone *zone, int flags);
 void *stave_zone_alloc_arg(struct stave_zone *zone, void *arg, int flags);
 // Gives an item back; null does nothing. Never sleeps. What the CPU's cache takes is not looked at: a double free, an address that is no
 // item, or an item of another zone is reported when it comes to a slab, if that is ever, and may be handed out again before. The latter two
-// a zone with STAVE_ZONE_FIRSTTOUCH reports at once, all three one with STAVE_ZONE_NOBUCKET.
+// a zone with STAVE_ZONE_FIRSTTOUCH reports at once, all three one with STAVE_ZONE_NOBUCKET that has neither STAVE_ZONE_SMR nor
+// imported items.
 void stave_zone_free(struct stave_zone *zone, void *item);
 void stave_zone_free_arg(struct stave_zone *zone, void *item, void *arg);
 // Returns when an item could be had.
@@ -232,7 +233,8 @@ int stave_smr_wait(struct stave_smr *smr, uint64_t goal);
 int stave_smr_synchronize(struct stave_smr *smr);
 // The context of a zone with STAVE_ZONE_SMR; null of others.
 struct stave_smr *stave_zone_get_smr(struct stave_zone *zone);
-// As stave_zone_alloc; may be called in a section. Never waits for readers.
+// As stave_zone_alloc; may be called in a section. Waits for readers at the zone's limit alone, and with STAVE_WAITOK; in a section of the
+// zone's context that is reported, and is null.
 void *stave_zone_alloc_smr(struct stave_zone *zone, int flags);
 // Gives back an item that no reader can find from here on; null does nothing. Not in a section of the zone's context. It waits for
 // readers where memory for the list of what waits is not to be had.

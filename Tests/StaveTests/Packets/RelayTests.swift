@@ -24,8 +24,13 @@ extension PacketsOnRoot {
       return (relay, here)
     }
 
-    /// One that nobody has just now.
-    private func freePort() throws -> PacketAddress { try Socket.bound(SOCK_STREAM).1 }
+    /// One that nobody has just now, of TCP or of UDP.
+    private func freePort() throws -> PacketAddress {
+      while true {
+        let (_, address) = try Socket.bound(SOCK_STREAM), other = Socket(socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0))
+        if address.withUnsafeBytes({ bind(other.number, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count)) }) == 0 { return address }
+      }
+    }
 
     @Test(arguments: ["packets", "bytebuffer", "stave-bytebuffer", "malloc"])
     func `a stream comes through as it was, both ways, and ends`(_ kind: String) throws {
