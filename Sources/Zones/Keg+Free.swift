@@ -35,8 +35,8 @@ extension UnsafeMutablePointer where Pointee == Keg {
       }
       putBack(index, of: slab, stack: stack)
     }
-    // With trash they stay: a write to what is given back would not be noticed.
-    let trash = pointee.trash, surplus = trash != 0 ? nil : takeSurplusSlabs(keeping: pointee.slabsKept)
+    let trash = pointee.trash
+    let surplus = takeSurplusSlabs(keeping: trash == 0 ? pointee.slabsKept : Swift.max(pointee.slabsKept, Keg.bytesWithTrash / pointee.layout.slabBytes))
     pointee.lock.unlock()
     release(surplus, trash)
     return count - refused
@@ -82,11 +82,12 @@ extension UnsafeMutablePointer where Pointee == Keg {
     return surplus != nil
   }
 
-  /// Unlinks wholly free slabs, all counters put right, except `kept` and what the reserve needs. The lock is held.
+  /// Unlinks wholly free slabs, all counters put right, except `kept` and what the reserve needs; with trash the oldest first. The lock is
+  /// held.
   private func takeSurplusSlabs(keeping kept: Int) -> SlabPointer? {
     if pointee.flags.contains(.noFree) && !pointee.flags.contains(.dying) { return nil }
     var surplus: SlabPointer? = nil
-    while pointee.freeSlabCount > kept, let slab = pointee.free.first {
+    while pointee.freeSlabCount > kept, let slab = pointee.trash == 0 ? pointee.free.first : pointee.oldestFree {
       if pointee.freeItems - pointee.layout.items < pointee.reserve { break }
       unlinkFree(slab)
       slab.pointee.next = surplus

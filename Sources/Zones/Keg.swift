@@ -67,6 +67,9 @@ public struct Keg: ~Copyable {
   /// Where slabs have been: from the lowest to the end of the highest.
   var slabsStart: UInt = .max
   var slabsEnd: UInt = 0
+
+  /// With trash so many bytes of wholly free slabs stay: a write to what is given back would not be noticed.
+  static var bytesWithTrash: Int { 4 << 20 }
 }
 
 public typealias KegPointer = UnsafeMutablePointer<Keg>
