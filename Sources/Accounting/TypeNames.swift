@@ -120,17 +120,19 @@ extension UnsafeMutablePointer where Pointee == TypesState {
   @inline(__always)
   public func choice(of type: TypePointer?, for use: NameUse) -> UInt8 { type?.pointee.choices[use.rawValue] ?? typeNames(use).pointee.plain }
 
-  /// The same of a request of `size` bytes. `isLarge`: no size class serves it.
+  /// The same of a request that this size class serves; nil: none does.
   @inline(__always)
-  public func chooses(_ type: TypePointer?, _ size: UInt, isLarge: Bool, for use: NameUse) -> Bool {
+  public func chooses(_ type: TypePointer?, _ sizeClass: @autoclosure () -> Int?, for use: NameUse) -> Bool {
     let choice = choice(of: type, for: use)
-    return choice == Choice.all || choice == Choice.someClasses && !isLarge && choosesClass(of: type, size, use)
+    if choice != Choice.someClasses { return choice == Choice.all }
+    guard let index = sizeClass() else { return false }
+    return choosesClass(of: type, index, use)
   }
 
   @inline(never)
-  private func choosesClass(of type: TypePointer?, _ size: UInt, _ use: NameUse) -> Bool {
+  private func choosesClass(of type: TypePointer?, _ index: Int, _ use: NameUse) -> Bool {
     let hash = type?.pointee.name.longHash ?? FixedName("malloc").longHash
-    return typeNames(use).pointee.holds(ListedName(hash: hash, sizeClass: UInt8(SizeClass.index(for: Int(size)) + 1)))
+    return typeNames(use).pointee.holds(ListedName(hash: hash, sizeClass: UInt8(index + 1)))
   }
 }
 

@@ -10,10 +10,10 @@ import Pages
 import Primitives
 
 extension UnsafeMutablePointer where Pointee == MemGuard {
-  /// Whether such a request is meant at all. `large`: it is not served by a size class.
+  /// Whether such a request is meant at all, which this size class serves; nil: none does.
   @inline(__always)
-  public func isMeant(_ size: UInt, _ type: TypePointer?, isLarge: Bool) -> Bool {
-    size >= pointee.least && size <= pointee.most && types.chooses(type, size, isLarge: isLarge, for: .guards)
+  public func isMeant(_ size: UInt, _ type: TypePointer?, _ sizeClass: @autoclosure () -> Int?) -> Bool {
+    size >= pointee.least && size <= pointee.most && types.chooses(type, sizeClass(), for: .guards)
   }
 
   /// Whether some requests without a type may be guarded; and whether of those that a class serves all are meant, and none counted apart.

@@ -38,9 +38,9 @@ extension UnsafeMutablePointer where Pointee == RedZoneState {
   /// 0 if none is drawn yet.
   private var keyNow: UInt64 { stave_load64(&pointee.key) }
 
-  /// Whether a request of `size` bytes for this type, one in `rate`, is to have guard bytes. `isLarge`: no size class serves it.
-  public func isMeant(_ size: UInt, _ type: TypePointer?, isLarge: Bool, oneIn rate: Int64) -> Bool {
-    guard types.chooses(type, size, isLarge: isLarge, for: .redZone) else { return false }
+  /// Whether a request for this type, which this size class would serve, if any, is to have guard bytes: one in `rate`.
+  public func isMeant(_ type: TypePointer?, _ sizeClass: Int?, oneIn rate: Int64) -> Bool {
+    guard types.chooses(type, sizeClass, for: .redZone) else { return false }
     return rate <= 1 || stave_add_fetching(&pointee.requests, 1) % rate == 0
   }
 

@@ -24,7 +24,6 @@ extension Heap {
     settings.divisor = options[.memguardDivisor]
     settings.takesPages = options[.memguardPages] == 1
     settings.takesNoFree = options[.memguardNoFree] == 1
-    if settings.interval > 0 && heap.pointee.containerLimit == 0 { noteContainerLimit() }
     settings.memory = mostMemory
     types.choose(UInt32(options[.memguardType]), for: .guards)
     let isDone = memGuard.configure(settings)
@@ -42,7 +41,7 @@ extension Heap {
   }
 
   private static func takeUnguarded(_ size: UInt, _ whole: UInt, _ type: TypePointer?) -> UnsafeMutableRawPointer? {
-    let isMeant = memGuard.isMeant(size, type, isLarge: false)
+    let isMeant = memGuard.isMeant(size, type, SizeClass.index(for: Int(whole)))
     if isMeant && !memGuard.passesBy() || memGuard.isLargeEnough(size) { return nil }
     let cell = type.map { UInt64($0.pointee.cells[SizeClass.index(for: Int(whole))]) } ?? UInt64(stave_size_table()[Int(truncatingIfNeeded: (whole &+ 15) >> 4)])
     if let item = stave_pop(cell &* 32) {
@@ -57,7 +56,7 @@ extension Heap {
   /// The request as a guarded block, if it is to be one and can.
   static func takeGuarded(_ request: Request) -> UnsafeMutableRawPointer? {
     memGuard.note(request.size)
-    let isIt = memGuard.isMeant(request.size, request.type, isLarge: request.index == nil) && memGuard.draw()
+    let isIt = memGuard.isMeant(request.size, request.type, request.index) && memGuard.draw()
     guard isIt || memGuard.isLargeEnough(request.size), memGuard.isOn else { return nil }
     return makeGuarded(request.size, alignment: request.alignment, type: request.type)
   }

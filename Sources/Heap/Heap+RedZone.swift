@@ -19,7 +19,7 @@ extension Heap {
   @inline(never)
   static func withRedZone(_ request: Request) -> Request? {
     let rate = heap.pointee.options[.redZone]
-    guard rate > 0, redZone.isMeant(request.size, request.type, isLarge: request.index == nil, oneIn: rate),
+    guard rate > 0, redZone.isMeant(request.type, request.index, oneIn: rate),
       let total = RedZone.total(size: request.size, alignment: request.alignment)
     else { return nil }
     var result = Request(total, alignment: request.alignment, type: request.type, isZeroed: request.isZeroed)

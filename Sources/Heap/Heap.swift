@@ -171,6 +171,7 @@ extension UnsafeMutablePointer where Pointee == HeapState {
     zones.pointee.isQuiet = pointee.options[.zoneWarnings] == 0
     if pointee.options[.percpu] == 1 { CPUCache.switchToLocked() }
     if pointee.options[.sizes] == 1 && !sizeHistogram.begin() { pointee.options.values[Option.sizes.rawValue] = 0 }
+    if pointee.options[.memguard] != 0 { Heap.noteContainerLimit() }
     if pointee.options[.memguard] == 0 || !Heap.configureGuards() { openFastPath() }
     if pointee.options[.check] == 1 { _ = applyChecks() }
     if pointee.options[.inspect] == 1 { Heap.allowInspection(true) }

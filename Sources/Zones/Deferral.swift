@@ -22,12 +22,14 @@ enum DeferralTask: Int32 {
   case drainCells
   /// Both cells are emptied, and hold from now on what the limit lets them.
   case boundCells
+  /// Whether this thread is in no section of the context, and may wait; else there is a report.
+  case demandOutside
   /// All becomes ready, after a wait, and the deferral is no more.
   case end
 }
 
 public struct Deferral: ~Copyable {
-  var perform: @convention(c) (_ zone: UnsafeMutableRawPointer, _ task: Int32) -> Void
+  var perform: @convention(c) (_ zone: UnsafeMutableRawPointer, _ task: Int32) -> Bool
   var smr: SMRPointer
   /// Whether the context goes with the zone.
   var ownsSMR: Bool
@@ -39,7 +41,9 @@ public struct Deferral: ~Copyable {
   /// Items in all of these; the zone's depot has them in its sum.
   public internal(set) var waiting: Int
 
-  func act(_ zone: ZonePointer, _ task: DeferralTask) { perform(UnsafeMutableRawPointer(zone), task.rawValue) }
+  /// True but for `demandOutside`.
+  @discardableResult
+  func act(_ zone: ZonePointer, _ task: DeferralTask) -> Bool { perform(UnsafeMutableRawPointer(zone), task.rawValue) }
 
   /// Slots of the cells: what lies in them waits for nobody, so they are small.
   static func cellCapacity(bucketSize: Int) -> Int { min(Int(CPUCache.firstCapacity), bucketSize) }
@@ -101,7 +105,7 @@ extension UnsafeMutablePointer where Pointee == ZonesState {
 }
 
 extension UnsafeMutablePointer where Pointee == Zone {
-  fileprivate func perform(_ task: DeferralTask) {
+  fileprivate func perform(_ task: DeferralTask) -> Bool {
     switch task {
     case .expire: expireAll()
     case .drainCells:
@@ -109,8 +113,10 @@ extension UnsafeMutablePointer where Pointee == Zone {
       // Somebody may wait at the limit for what lies in the others.
       if pointee.flags.contains(.limited) { emptyCells(pointee.freeCell) { postpone($0, count: $1) } }
     case .boundCells: boundDeferredCells()
+    case .demandOutside: return pointee.deferral!.pointee.smr.isInside ? reportWaitInside() : true
     case .end: endDeferral()
     }
+    return true
   }
 
   // MARK: - Into the queue
@@ -145,11 +151,28 @@ extension UnsafeMutablePointer where Pointee == Zone {
     }
   }
 
-  /// The filling bucket gets its stamp: what is in it can be reached by no section that begins from now on. The depot's lock is held.
+  /// Takes those of a bucket of the caller's, which is the zone's from then on. Waits for nothing.
+  func postpone(_ bucket: UnsafeMutablePointer<Bucket>) {
+    let count = Int(bucket.pointee.count)
+    guard count > 0 else { return putEmptyBucket(bucket) }
+    pointee.depotLock.lock()
+    pointee.deferral!.pointee.waiting += count
+    noteDepot(count)
+    pointee.workingSet.added(nowHolding: pointee.depotItems)
+    enqueue(bucket)
+    pointee.depotLock.unlock()
+  }
+
+  /// The filling bucket goes into the queue. The depot's lock is held.
   private func seal() {
+    guard let bucket = pointee.deferral!.pointee.filling, bucket.pointee.count > 0 else { return }
+    pointee.deferral!.pointee.filling = nil
+    enqueue(bucket)
+  }
+
+  /// A bucket gets its stamp: what is in it can be reached by no section that begins from now on. The depot's lock is held.
+  private func enqueue(_ bucket: UnsafeMutablePointer<Bucket>) {
     let deferral = pointee.deferral!
-    guard let bucket = deferral.pointee.filling, bucket.pointee.count > 0 else { return }
-    deferral.pointee.filling = nil
     bucket.pointee.stamp = SMRPointer.stamp(of: deferral.pointee.smr.advance())
     bucket.pointee.next = nil
     if let last = deferral.pointee.last { last.pointee.next = bucket } else { deferral.pointee.first = bucket }
@@ -211,19 +234,22 @@ extension UnsafeMutablePointer where Pointee == Zone {
   }
 
   private func expireAll() {
-    pointee.depotLock.lock()
-    seal()
-    let isIdle = pointee.deferral!.pointee.first == nil
-    pointee.depotLock.unlock()
-    if isIdle { return }
+    sealFilling()
+    guard hasQueue else { return }
     while expireOldest() {}
-    guard hasQueueNow else { return }
+    guard hasQueue else { return }
     zones.pointee.smr!.takePlacesBack()
     while expireOldest() {}
   }
 
   /// Without the lock: whether it is worth another try.
-  private var hasQueueNow: Bool { pointee.deferral!.pointee.first != nil }
+  var hasQueue: Bool { pointee.deferral!.pointee.first != nil }
+
+  func sealFilling() {
+    pointee.depotLock.lock()
+    seal()
+    pointee.depotLock.unlock()
+  }
 
   /// No bucket is to be had for what is freed: the oldest, empty, after a wait for all that is in it. Nil if there is none.
   private func waitForBucket() -> UnsafeMutablePointer<Bucket>? {
@@ -300,9 +326,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
     // Until nothing comes any more: a destructor may free other items of the zone.
     while true {
       emptyCells(pointee.freeCell) { postpone($0, count: $1) }
-      pointee.depotLock.lock()
-      seal()
-      pointee.depotLock.unlock()
+      sealFilling()
       guard deferral.pointee.first != nil else { break }
       let isOver = deferral.pointee.smr.synchronize()
       while let bucket = takeOldest(onlyIfExpired: false) {
@@ -325,6 +349,16 @@ extension UnsafeMutablePointer where Pointee == Zone {
     _ = stave_add_fetching(&deferral.pointee.smr.pointee.users, -1)
     if deferral.pointee.ownsSMR { deferral.pointee.smr.destroy() }
     zones.pointee.deferralKeg!.giveOne(UnsafeMutableRawPointer(deferral))
+  }
+
+  @inline(never)
+  private func reportWaitInside() -> Bool {
+    var report = Report("bad request")
+    report.text("a wait at the limit of zone ")
+    report.name(pointee.name)
+    report.text(" inside a read section of its own context\n")
+    report.finish()
+    return false
   }
 
   /// At rest: the queue in order, no bucket empty, the sum as noted.

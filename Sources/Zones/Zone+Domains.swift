@@ -105,8 +105,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
       let more = part.pointee.keg.take(into: items + taken, count: Swift.min(share, count - taken), flags: impatient)
       if more == KegPointer.refused { isRefused = true } else { taken += more }
     }
-    if taken == 0 && isRefused { return KegPointer.refused }
-    guard taken == 0, flags.contains(.wait) else { return taken }
+    // Who waits has its last try below, whatever a hook says to those who do not.
+    guard taken == 0, flags.contains(.wait) else { return taken == 0 && isRefused ? KegPointer.refused : taken }
     return domains.pointee.parts[first]!.pointee.keg.take(into: items, count: share, flags: flags)
   }
 

@@ -60,7 +60,8 @@ extension UnsafeMutablePointer where Pointee == Zone {
         pointee.latestKeg = Int32(index)
         return taken
       }
-      isRefused = isRefused || taken == KegPointer.refused
+      // Of who waits the last try counts, for a hook may say something else to those who do not.
+      isRefused = taken == KegPointer.refused || isRefused && !flags.contains(.wait)
     }
     return isRefused ? KegPointer.refused : 0
   }

@@ -136,6 +136,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   private func waitForRoom(_ flags: WaitFlags) -> Int {
     if pointee.bound.action != nil { demandOtherThread("waits at the limit of") }
+    if let deferral = pointee.deferral, !deferral.pointee.act(self, .demandOutside) { return 0 }
     var waiter = ZoneWaiter()
     return withUnsafeMutablePointer(to: &waiter) { waiter in
       func isGranted() -> Bool { stave_load32(waiter) != 0 }

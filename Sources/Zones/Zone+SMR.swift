@@ -45,12 +45,11 @@ extension UnsafeMutablePointer where Pointee == Zone {
   func allocateSMRSlow(_ given: WaitFlags) -> UnsafeMutableRawPointer? {
     guard pointee.deferral != nil else { return refusePlainRequest() }
     let flags = given.checked
-    if !mayHoldBuckets { if isExhausted { collectFreed() } else { expireOldest() } }
-    if isExhausted && flags.contains(.wait) && smr!.isInside && !mayHoldBuckets { return reportWaitInside() }
+    if !mayHoldBuckets { if isExhausted { collectFreed(flags) } else { expireOldest() } }
     var isRefused = false
     var item = refill(flags, &isRefused)
     if item == nil && !isRefused {
-      collectFreed()
+      collectFreed(flags)
       item = refill(flags, &isRefused)
     }
     guard let item = item ?? waitForMemory(flags, &isRefused) else {
@@ -60,23 +59,16 @@ extension UnsafeMutablePointer where Pointee == Zone {
     return handReady(item, flags)
   }
 
-  /// There is nothing else to be had: what has been freed becomes ready as far as readers have left, also what lies in this CPU's cell
-  /// and in a bucket that is not full.
-  private func collectFreed() {
-    // Where there is no bucket that waits.
-    if pointee.freeCell != 0 && !smr!.isInside { _ = postponeCell() }
-    pointee.deferral!.pointee.act(self, .expire)
-  }
-
-  @inline(never)
-  private func reportWaitInside() -> UnsafeMutableRawPointer? {
-    var report = Report("bad request")
-    report.text("a wait at the limit of zone ")
-    report.name(pointee.name)
-    report.text(" inside a read section of its own context\n")
-    report.finish()
-    noteFailure()
-    return nil
+  /// There is nothing else to be had: the oldest bucket becomes ready, if readers have left. Where none waits, that is what lies in this
+  /// CPU's cell and in a bucket that is not full. Waits for nobody.
+  private func collectFreed(_ flags: WaitFlags) {
+    if expireOldest() || hasQueue { return }
+    if pointee.freeCell != 0, let bucket = takeEmptyBucket(flags) {
+      bucket.pointee.count = UInt16(CPUCache.flush(pointee.freeCell, to: bucket.items, count: Swift.min(64, Int(bucket.pointee.capacity))))
+      postpone(bucket)
+    }
+    sealFilling()
+    expireOldest()
   }
 
   @inline(__always)

@@ -179,12 +179,18 @@ extension OnRoot {
           Heap.free(block)
         }
         precondition((120...300).contains(guarded), "\(guarded)")
-        // Where more has to be looked at there is no such try; where memory without a type is not meant, the first one is open.
-        // A divisor that leaves nothing is none; and what the arena may have is all that there is.
+        // A divisor that leaves nothing is none; and what the arena and the container may have is all that there is.
         let limit = memGuard.pointee.limit
         setGuard(.memguardDivisor, 1 << 60)
         precondition(memGuard.pointee.limit == limit && limit > 1 << 20)
+        heap.pointee.containerLimit = 50 << 20
         setGuard(.memguardDivisor, 10)
+        precondition(memGuard.pointee.limit == 5 << 20)
+        heap.pointee.containerLimit = 0
+        setGuard(.memguardDivisor, 0)
+        precondition(memGuard.pointee.limit == limit)
+        setGuard(.memguardDivisor, 10)
+        // Where more has to be looked at there is no such try; where memory without a type is not meant, the first one is open.
         for (option, value) in [(Option.memguardMin, 16), (.memguardMax, 1000), (.memguardPages, 1)] as [(Option, Int64)] {
           let before = heap.pointee.options[option]
           setGuard(option, value)

@@ -50,8 +50,8 @@ extension OnRoot {
         precondition(types.choice(of: types.named(FixedName("late"))!, for: use) == Choice.all && chosen() == [false, false, false])
         let zone = TypeNamesTests.letter(option, "images", 0, of: 1, sizeClass: UInt8(SizeClass.index(for: 128) + 1)).status
         precondition(zone == (option.takesZones ? MailStatus.done : MailStatus.badValue))
-        precondition(types.chooses(images, 128, isLarge: false, for: use) == option.takesZones && !types.chooses(images, 64, isLarge: false, for: use))
-        precondition(!types.chooses(images, 128, isLarge: true, for: use) && !types.chooses(nil, 128, isLarge: false, for: use))
+        precondition(types.chooses(images, SizeClass.index(for: 128), for: use) == option.takesZones && !types.chooses(images, SizeClass.index(for: 64), for: use))
+        precondition(!types.chooses(images, nil, for: use) && !types.chooses(nil, SizeClass.index(for: 128), for: use))
         // None, and what was last named again.
         for (value, isThere) in [(1, false), (2, true)] as [(Int64, Bool)] where !option.takesZones {
           precondition(Heap.obey(OnRoot.MailboxTests.set(option, value)).status == MailStatus.done)

@@ -279,10 +279,10 @@ static void users(void) {
   becomeOther("all users", dropAll);
 }
 
-/// A small program that leaves for a user namespace early in its life, as sandboxes do: it must be alone in its process.
 static struct timespec start;
 __attribute__((constructor)) static void noteStart(void) { clock_gettime(CLOCK_MONOTONIC, &start); }
 
+/// A small program that leaves for a user namespace early in its life, as sandboxes do: it must be alone in its process.
 static void leave(void) {
   fflush(NULL);
   struct timespec now;

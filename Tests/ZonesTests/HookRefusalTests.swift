@@ -66,6 +66,19 @@ extension OnRoot {
       #expect(zone.destroy() == 0)
     }
 
+    @Test(arguments: [ZoneFlags.none, .roundRobin, .firstTouch])
+    func `a slab's init that refuses who does not wait lets a request have an item that waits`(_ flags: ZoneFlags) {
+      withDomains(2) {
+        let zone = makeTestZone(
+          "patient", flags: flags, hooks: ZoneHooks(initialize: { _, _, wait in WaitFlags(rawValue: wait).maySleep ? 0 : 12 }))
+        #expect(zone.allocate(.noWait) == nil)
+        let item = zone.allocate(.wait)
+        #expect(item != nil)
+        zone.free(item)
+        #expect(zone.destroy() == 0)
+      }
+    }
+
     @Test func `a zone of several kegs has items of those whose init lets it`() {
       let refusing = makeTestZone("refusing", 1000, flags: .offPage, hooks: ZoneHooks(initialize: { _, _, _ in 12 }))
       let willing = makeTestZone("willing", 1000, flags: .offPage)

@@ -108,6 +108,29 @@ extension OnRoot {
       checkAll()
     }
 
+    @Test func `requests that are refused while a reader is inside wait for nobody, and take no bucket for each item`() {
+      bind(toCPU: usableCPUs[0])
+      defer { bindToAll() }
+      let zone = makeTestSMRZone("stuffed")
+      zone.setLimit(2000)
+      var items = zone.takeManySMR(2000)
+      let reader = Player()
+      reader.act { zone.smr!.enter() }
+      for _ in 0..<1500 {
+        zone.freeSMR(items.removeLast())
+        #expect(zone.allocateSMR() == nil)
+      }
+      var buckets = 0, next = zone.pointee.deferral!.pointee.first
+      while let bucket = next { (buckets, next) = (buckets + 1, bucket.pointee.next) }
+      #expect(buckets < 30)
+      reader.act { zone.smr!.exit() }
+      items += zone.takeManySMR(2000)
+      #expect(items.count == 2000)
+      zone.freeAllSMR(items)
+      check(zone, holding: 0)
+      #expect(zone.destroy() == 0)
+    }
+
     @Test func `a limit that comes late empties cells that hold more than it lets them`() {
       let zone = makeTestSMRZone("later")
       zone.freeAllSMR(zone.takeManySMR(60))
@@ -395,6 +418,28 @@ extension OnRoot {
         }
         checkAll()
         precondition(calls > 10, "the failures reached the zones")
+      }
+    }
+
+    @Test func `without a bucket a request at the limit waits for no reader`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        alarm(60)
+        bind(toCPU: usableCPUs[0])
+        let zone = makeTestSMRZone("bucketless")
+        zone.smr!.pointee.fences = 1  // every system call is refused below
+        zone.setLimit(100)
+        let items = zone.takeManySMR(100), reader = Player()
+        zone.freeAllSMR(Array(items[..<5]))
+        exhaustMetadata()
+        stave_inject().pointee.always = 12
+        reader.act { zone.smr!.enter() }
+        precondition(zone.allocateSMR() == nil)
+        reader.act { zone.smr!.exit() }
+        stave_inject().pointee.always = 0
+        zones.pointee.triesLeft = 0
+        precondition(zone.takeManySMR(100).count == 5)
+        check(zone, holding: 100)
       }
     }
 
