@@ -211,7 +211,7 @@ extension OnRoot {
       running.deallocate()
     }
 
-    @Test func `L5 L41 L58 threads that free each other's blocks while all is drained: nothing lost, counts exact at rest`() async {
+    @Test func `L5 L30 L41 L58 threads that free each other's blocks while all is drained: nothing lost, counts exact at rest`() async {
       Self.stress()
       await #expect(processExitsWith: .success) {
         Stage.up()

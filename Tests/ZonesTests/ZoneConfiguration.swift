@@ -13,7 +13,7 @@ import Testing
 @testable import Zones
 
 struct ZoneConfiguration: CustomTestStringConvertible, Sendable {
-  enum Kind { case plain, limited, hooked, reserved, addresses, secondary, severalKegs, cacheOnly, perCPU, deferred, elsewhere }
+  enum Kind { case plain, limited, hooked, reserved, addresses, secondary, severalKegs, cacheOnly, perCPU, deferred, limitedDeferred, elsewhere }
 
   let name: String
   var flags = ZoneFlags.none
@@ -40,6 +40,8 @@ struct ZoneConfiguration: CustomTestStringConvertible, Sendable {
     ZoneConfiguration(name: "cacheSpread and zeroInit", flags: .cacheSpread.union(.zeroInit)),
     ZoneConfiguration(name: "firstTouch and refCount and cacheSpread", flags: .firstTouch.union(.refCount).union(.cacheSpread), domains: 2),
     ZoneConfiguration(name: "a limit", kind: .limited), ZoneConfiguration(name: "firstTouch and a limit", flags: .firstTouch, kind: .limited, domains: 2),
+    ZoneConfiguration(name: "smr and a limit", flags: .smr, kind: .limitedDeferred),
+    ZoneConfiguration(name: "smr and noBucket and a limit", flags: .smr.union(.noBucket), kind: .limitedDeferred),
     ZoneConfiguration(name: "all hooks", kind: .hooked), ZoneConfiguration(name: "a reserve", kind: .reserved),
     ZoneConfiguration(name: "reserved addresses", kind: .addresses), ZoneConfiguration(name: "secondary", kind: .secondary),
     ZoneConfiguration(name: "several kegs", flags: .offPage, kind: .severalKegs), ZoneConfiguration(name: "cache-only", kind: .cacheOnly),
@@ -119,7 +121,9 @@ final class ConfiguredZone {
       ConfiguredItems.spare = (0..<count).map { start.address + UInt($0 * block) }
       zone = makeCacheOnlyZone(
         name: FixedName("configured, cache"), size: size, argument: nil, importItems: ConfiguredItems.bring, releaseItems: ConfiguredItems.take)!
-    case .deferred: zone = makeSMRZone(name: FixedName("configured, smr"), size: size, alignMask: alignMask, source: source)!
+    case .deferred, .limitedDeferred:
+      zone = makeSMRZone(name: FixedName("configured, smr"), size: size, alignMask: alignMask, flags: flags, source: source)!
+      if configuration.kind == .limitedDeferred { zone.setLimit(1 + generator.below(600)) }
     case .elsewhere:
       zone = make()
       zone.setSource(bank.source)
@@ -129,7 +133,7 @@ final class ConfiguredZone {
   func take(_ flags: WaitFlags) -> UnsafeMutableRawPointer? {
     switch configuration.kind {
     case .perCPU: zone.allocatePerCPU(flags)
-    case .deferred: zone.allocateSMR(flags)
+    case .deferred, .limitedDeferred: zone.allocateSMR(flags)
     default: zone.allocate(flags)
     }
   }
@@ -137,7 +141,7 @@ final class ConfiguredZone {
   func give(_ item: UnsafeMutableRawPointer) {
     switch configuration.kind {
     case .perCPU: zone.freePerCPU(item)
-    case .deferred: zone.freeSMR(item)
+    case .deferred, .limitedDeferred: zone.freeSMR(item)
     default: zone.free(item)
     }
   }
@@ -153,6 +157,9 @@ final class ConfiguredZone {
   func mayBeRefused(holding: Int) -> Bool {
     switch configuration.kind {
     case .limited: zone.isExhausted
+    case .limitedDeferred:
+      // All is out but for what lies in the two cells of each other CPU.
+      zone.isExhausted && holding + (Int(root.pointee.cpuCount) - 1) * 2 * Deferral.cellCapacity(bucketSize: 254, limit: zone.limit) >= zone.limit
     case .addresses: true
     case .cacheOnly: ConfiguredItems.spare.isEmpty
     default: false

@@ -119,7 +119,7 @@ extension OnRoot {
       checkAll()
     }
 
-    @Test func `random operations keep every item apart and every count right`() async {
+    @Test func `L14 random operations keep every item apart and every count right`() async {
       Self.randomOperations(30)
       await #expect(processExitsWith: .success) {
         Stage.up()
