@@ -51,8 +51,10 @@ static void twiceAfterMany(size_t size, unsigned count) {
   free(others);
 }
 static void smallAfterMany(void) { twiceAfterMany(48, many); }
-static void middleAfterMany(void) { twiceAfterMany(1000, many); }
-static void pagesAfterMany(void) { twiceAfterMany(20000, 500); }
+// A zone keeps 4 MiB of slabs in which all is free.
+static void middleAfterMany(void) { twiceAfterMany(1000, 3000); }
+static void pagesAfterMany(void) { twiceAfterMany(20000, 150); }
+static void longAgo(void) { twiceAfterMany(1000, many); }
 
 static void inThread(void) {
   char *one = announce(block(80));
@@ -178,6 +180,7 @@ static const struct {
     {"double free of a small block after many frees", "double free", smallAfterMany},
     {"double free of a middle block after many frees", "double free", middleAfterMany},
     {"double free of pages after many frees", "double free", pagesAfterMany},
+    {"double free of a block whose slab has been given back", "which is free already", longAgo},
     {"double free in another thread", "double free", inThread},
     {"double free of what another thread freed", "double free", inMainThread},
     {"double free in a child", "double free", inChild},
