@@ -210,14 +210,14 @@ static size_t readAll(int file, char *text, size_t room) {
   return length;
 }
 
-/// The environment with item checks on, whatever else it says.
+/// The environment with item checks on, whatever else it says, and with no period's end, at which free slabs are given back.
 static char **checkedEnvironment(void) {
   static char *result[2000];
-  static char options[2000] = "STAVE_OPTIONS=check:1";
+  static char options[2000] = "STAVE_OPTIONS=check:1,background:0";
   unsigned count = 0;
   for (char **entry = environ; *entry && count < 1990; entry++) {
     if (strncmp(*entry, "STAVE_OPTIONS=", 14)) result[count++] = *entry;
-    else snprintf(options, sizeof options, "%s,check:1", *entry);
+    else snprintf(options, sizeof options, "%s,check:1,background:0", *entry);
   }
   result[count++] = options;
   result[count] = NULL;
