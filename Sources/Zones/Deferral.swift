@@ -235,15 +235,15 @@ extension UnsafeMutablePointer where Pointee == Zone {
 
   private func expireAll() {
     sealFilling()
-    guard hasQueue else { return }
+    guard hasQueueNow else { return }
     while expireOldest() {}
-    guard hasQueue else { return }
+    guard hasQueueNow else { return }
     zones.pointee.smr!.takePlacesBack()
     while expireOldest() {}
   }
 
   /// Without the lock: whether it is worth another try.
-  var hasQueue: Bool { pointee.deferral!.pointee.first != nil }
+  var hasQueueNow: Bool { pointee.deferral!.pointee.first != nil }
 
   func sealFilling() {
     pointee.depotLock.lock()

@@ -62,7 +62,7 @@ extension UnsafeMutablePointer where Pointee == Zone {
   /// There is nothing else to be had: the oldest bucket becomes ready, if readers have left. Where none waits, that is what lies in this
   /// CPU's cell and in a bucket that is not full. Waits for nobody.
   private func collectFreed(_ flags: WaitFlags) {
-    if expireOldest() || hasQueue { return }
+    if expireOldest() || hasQueueNow { return }
     if pointee.freeCell != 0, let bucket = takeEmptyBucket(flags) {
       bucket.pointee.count = UInt16(CPUCache.flush(pointee.freeCell, to: bucket.items, count: Swift.min(64, Int(bucket.pointee.capacity))))
       postpone(bucket)
