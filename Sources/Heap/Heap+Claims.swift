@@ -77,7 +77,7 @@ extension Heap {
     report.text(known.isExact ? ", a block of " : ", a block of the class of ")
     report.number(known.size)
     report.text(" bytes of type ")
-    if let type = known.type { report.name(type.pointee.name) } else { report.text("malloc") }
+    report.typeName(known.type?.pointee.number ?? 0)
     return report
   }
 
