@@ -111,12 +111,9 @@ extension OnRoot {
         setGuard(.memguard, 0)
         demand(orders, false)
         // Only where that is wanted: who reads an item that is free is right to, in a zone that keeps its memory.
-        var settings = GuardSettings()
-        settings.interval = 1
-        settings.widthBytes = 4096
-        settings.takesNoFree = true
-        precondition(memGuard.configure(settings))
-        memGuard.followZones()
+        setGuard(.memguard, 1)
+        demand(keeps, false)
+        setGuard(.memguardNoFree, 1)
         demand(keeps, true)
         demand(special, false)
         // The zone that a class of malloc is made of is malloc's affair: nothing is guarded twice.

@@ -61,6 +61,19 @@ extension OnRoot {
       }
     }
 
+    @Test func `of a type's zone by name those have guard bytes whom it would serve, aligned ones too`() async {
+      await #expect(processExitsWith: .success) {
+        Stage.up()
+        precondition(nameTypes(.redZoneType, "malloc-128").allSatisfy { $0 == MailStatus.done })
+        OnRoot.RedZoneTests.setRedZone(1)
+        for (size, alignment, isMeant) in [(112, 16, false), (113, 16, true), (128, 16, true), (129, 16, false), (100, 64, true), (100_000, 16, false)] as [(UInt, UInt, Bool)] {
+          let block = Heap.allocate(size, alignment: alignment)!
+          precondition((OnRoot.RedZoneTests.finding(block) != nil) == isMeant, "\(size)")
+          Heap.free(block)
+        }
+      }
+    }
+
     @Test func `while it is off fast paths are open and blocks are plain; what was made before the switch is freed after it`() async {
       await #expect(processExitsWith: .success) {
         Stage.up()
